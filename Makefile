@@ -1,0 +1,87 @@
+# catdog: every task, for people and for CI. `make` lists them.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+CATDOG := $(BIN)/catdog
+ARCHIVE := model-store/catdog.mar
+
+# What `make run` and `make classify` classify.
+DIR ?= scripts/catdog_serving/samples
+# What `make package` packs; WEIGHTS may be an id, the path of a .pth file, or "seeded".
+NETWORK ?= resnet152
+WEIGHTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run serve stop status classify package test lint format clean
+
+help: ## list the targets
+	@echo "catdog: cats from dogs, on TorchServe"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
+		| while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+install: $(VENV)/.installed ## create .venv with the exact versions of requirements.lock
+
+install-dev: $(VENV)/.installed-dev
+
+run: $(ARCHIVE) ## do everything: install, package, serve, classify the samples (or DIR=...)
+	@$(CATDOG) serve
+	@echo
+	@$(CATDOG) classify $(DIR)
+	@echo
+	@echo "The server stays up until: make stop"
+
+serve: $(ARCHIVE) ## start the server and wait until it is ready
+	@$(CATDOG) serve
+
+stop: | $(VENV)/.installed ## stop the server
+	@$(CATDOG) stop
+
+status: | $(VENV)/.installed ## show models, workers and queue
+	@$(CATDOG) status
+
+classify: | $(VENV)/.installed ## classify DIR=... with the running server
+	@$(CATDOG) classify $(DIR)
+
+package: | $(VENV)/.installed ## build the archive: NETWORK=..., WEIGHTS=...
+	@$(CATDOG) package --network $(NETWORK) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+test: $(VENV)/.installed-dev ## run all tests
+	@$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev ## check style and types
+	@$(BIN)/ruff check handler scripts tests
+	@$(BIN)/ruff format --check handler scripts tests
+	@$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## reformat the code
+	@$(BIN)/ruff check --fix handler scripts tests
+	@$(BIN)/ruff format handler scripts tests
+
+clean: ## stop the server, delete .venv, the archives and all caches
+	@test ! -x $(CATDOG) || $(CATDOG) stop
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis model-store/*.mar logs
+	find handler scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,dev]'
+	@touch $@
+
+# Exit code 3 of `catdog package` says that the weights cannot be had on this machine.
+$(ARCHIVE): | $(VENV)/.installed
+	@$(CATDOG) package || { code=$$?; test $$code -eq 3 || exit $$code; \
+	echo; \
+	echo "NOTICE: ResNet-152 cannot be packed on this machine (the reason is above)."; \
+	echo "  Going on with efficientnet_lite0, a small network that was installed with catdog."; \
+	echo "  For ResNet-152, bring resnet152-394f9c45.pth here and run:"; \
+	echo "    make package WEIGHTS=path/to/resnet152-394f9c45.pth && make stop run"; \
+	echo; \
+	$(CATDOG) package --network efficientnet_lite0; }

@@ -1,0 +1,126 @@
+"""The classifier: pictures as bytes in, predictions out, in order.
+
+    classifier = Classifier.load(model_dir)
+    for result in classifier.classify(pictures):  # Prediction | InvalidImage
+
+The three stages are public, so that a server can time them one by one:
+`preprocess` (decode and resize, per picture), `infer` (one forward pass over
+those that are valid), `postprocess` (answers in the order of the input).
+"""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from catdog.model_info import ModelInfo
+from catdog.postprocess import ModelIdentity, Prediction, predict
+from catdog.preprocess import HTTP_FORMATS, InvalidImage, decode_image, preprocess_image
+from catdog.runtime import ModelOutput, Runtime, load_runtime
+from catdog.settings import Settings
+
+
+class Classifier:
+    """A loaded model directory.
+
+    Attributes:
+        info: The archive's facts.
+        settings: The archive's settings.
+        identity: Network, weights and version, as every answer carries them.
+        device: Where the network runs.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        settings: Settings,
+        runtime: Runtime,
+        version: str,
+        formats: Sequence[str] = HTTP_FORMATS,
+    ) -> None:
+        self.info = info
+        self.settings = settings
+        self.identity = ModelIdentity(info.network, info.weights, version)
+        self.device = runtime.device
+        self._runtime = runtime
+        self._formats = formats
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+
+    @classmethod
+    def load(
+        cls, model_dir: Path, device: str = "cpu", formats: Sequence[str] = HTTP_FORMATS
+    ) -> "Classifier":
+        """Load an unpacked archive; the only way to load one.
+
+        Args:
+            model_dir: The folder with model.json, model-config.yaml and the model.
+            device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning.
+            formats: Pillow's names of the picture formats to accept.
+
+        Raises:
+            ValueError: If the folder's facts or settings are wrong.
+            FileNotFoundError: If one of its files is missing.
+        """
+        info = ModelInfo.read(model_dir)
+        settings = Settings.read(model_dir)
+        runtime = load_runtime(model_dir, info, device, settings.inference_threads)
+        return cls(info, settings, runtime, _read_version(model_dir), formats)
+
+    def classify(self, pictures: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
+        """Classify N pictures in one batch: N results, in order."""
+        prepared = self.preprocess(pictures)
+        return self.postprocess(prepared, self.infer(prepared))
+
+    def preprocess(self, pictures: Sequence[bytes | bytearray]) -> list[np.ndarray | InvalidImage]:
+        """Decode and resize in parallel.
+
+        Returns:
+            For each picture its pixels, uint8, shape (3, S, S), or why it was refused.
+        """
+        if len(pictures) == 1:
+            return [self._prepare(pictures[0])]
+        return list(self._decoders.map(self._prepare, pictures))
+
+    def infer(self, prepared: Sequence[np.ndarray | InvalidImage]) -> ModelOutput | None:
+        """One forward pass over the M <= N valid pictures; None if there is none."""
+        valid = [pixels for pixels in prepared if isinstance(pixels, np.ndarray)]
+        if not valid:
+            return None
+        return self._runtime.run(np.stack(valid))  # (M, 3, S, S)
+
+    def postprocess(
+        self, prepared: Sequence[np.ndarray | InvalidImage], output: ModelOutput | None
+    ) -> list[Prediction | InvalidImage]:
+        """Give each picture its answer: N results, in the order of `prepared`."""
+        predictions = iter(
+            predict(
+                output.logits,
+                self.info.categories,
+                self.settings.presence_threshold,
+                self.identity,
+            )
+            if output
+            else ()
+        )
+        return [item if isinstance(item, InvalidImage) else next(predictions) for item in prepared]
+
+    def close(self) -> None:
+        """End the decode threads."""
+        self._decoders.shutdown()
+
+    def _prepare(self, picture: bytes | bytearray) -> np.ndarray | InvalidImage:
+        try:
+            image = decode_image(picture, self.settings.limits, self._formats)
+        except InvalidImage as invalid:
+            # A new one: a raised exception keeps the decoder's frames, and the bytes, alive.
+            return InvalidImage(invalid.reason, invalid.message)
+        return preprocess_image(image, self.info.preprocessing)
+
+
+def _read_version(model_dir: Path) -> str:
+    """The model version that the archive's manifest was stamped with."""
+    manifest = json.loads((model_dir / "MAR-INF" / "MANIFEST.json").read_text(encoding="utf-8"))
+    version: str = manifest["model"]["modelVersion"]
+    return version

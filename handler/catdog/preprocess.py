@@ -1,0 +1,242 @@
+"""Bytes to pixels: decode a picture safely, then resize and crop it.
+
+For upright 8-bit RGB pictures the pixels are bit-equal to torchvision's
+`Resize(256)` + `CenterCrop(224)` on a PIL image. Normalising is the runtime's
+work, because it is cheaper inside the network's own graph.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from PIL import Image, ImageCms
+
+HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+FOLDER_FORMATS = (
+    *HTTP_FORMATS,
+    "TIFF",
+)  # TIFF's decoder is too large a target for strangers' bytes
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class InvalidReason(StrEnum):
+    """Why a picture was refused; the names are stable, metrics count by them."""
+
+    EMPTY = "empty"
+    WRONG_FORM = "wrong_form"
+    UNDECODABLE = "undecodable"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    EXTREME_SHAPE = "extreme_shape"
+
+
+class InvalidImage(Exception):
+    """This input cannot be classified. The one error that is the sender's fault.
+
+    It is raised by `decode_image` and travels as a value after that, so that
+    one bad picture never disturbs its neighbours in a batch.
+    """
+
+    def __init__(self, reason: InvalidReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest picture that is decoded; checked before any pixel is.
+
+    Attributes:
+        max_pixels: Width times height.
+        max_aspect_ratio: Longer side over shorter side.
+    """
+
+    max_pixels: int
+    max_aspect_ratio: float
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The numbers of one set of weights, as torchvision's presets have them.
+
+    Attributes:
+        resize_size: The shorter side after resizing, in pixels.
+        crop_size: The side of the square cut from the middle, in pixels.
+        mean: Mean per channel (RGB) of pixels in [0, 1].
+        std: Standard deviation per channel (RGB) of pixels in [0, 1].
+    """
+
+    resize_size: int
+    crop_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop_size <= self.resize_size:
+            raise ValueError(
+                f"crop_size must be in 1..resize_size ({self.resize_size}), got {self.crop_size}"
+            )
+
+
+def decode_image(
+    data: bytes | bytearray, limits: Limits, formats: Sequence[str] = HTTP_FORMATS
+) -> Image.Image:
+    """Decode a picture's bytes to an upright RGB image.
+
+    Palette, grey and 16-bit pictures become 8-bit RGB, transparency goes over
+    white, CMYK uses its own colour profile, animations give their first frame,
+    and the EXIF orientation is applied.
+
+    Args:
+        data: The file's content.
+        limits: Checked on the header, before the pixels are decoded.
+        formats: Pillow's names of the formats to try.
+
+    Returns:
+        An image of mode RGB.
+
+    Raises:
+        InvalidImage: If the bytes are not a picture within the limits.
+    """
+    if not data:
+        raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
+    try:
+        with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
+            _check_size(image.size, limits)
+            return _apply_orientation(image, _to_rgb(image))
+    except InvalidImage:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidImage(
+            InvalidReason.TOO_MANY_PIXELS,
+            f"the picture has more than the {limits.max_pixels} pixels allowed; send a smaller one",
+        ) from error
+    except Exception as error:
+        # Only Pillow's decoders run above. On broken files they raise nearly every
+        # type there is (OSError, SyntaxError, struct.error, IndexError, MemoryError ...).
+        raise InvalidImage(
+            InvalidReason.UNDECODABLE,
+            f"cannot decode {len(data)} bytes as an image; send JPEG, PNG or WebP",
+        ) from error
+
+
+def preprocess_image(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """Resize the shorter side, crop the middle.
+
+    Args:
+        image: An RGB image of any size.
+        preprocessing: `resize_size` and `crop_size` are used.
+
+    Returns:
+        Pixels, uint8, shape (3, crop_size, crop_size), contiguous.
+    """
+    resized = image.resize(
+        _resized_size(image.size, preprocessing.resize_size), Image.Resampling.BILINEAR
+    )
+    side = preprocessing.crop_size
+    # torchvision's CenterCrop rounds the same way: half to even, as Python does.
+    left = round((resized.width - side) / 2)
+    top = round((resized.height - side) / 2)
+    crop = resized.crop((left, top, left + side, top + side))
+    return np.ascontiguousarray(np.asarray(crop).transpose(2, 0, 1))  # (3, side, side)
+
+
+def _resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """The size after torchvision's Resize(shorter): the longer side is truncated."""
+    width, height = size
+    if width <= height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise InvalidImage(InvalidReason.UNDECODABLE, f"the picture is {width} x {height} pixels")
+    if width * height > limits.max_pixels:
+        raise InvalidImage(
+            InvalidReason.TOO_MANY_PIXELS,
+            f"the picture is {width} x {height} = {width * height} pixels, "
+            f"at most {limits.max_pixels} are allowed; send a smaller one",
+        )
+    if max(size) > limits.max_aspect_ratio * min(size):
+        raise InvalidImage(
+            InvalidReason.EXTREME_SHAPE,
+            f"the picture is {width} x {height}, its longer side may be at most "
+            f"{limits.max_aspect_ratio:g} times the shorter; crop it",
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _grey16_to_rgb(image)
+    if image.mode == "CMYK":
+        return _cmyk_to_rgb(image)
+    if image.mode == "F":
+        raise InvalidImage(
+            InvalidReason.UNDECODABLE,
+            "the picture has floating-point pixels, whose range is unknown; send 8-bit RGB",
+        )
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(rgba, mask=rgba)
+        return white
+    return image.convert("RGB")
+
+
+def _grey16_to_rgb(image: Image.Image) -> Image.Image:
+    """16-bit grey to RGB by the high byte, as Pillow itself reads 16-bit RGB.
+
+    Pillow's own `convert` would clip everything above 255 to white.
+    """
+    levels = np.asarray(image)  # (h, w), 0..65535
+    if image.mode == "I" and (levels.min() < 0 or levels.max() > 0xFFFF):
+        raise InvalidImage(
+            InvalidReason.UNDECODABLE, "the picture has 32-bit pixels; send 8-bit RGB"
+        )
+    grey = (levels >> 8).astype(np.uint8)
+    transparent_level = image.info.get("transparency")
+    if transparent_level is not None:
+        grey[levels == transparent_level] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """CMYK inks to RGB, through the picture's own colour profile where it has a usable one."""
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                image,
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+                ImageCms.createProfile("sRGB"),
+                outputMode="RGB",
+            )
+        except (ImageCms.PyCMSError, OSError):
+            converted = None  # a broken profile: the plain formula below is the best guess
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:
+    """Turn `rgb` upright by the EXIF orientation of `source`; broken EXIF counts as upright."""
+    try:
+        orientation = source.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # Pillow's EXIF parser raises any type on garbage; the pixels are fine
+        return rgb
+    transpose = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return rgb if transpose is None else rgb.transpose(transpose)

@@ -1,0 +1,74 @@
+"""The `handler:` section of model-config.yaml, read once and checked at once."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from catdog.preprocess import Limits
+
+SETTINGS_FILE = "model-config.yaml"
+
+# Pillow refuses twice this many pixels by itself, whatever our limit says.
+_PILLOW_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an archive answers. Each is explained in config/model-config.yaml.
+
+    Raises:
+        ValueError: If a value is out of its range; the message names it.
+    """
+
+    presence_threshold: float
+    max_pixels: int
+    max_aspect_ratio: float
+    decode_threads: int
+    inference_threads: int
+
+    def __post_init__(self) -> None:
+        for name, lowest, highest in (
+            ("presence_threshold", 0.01, 1),
+            ("max_pixels", 1, _PILLOW_MAX_PIXELS),
+            ("max_aspect_ratio", 1, 1000),
+            ("decode_threads", 1, 64),
+            ("inference_threads", 0, 1024),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"{name} must be a number, got {value!r}")
+            if not lowest <= value <= highest:
+                raise ValueError(f"{name} must be in {lowest}..{highest}, got {value}")
+        for name in ("max_pixels", "decode_threads", "inference_threads"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(max_pixels=self.max_pixels, max_aspect_ratio=self.max_aspect_ratio)
+
+    @classmethod
+    def read(cls, model_dir: Path) -> "Settings":
+        """Read the settings of a model directory.
+
+        Raises:
+            ValueError: If a key is missing, unknown or out of range; the message
+                names the file, the key and the choices.
+        """
+        path = model_dir / SETTINGS_FILE
+        values: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("handler", {})
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        missing = sorted(set(known) - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f"{path}: section handler: unknown {unknown}, missing {missing}; "
+                f"the keys are {', '.join(known)}"
+            )
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{path}: section handler: {error}") from error

@@ -1,0 +1,128 @@
+"""TorchServe's side of catdog: request rows in, one answer and one status per row out.
+
+TorchServe makes one `CatDogHandler` in each worker, calls `initialize` once and
+`handle` for each batch. All the work is done by `catdog.classifier.Classifier`;
+what is TorchServe's own is here: how a picture arrives, and how an answer leaves.
+
+Nothing of a request is kept on `self`, and `handle` raises only for bugs: a
+picture that cannot be classified is answered with its own 4xx, while the rest
+of its batch gets predictions.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catdog.classifier import Classifier
+from catdog.postprocess import Prediction
+from catdog.preprocess import InvalidImage, InvalidReason
+from catdog.runtime import ModelOutput
+
+log = logging.getLogger(__name__)
+
+PICTURE_FIELDS = ("data", "file", "image")  # of a multipart form; a plain body is "body"
+
+# Constant ASCII phrases: another one hangs TorchServe's connection till the time-out.
+STATUSES = {
+    InvalidReason.EMPTY: (400, "Bad Request"),
+    InvalidReason.WRONG_FORM: (400, "Bad Request"),
+    InvalidReason.UNDECODABLE: (400, "Bad Request"),
+    InvalidReason.TOO_MANY_PIXELS: (413, "Content Too Large"),
+    InvalidReason.EXTREME_SHAPE: (413, "Content Too Large"),
+}
+
+
+class CatDogHandler:
+    """The entry point named in the archive's manifest."""
+
+    classifier: Classifier
+
+    def initialize(self, context: Any) -> None:
+        """Load the archive that TorchServe unpacked, on the worker's own GPU if it has one."""
+        properties = context.system_properties
+        gpu_id = properties.get("gpu_id")
+        self.classifier = Classifier.load(
+            Path(properties["model_dir"]),
+            device="cpu" if gpu_id is None else f"cuda:{gpu_id}",
+        )
+        info = self.classifier.info
+        log.info(
+            "loaded %s %s%s, runtime %s %s on %s",
+            info.network,
+            info.weights,
+            " (untrained)" if info.untrained else "",
+            info.runtime,
+            info.precision,
+            self.classifier.device,
+        )
+
+    def handle(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer a batch of N rows with N JSON bodies, in order."""
+        if self._is_describe(data, context):
+            return [_to_json(self.classifier.info.to_dict() | {"device": self.classifier.device})]
+        prepared = self.preprocess(data)
+        results = self.postprocess(prepared, self.inference(prepared))
+        return [self._answer(index, result, context) for index, result in enumerate(results)]
+
+    def preprocess(self, data: Sequence[dict[str, Any]]) -> list[np.ndarray | InvalidImage]:
+        """Rows to pixels; a row without a usable picture becomes its `InvalidImage`."""
+        found = [find_picture(row) for row in data]
+        decoded = iter(
+            self.classifier.preprocess([f for f in found if not isinstance(f, InvalidImage)])
+        )
+        return [f if isinstance(f, InvalidImage) else next(decoded) for f in found]
+
+    def inference(self, prepared: Sequence[np.ndarray | InvalidImage]) -> ModelOutput | None:
+        """One forward pass over the batch's valid pictures."""
+        return self.classifier.infer(prepared)
+
+    def postprocess(
+        self, prepared: Sequence[np.ndarray | InvalidImage], output: ModelOutput | None
+    ) -> list[Prediction | InvalidImage]:
+        """One result per row, in order."""
+        return self.classifier.postprocess(prepared, output)
+
+    def _is_describe(self, data: Sequence[dict[str, Any]], context: Any) -> bool:
+        """Whether this is TorchServe's own GET /models/catdog?customized=true.
+
+        A client can send the header `describe: True` too, and land in a batch with
+        others; only TorchServe's own request comes alone and with a row that is empty.
+        """
+        return (
+            len(data) == 1 and not data[0] and context.get_request_header(0, "describe") == "True"
+        )
+
+    def _answer(self, index: int, result: Prediction | InvalidImage, context: Any) -> bytes:
+        context.set_response_content_type(index, "application/json")
+        if isinstance(result, Prediction):
+            return _to_json(result.to_dict())
+        code, phrase = STATUSES[result.reason]
+        context.set_response_status(code, phrase, index)
+        return _to_json({"code": code, "type": "InvalidImage", "message": result.message})
+
+
+def find_picture(row: dict[str, Any]) -> bytes | bytearray | InvalidImage:
+    """The picture's bytes in a request row: the body, or one field of a multipart form."""
+    present = [name for name in ("body", *PICTURE_FIELDS) if name in row]
+    if len(present) == 1 and isinstance(row[present[0]], bytes | bytearray):
+        picture: bytes | bytearray = row[present[0]]
+        return picture
+    if len(present) > 1:
+        problem = f"found {len(present)} pictures in one request: {', '.join(present)}"
+    elif present:
+        problem = f"got {'text' if isinstance(row[present[0]], str) else 'JSON'} and not a picture"
+    else:
+        problem = "found no picture in the form"
+    return InvalidImage(
+        InvalidReason.WRONG_FORM,
+        f"{problem}; send the picture's bytes as the body with Content-Type image/jpeg, "
+        f"or as the multipart field {', '.join(PICTURE_FIELDS[:-1])} or {PICTURE_FIELDS[-1]}",
+    )
+
+
+def _to_json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,1 @@
+"""Weights to model directory to archive: everything behind `catdog package`."""

@@ -1,0 +1,95 @@
+"""Download one file safely: bounded waits, hash checked, never half a file in place."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from catdog_serving.errors import NotReadyError
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 30.0  # between two chunks, not for the whole file
+_CHUNK_BYTES = 1 << 20
+
+
+def download(
+    url: str, target: Path, sha256_prefix: str, read_timeout_s: float = READ_TIMEOUT_S
+) -> None:
+    """Fetch `url` into `target`, which appears only when it is complete and right.
+
+    Args:
+        url: An http or https address.
+        target: The file to make; its folder is made too.
+        sha256_prefix: First hex digits of the content's SHA-256, as torchvision
+            writes them into file names.
+        read_timeout_s: Longest wait for the next piece.
+
+    Raises:
+        NotReadyError: If the file cannot be had; the message says why.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _partial_file(target) as partial:
+        try:
+            digest = _stream(url, partial, target.name, read_timeout_s)
+        except requests.RequestException as error:
+            raise NotReadyError(f"cannot download {url}: {_reason(error)}") from error
+        if not digest.startswith(sha256_prefix):
+            raise NotReadyError(
+                f"{url} has SHA-256 {digest[:16]}..., expected {sha256_prefix}...; "
+                "the download was thrown away"
+            )
+        os.replace(partial, target)
+
+
+def _stream(url: str, partial: Path, name: str, read_timeout_s: float) -> str:
+    """Write the body to `partial`, return its SHA-256."""
+    digest = hashlib.sha256()
+    columns = (
+        TextColumn("downloading {task.description}"),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with (
+        requests.get(url, stream=True, timeout=(CONNECT_TIMEOUT_S, read_timeout_s)) as response,
+        partial.open("wb") as file,
+        Progress(*columns, transient=True) as progress,
+    ):
+        response.raise_for_status()
+        task = progress.add_task(name, total=int(response.headers.get("Content-Length", 0)) or None)
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
+            progress.advance(task, len(chunk))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _partial_file(target: Path) -> Iterator[Path]:
+    """A file beside `target`, on the same disk, that is gone in the end."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(descriptor)
+    partial = Path(name)
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _reason(error: requests.RequestException) -> str:
+    """One line a person understands, instead of urllib3's nested text."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {CONNECT_TIMEOUT_S:g} s"
+    if isinstance(error, requests.Timeout):
+        return "the server stopped answering"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection was cut"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection (is there a network?)"
+    return str(error)

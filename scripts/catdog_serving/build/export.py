@@ -1,0 +1,50 @@
+"""Write a network into the form that its runtime loads: model.onnx or model.pth."""
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import torch
+
+from catdog.runtime import MODEL_FILES
+from catdog.torch_module import PixelsToLogits
+from catdog_serving.build.weights import Weights
+
+
+def build_module(weights: Weights) -> PixelsToLogits:
+    """The eager float32 network with its weights: the reference of every export."""
+    module = weights.network.build()
+    module.load_state_dict(dict(weights.state), strict=True)
+    return PixelsToLogits(weights.network, module, weights.preprocessing).eval()
+
+
+def export(module: PixelsToLogits, weights: Weights, runtime: str, model_dir: Path) -> None:
+    """Write the model file of `runtime` ("onnx" or "torch") into `model_dir`."""
+    path = model_dir / MODEL_FILES[runtime]
+    if runtime == "torch":
+        torch.save(dict(weights.state), path)
+    else:
+        _export_onnx(module, weights.preprocessing.crop_size, path)
+
+
+def _export_onnx(module: PixelsToLogits, side: int, path: Path) -> None:
+    """Export with free N, H and W; inputs "pixels", outputs "logits" and "features"."""
+    example = torch.zeros((2, 3, side, side), dtype=torch.uint8)
+    free = torch.export.Dim.DYNAMIC
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # The exporter prints its progress and warns about its own insides.
+    with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            path,
+            input_names=["pixels"],
+            output_names=["logits", "features"],
+            dynamic_shapes={"pixels": {0: free, 2: free, 3: free}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )

@@ -1,0 +1,69 @@
+"""Check an archive as a worker would load it: code, facts and golden pictures."""
+
+import filecmp
+import hashlib
+from pathlib import Path
+
+import catdog
+import catdog_handler
+from catdog.model_info import ModelInfo
+from catdog_serving.errors import RefusedError
+from catdog_serving.model_archive import open_archive
+
+CORE = Path(catdog.__file__).parent
+HANDLER = Path(catdog_handler.__file__)
+
+
+def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
+    """Open an archive and check it as the worker would load it.
+
+    Args:
+        archive: The .mar.
+        source: The model directory that it was built from, to compare byte by byte.
+
+    Raises:
+        RefusedError: If a file differs, a fact is wrong, or a golden picture gets
+            other masses.
+    """
+    from catdog.classifier import Classifier
+    from catdog_serving.build.golden import check_golden
+
+    with open_archive(archive) as model_dir:
+        try:
+            if source is not None:
+                _check_same_files(source, model_dir)
+                _check_same_files(CORE, model_dir / CORE.name)
+            info = ModelInfo.read(model_dir)
+            if info.code_sha256 != code_sha256(model_dir):
+                raise RefusedError(
+                    f"{archive.name}: its code is not the code that model.json names"
+                )
+            classifier = Classifier.load(model_dir)
+        except (ValueError, OSError) as error:
+            raise RefusedError(f"{archive.name}: {error}") from error
+        pictures = [(model_dir / picture.file).read_bytes() for picture in info.golden]
+        check_golden(info, classifier.classify(pictures))
+        classifier.close()
+    return info
+
+
+def code_sha256(folder: Path) -> str:
+    """SHA-256 over the handler and the core that lie in `folder`: names and contents."""
+    digest = hashlib.sha256()
+    for path in (folder / HANDLER.name, *sorted((folder / CORE.name).rglob("*.py"))):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _check_same_files(source: Path, copy: Path) -> None:
+    """Every file of `source` must be in `copy`, byte for byte."""
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        if path.is_dir() or "__pycache__" in relative.parts:
+            continue
+        if not (copy / relative).is_file():
+            raise RefusedError(f"the archive lacks {relative}")
+        if not filecmp.cmp(path, copy / relative, shallow=False):
+            raise RefusedError(f"the archive's {relative} differs from what was packed")

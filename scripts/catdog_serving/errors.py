@@ -1,0 +1,59 @@
+"""Every error that catdog raises on purpose, and the exit code it ends a command with.
+
+CatDogError
+├── InvalidImageError        the server refused the picture (4xx)                    1
+├── ServerBusyError          the queue is full or no worker is there (503)           3
+├── ServerUnavailableError   no server, or it broke off                              3
+├── NotReadyError            this machine lacks something: weights, Java, a port     3
+└── RefusedError             something failed its check; nothing was changed         4
+"""
+
+
+class CatDogError(Exception):
+    """The base of all. `str()` is one line that says what was wrong and what to do.
+
+    Attributes:
+        exit_code: What the command line ends with.
+    """
+
+    exit_code = 3
+
+
+class ServerError(CatDogError):
+    """An answer that is not a prediction.
+
+    Attributes:
+        status: The HTTP status; None when there was no answer.
+        kind: The `type` of the error body, such as "InvalidImage".
+        message: The error body's message.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, kind: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind or type(self).__name__
+        self.message = message
+
+
+class InvalidImageError(ServerError):
+    """The picture was refused; sending it again will not help."""
+
+    exit_code = 1
+
+
+class ServerBusyError(ServerError):
+    """The server has too much to do; it helps to wait."""
+
+
+class ServerUnavailableError(ServerError):
+    """There is no server, it broke the connection, or it answered with nonsense."""
+
+
+class NotReadyError(CatDogError):
+    """This machine lacks something that the command needs."""
+
+
+class RefusedError(CatDogError):
+    """Something failed its check, and everything was left as it was."""
+
+    exit_code = 4

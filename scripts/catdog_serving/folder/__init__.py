@@ -1,0 +1,1 @@
+"""Whole folders of pictures: find them, classify them, report."""

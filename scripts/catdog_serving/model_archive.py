@@ -1,0 +1,62 @@
+"""Model archives as files: whose they are, which version, and what they hold."""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from catdog_serving.errors import NotReadyError, RefusedError
+
+MODEL_NAME = "catdog"
+_MANIFEST = "MAR-INF/MANIFEST.json"
+
+
+@contextmanager
+def open_archive(archive: Path) -> Iterator[Path]:
+    """Unpack an archive into a private temporary folder: the model directory.
+
+    Raises:
+        NotReadyError: If there is no such archive, or it is not one.
+        RefusedError: If another user owns it: an archive is code that will be run.
+    """
+    check_owner(archive)
+    with tempfile.TemporaryDirectory(prefix="catdog-") as folder:
+        try:
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(folder)
+        except zipfile.BadZipFile as error:
+            raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+        yield Path(folder)
+
+
+def check_owner(archive: Path) -> None:
+    """Refuse an archive that is missing, or that another user could have written."""
+    if not archive.is_file():
+        raise NotReadyError(f"there is no archive {archive}; build it with: catdog package")
+    owner = archive.stat().st_uid
+    if owner not in (os.getuid(), 0):
+        raise RefusedError(
+            f"{archive} (SHA-256 {file_sha256(archive)[:16]}...) belongs to user {owner}; "
+            "an archive is code, and another user's code is not run"
+        )
+
+
+def archive_version(archive: Path) -> str:
+    """The version that an archive is stamped with."""
+    check_owner(archive)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            version: str = json.loads(packed.read(_MANIFEST))["model"]["modelVersion"]
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+    return version
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""TorchServe on this machine: start, stop, look, through its own APIs."""

@@ -1,0 +1,121 @@
+"""The private folder of one running server: pid, logs, keys, sockets, temporary files.
+
+It is found again by the configuration's path, so `catdog stop` needs no more
+than `catdog serve` did. Everything in it goes when the server stops.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from catdog_serving.errors import NotReadyError
+
+# A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
+_MAX_PATH_BYTES = 80
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where one server's files are; see `open` for how it is made."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, config: Path) -> "RunDirectory":
+        """The run directory of a configuration, which need not exist."""
+        digest = hashlib.sha256(str(config.resolve()).encode()).hexdigest()[:10]
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        path = base / f"catdog-{digest}"
+        if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+            path = Path("/tmp") / path.name  # noqa: S108 (made private in `create`)
+        return cls(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.properties"
+
+    @property
+    def temporary(self) -> Path:
+        """TMPDIR and TEMP of the server: its sockets and unpacked archives."""
+        return self.path / "tmp"
+
+    @property
+    def console_log(self) -> Path:
+        """What Java prints: its own trouble at the start."""
+        return self.path / "logs" / "console.log"
+
+    @property
+    def model_log(self) -> Path:
+        """What the workers print."""
+        return self.path / "logs" / "model.log"
+
+    @property
+    def key_file(self) -> Path:
+        return self.path / "key_file.json"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.path / "pid"
+
+    def create(self) -> None:
+        """Make the folder anew, readable by this user alone.
+
+        Raises:
+            NotReadyError: If somebody else's folder or a link is in its place.
+        """
+        self.remove()
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            raise NotReadyError(
+                f"{self.path} belongs to another user or is a link; remove it, or set "
+                "XDG_RUNTIME_DIR to a folder of your own"
+            ) from None
+        self.temporary.mkdir()
+        self.console_log.parent.mkdir()
+
+    def remove(self) -> None:
+        """Delete the folder, if it is this user's."""
+        if self._is_ours():
+            shutil.rmtree(self.path)
+
+    def record(self, process: psutil.Process) -> None:
+        """Remember the server's Java process."""
+        entry = {"pid": process.pid, "create_time": process.create_time()}
+        self._pid_file.write_text(json.dumps(entry))
+
+    def process(self) -> psutil.Process | None:
+        """The server's Java process; None if it does not run (a reused pid is not taken for it)."""
+        if not self._is_ours() or not self._pid_file.is_file():
+            return None
+        entry = json.loads(self._pid_file.read_text())
+        try:
+            process = psutil.Process(entry["pid"])
+        except psutil.NoSuchProcess:
+            return None
+        if process.create_time() != entry["create_time"]:
+            return None
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+
+    def log_tail(self, lines: int = 25) -> str:
+        """The last lines of the workers' log and of the console."""
+        parts = []
+        for log in (self.console_log, self.model_log):
+            if log.is_file():
+                tail = log.read_text(errors="replace").splitlines()[-lines:]
+                parts += [f"--- {log.name}, last {len(tail)} lines", *tail]
+        return "\n".join(parts)
+
+    def _is_ours(self) -> bool:
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            return False
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()

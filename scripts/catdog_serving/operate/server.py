@@ -1,0 +1,194 @@
+"""One TorchServe: start until a worker is READY, stop without a trace.
+
+    with TorchServe(ServingConfig.read(path)) as server:
+        server.versions()
+
+`catdog serve` and `catdog stop` are `start` and `stop` in two processes; the
+run directory connects them.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from catdog_serving.errors import NotReadyError, ServerError
+from catdog_serving.model_archive import check_owner
+from catdog_serving.operate.java import find_java, start_java
+from catdog_serving.operate.management import ManagementClient, ModelStatus
+from catdog_serving.operate.run_directory import RunDirectory
+from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.operate.status import ServerStatus
+
+READY_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.1
+
+# What the workers' log holds after `initialize` has failed: TorchServe would try for five minutes.
+_WORKER_FAILED = "Backend worker process died."
+
+
+class TorchServe:
+    """The server of one config.properties."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        self.config = config
+        self.run = RunDirectory.of(config.path)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def is_running(self) -> bool:
+        return self.run.process() is not None
+
+    def start(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start and wait until a worker is READY.
+
+        Raises:
+            NotReadyError: If something is missing or the start fails; nothing of
+                it stays behind, and the message ends with the log's tail.
+        """
+        self._check_before_start()
+        self.run.create()
+        self.config.write_for_server(self.run.config)
+        self._child = start_java(self.config, self.run)
+        self.run.record(psutil.Process(self._child.pid))
+        try:
+            self._wait_ready(self._child, timeout_s)
+        except BaseException as error:
+            tail = self.run.log_tail()
+            self.stop()
+            if isinstance(error, NotReadyError):
+                raise NotReadyError(f"{error}\n{tail}") from error
+            raise
+
+    def stop(self) -> bool:
+        """End the server and its workers, and remove its run directory.
+
+        Returns:
+            Whether there was a server.
+        """
+        process = self.run.process()
+        if process is not None:
+            family = [process, *process.children(recursive=True)]
+            process.terminate()  # Java ends its workers itself
+            _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+            for member in alive:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+        if self._child is not None:
+            self._child.wait(STOP_TIMEOUT_S)
+        self._end_orphans()
+        self.run.remove()
+        return process is not None
+
+    def management(self) -> ManagementClient:
+        """A client of this server's management API, with its token where one is needed."""
+        return ManagementClient(self.config.management_url, self._management_token())
+
+    def versions(self) -> list[ModelStatus]:
+        with self.management() as client:
+            return client.versions()
+
+    def status(self) -> ServerStatus:
+        """One look at the server; an empty one if it does not answer."""
+        with self.management() as client:
+            models = client.versions()
+            facts = client.facts() if any(model.ready_workers for model in models) else None
+        return ServerStatus(self.config.inference_url, tuple(models), facts)
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself or is stopped; 0 if it ended well."""
+        process = self.run.process()
+        return int(process.wait() or 0) if process else 0
+
+    def forward_signal(self, number: int) -> None:
+        """Pass a signal on to the Java process."""
+        process = self.run.process()
+        if process is not None:
+            process.send_signal(number)
+
+    def _check_before_start(self) -> None:
+        """Find what usually goes wrong while it is cheap to say so."""
+        if self.is_running():
+            raise NotReadyError("the server of this configuration runs already; see: catdog status")
+        find_java()
+        check_owner(self.config.archive)
+        for key, (host, port) in self.config.endpoints().items():
+            if _is_taken(host, port):
+                raise NotReadyError(
+                    f"port {port} on {host} is taken ({key} in {self.config.path}); "
+                    "stop what uses it, or choose another port there"
+                )
+        self._end_orphans()
+
+    def _wait_ready(self, java: subprocess.Popen[bytes], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if java.poll() is not None:
+                raise NotReadyError(
+                    f"TorchServe ended with exit code {java.returncode} while it started"
+                )
+            if self._a_worker_is_ready():
+                return
+            if self._worker_failed():
+                raise NotReadyError("the worker could not load the archive")
+            time.sleep(_POLL_S)
+        raise NotReadyError(f"no worker was READY within {timeout_s:g} s")
+
+    def _a_worker_is_ready(self) -> bool:
+        try:
+            return any(model.ready_workers for model in self.versions())
+        except ServerError:
+            return False  # not listening yet; the deadline is the caller's
+
+    def _worker_failed(self) -> bool:
+        log = self.run.model_log
+        return log.is_file() and _WORKER_FAILED in log.read_text(errors="replace")
+
+    def _management_token(self) -> str | None:
+        if not self.run.key_file.is_file():
+            return None
+        key: str = json.loads(self.run.key_file.read_text())["management"]["key"]
+        return key
+
+    def _end_orphans(self) -> None:
+        """Kill workers that outlived a Java that was killed: known by their socket's path."""
+        needle = str(self.run.temporary)
+        for process in psutil.process_iter(["cmdline", "uids"]):
+            uids = process.info["uids"]
+            if uids is None or uids.real != os.getuid() or process.pid == os.getpid():
+                continue
+            if any(needle in argument for argument in process.info["cmdline"] or ()):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+                    process.wait(STOP_TIMEOUT_S)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,153 @@
+"""config.properties: read it, check what goes wrong, write the copy that a server runs on."""
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import MODEL_NAME, archive_version
+
+ADDRESSES = ("inference_address", "management_address", "metrics_address")
+_GRPC = (
+    ("grpc_inference_address", "grpc_inference_port"),
+    ("grpc_management_address", "grpc_management_port"),
+)
+_PATHS = ("model_store", "metrics_config")
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """The values of one config.properties.
+
+    Attributes:
+        path: The file.
+        values: Its keys and values as written.
+    """
+
+    path: Path
+    values: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "ServingConfig":
+        """Read a file of Java properties.
+
+        Raises:
+            NotReadyError: If it is missing or lacks a key that catdog needs.
+        """
+        if not path.is_file():
+            raise NotReadyError(
+                f"there is no configuration {path}; run this from catdog's folder, or name a "
+                "config.properties with --config"
+            )
+        config = cls(path.resolve(), parse_properties(path.read_text(encoding="utf-8")))
+        required = {*ADDRESSES, *(key for pair in _GRPC for key in pair), "model_store", "models"}
+        missing = sorted(required - set(config.values))
+        if missing:
+            raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
+        return config
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths count from: the one that holds config/."""
+        return self.path.parent.parent
+
+    @property
+    def inference_url(self) -> str:
+        return self.values["inference_address"].rstrip("/")
+
+    @property
+    def management_url(self) -> str:
+        return self.values["management_address"].rstrip("/")
+
+    @property
+    def model_store(self) -> Path:
+        return self.root / self.values["model_store"]
+
+    @property
+    def archive(self) -> Path:
+        """The archive that is served."""
+        return self.model_store / f"{MODEL_NAME}.mar"
+
+    @property
+    def batching(self) -> dict[str, Any]:
+        """catdog's entry under `models=`: workers, batch size, batch delay.
+
+        Raises:
+            NotReadyError: If there is none or it is not JSON.
+        """
+        try:
+            versions = json.loads(self.values["models"])[MODEL_NAME]
+            entry: dict[str, Any] = next(iter(versions.values()))
+        except (json.JSONDecodeError, KeyError, StopIteration) as error:
+            raise NotReadyError(
+                f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
+            ) from error
+        return entry
+
+    def endpoints(self) -> dict[str, tuple[str, int]]:
+        """The five addresses that the server listens on: name -> (host, port)."""
+        found = {}
+        for key in ADDRESSES:
+            parts = urlsplit(self.values[key])
+            if not parts.hostname or not parts.port:
+                raise NotReadyError(
+                    f"{self.path}: {key}={self.values[key]} is not http://HOST:PORT"
+                )
+            found[key] = (parts.hostname, parts.port)
+        for host_key, port_key in _GRPC:
+            found[port_key] = (self.values[host_key], int(self.values[port_key]))
+        return found
+
+    def is_loopback_only(self) -> bool:
+        """Whether nobody outside this machine can reach any of the five addresses."""
+        return all(_is_loopback(host) for host, _ in self.endpoints().values())
+
+    def write_for_server(self, target: Path) -> None:
+        """Write what the server really runs on.
+
+        Paths become absolute, the `models` entry names the version that the archive
+        really has (TorchServe ignores it otherwise), and the tokens are turned off
+        only while every address is loopback.
+        """
+        values = dict(self.values)
+        for key in _PATHS:
+            if key in values:
+                values[key] = str(self.root / values[key])
+        version = archive_version(self.archive)
+        values["models"] = json.dumps({MODEL_NAME: {version: self.batching}})
+        values.pop("vmargs", None)  # read by TorchServe's launcher only; see server.py
+        values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
+        target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+
+    def java_options(self) -> list[str]:
+        """The options of `vmargs`, with the log configuration's path made absolute."""
+        key = "-Dlog4j.configurationFile="
+        return [
+            f"{key}{(self.root / option.removeprefix(key)).as_uri()}"
+            if option.startswith(key)
+            else option
+            for option in self.values.get("vmargs", "").split()
+        ]
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Java properties as far as TorchServe's own files use them: # comments, \\ continuations."""
+    values = {}
+    for line in text.replace("\\\n", "").splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith(("#", "!")):
+            key, _, value = stripped.partition("=")
+            values[key.strip()] = value.strip()
+    return values
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
