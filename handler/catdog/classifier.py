@@ -19,7 +19,7 @@ from catdog.model_info import ModelInfo
 from catdog.postprocess import ModelIdentity, Prediction, predict
 from catdog.preprocess import HTTP_FORMATS, InvalidImage, decode_image, preprocess_image
 from catdog.runtime import ModelOutput, Runtime, load_runtime
-from catdog.settings import Settings
+from catdog.settings import SETTINGS_FILE, Settings
 
 
 class Classifier:
@@ -64,7 +64,7 @@ class Classifier:
             FileNotFoundError: If one of its files is missing.
         """
         info = ModelInfo.read(model_dir)
-        settings = Settings.read(model_dir)
+        settings = Settings.read(model_dir / SETTINGS_FILE)
         runtime = load_runtime(model_dir, info, device, settings.inference_threads)
         return cls(info, settings, runtime, _read_version(model_dir), formats)
 

@@ -13,7 +13,7 @@ from catdog.labels import check_categories
 from catdog.preprocess import Preprocessing
 
 MODEL_INFO_FILE = "model.json"
-RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
+RUNTIMES = {"onnx": ("fp32",), "torch": ("fp32", "bf16", "fp16")}
 
 # How far the masses of a golden picture may be from those in model.json. float32 on
 # two machines differs by about 1e-4 at most; another picture or network by 1e-2 and more.
@@ -61,12 +61,7 @@ class ModelInfo:
 
     def __post_init__(self) -> None:
         check_categories(self.categories)
-        if self.precision not in RUNTIMES.get(self.runtime, ()):
-            choices = ", ".join(f"{name}: {'|'.join(p)}" for name, p in RUNTIMES.items())
-            raise ValueError(
-                f"no runtime {self.runtime!r} with precision {self.precision!r}; "
-                f"there are {choices}"
-            )
+        check_runtime(self.runtime, self.precision)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -108,3 +103,16 @@ class ModelInfo:
     def read(cls, model_dir: Path) -> "ModelInfo":
         path = model_dir / MODEL_INFO_FILE
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def check_runtime(runtime: str, precision: str) -> None:
+    """Make sure that there is such a runtime, and that it knows the precision.
+
+    Raises:
+        ValueError: If not; the message lists what there is.
+    """
+    if precision not in RUNTIMES.get(runtime, ()):
+        choices = ", ".join(f"{name}: {'|'.join(known)}" for name, known in RUNTIMES.items())
+        raise ValueError(
+            f"no runtime {runtime!r} with precision {precision!r}; there are {choices}"
+        )

@@ -51,14 +51,13 @@ class Settings:
         return Limits(max_pixels=self.max_pixels, max_aspect_ratio=self.max_aspect_ratio)
 
     @classmethod
-    def read(cls, model_dir: Path) -> "Settings":
-        """Read the settings of a model directory.
+    def read(cls, path: Path) -> "Settings":
+        """Read a model-config.yaml.
 
         Raises:
             ValueError: If a key is missing, unknown or out of range; the message
                 names the file, the key and the choices.
         """
-        path = model_dir / SETTINGS_FILE
         values: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("handler", {})
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known))

@@ -87,15 +87,18 @@ def package(
     from catdog_serving.operate.serving_config import ServingConfig
 
     target = output or ServingConfig.read(config).archive
-    spec = ArchiveSpec(
-        network=network,
-        weights=weights,
-        weights_url=weights_url,
-        runtime=runtime,
-        precision=precision,
-        version=version,
-        settings=settings or config.parent / "model-config.yaml",
-    )
+    try:
+        spec = ArchiveSpec(
+            network=network,
+            weights=weights,
+            weights_url=weights_url,
+            runtime=runtime,
+            precision=precision,
+            version=version,
+            settings=settings or config.parent / "model-config.yaml",
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     with console.status(f"packaging {network} ..."):
         info = build_archive(spec, target)
     untrained = " [yellow](untrained: its answers mean nothing)[/]" if info.untrained else ""

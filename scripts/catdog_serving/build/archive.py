@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import catdog
-from catdog.model_info import ModelInfo
+from catdog.model_info import ModelInfo, check_runtime
+from catdog.networks import get_network
 from catdog.settings import SETTINGS_FILE, Settings
 from catdog_serving.build.verify import CORE, HANDLER, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
@@ -32,6 +33,9 @@ class ArchiveSpec:
         precision: One that the runtime knows.
         version: Stamped into the archive.
         settings: The model-config.yaml to pack.
+
+    Raises:
+        ValueError: If there is no such network, runtime or precision.
     """
 
     network: str
@@ -41,6 +45,11 @@ class ArchiveSpec:
     precision: str
     version: str
     settings: Path
+
+    def __post_init__(self) -> None:
+        get_network(self.network)
+        if self.runtime is not None:
+            check_runtime(self.runtime, self.precision)
 
 
 def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
@@ -55,8 +64,13 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
 
     Raises:
         NotReadyError: If weights or tools are missing.
-        RefusedError: If the built archive fails its check; `output` is untouched then.
+        RefusedError: If a setting is wrong or the built archive fails its check;
+            `output` is untouched then.
     """
+    try:
+        Settings.read(spec.settings)  # a wrong setting fails here and not in the worker
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".catdog-build-", dir=output.parent) as scratch:
         staging, made = Path(scratch, "model"), Path(scratch, "made")
@@ -74,7 +88,6 @@ def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
     try:
         import torch
 
-        from catdog.networks import get_network
         from catdog_serving.build import golden
         from catdog_serving.build.export import build_module, export
         from catdog_serving.build.weights import find_weights
@@ -106,7 +119,6 @@ def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
         catdog_version=catdog.__version__,
         code_sha256=code_sha256(model_dir),
     )
-    Settings.read(model_dir)  # a wrong setting fails here and not in the worker
     export(module, weights, runtime, model_dir)
     info.write(model_dir)
     return info

@@ -103,9 +103,14 @@ def _published_file(network: Network, wanted: str, base_url: str | None) -> Path
         return None
     if network.name == "efficientnet_lite0":
         return _packaged_efficientnet()
+    return _cached_or_downloaded(_published_url(wanted), base_url)
+
+
+def _published_url(weights_id: str) -> str:
     from torchvision.models import ResNet152_Weights
 
-    return _cached_or_downloaded(ResNet152_Weights[wanted].url, base_url)
+    url: str = ResNet152_Weights[weights_id].url
+    return url
 
 
 def _packaged_efficientnet() -> Path:

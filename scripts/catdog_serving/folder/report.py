@@ -67,7 +67,7 @@ def _cells(result: ImageResult) -> tuple[str, ...]:
     if not isinstance(outcome, Prediction):
         return name, "[red]failed[/]", "", "", escape(outcome.message)
     label = f"[{_STYLES[outcome.label]}]{outcome.label}[/]"
-    breed = f"{outcome.breed.name} ({outcome.breed.share:.0%})" if outcome.breed else ""
+    breed = f"{escape(outcome.breed.name)} ({outcome.breed.share:.0%})" if outcome.breed else ""
     return name, label, f"{outcome.cat:.4f}", f"{outcome.dog:.4f}", breed
 
 

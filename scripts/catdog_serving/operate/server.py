@@ -71,7 +71,7 @@ class TorchServe:
         self._child = start_java(self.config, self.run)
         self.run.record(psutil.Process(self._child.pid))
         try:
-            self._wait_ready(self._child, timeout_s)
+            self.wait_for_workers(1, timeout_s)
         except BaseException as error:
             tail = self.run.log_tail()
             self.stop()
@@ -115,6 +115,23 @@ class TorchServe:
             facts = client.facts() if any(model.ready_workers for model in models) else None
         return ServerStatus(self.config.inference_url, tuple(models), facts)
 
+    def wait_for_workers(self, count: int, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Wait until that many workers are READY.
+
+        Raises:
+            NotReadyError: If the server ends, a worker fails to load, or time runs out.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._ready_workers() < count:
+            if self._child is not None and self._child.poll() is not None:
+                code = self._child.returncode
+                raise NotReadyError(f"TorchServe ended with exit code {code} while it started")
+            if self._worker_failed():
+                raise NotReadyError("the worker could not load the archive")
+            if time.monotonic() > deadline:
+                raise NotReadyError(f"not {count} workers were READY within {timeout_s:g} s")
+            time.sleep(_POLL_S)
+
     def wait(self) -> int:
         """Wait until the server ends by itself or is stopped; 0 if it ended well."""
         process = self.run.process()
@@ -140,25 +157,11 @@ class TorchServe:
                 )
         self._end_orphans()
 
-    def _wait_ready(self, java: subprocess.Popen[bytes], timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if java.poll() is not None:
-                raise NotReadyError(
-                    f"TorchServe ended with exit code {java.returncode} while it started"
-                )
-            if self._a_worker_is_ready():
-                return
-            if self._worker_failed():
-                raise NotReadyError("the worker could not load the archive")
-            time.sleep(_POLL_S)
-        raise NotReadyError(f"no worker was READY within {timeout_s:g} s")
-
-    def _a_worker_is_ready(self) -> bool:
+    def _ready_workers(self) -> int:
         try:
-            return any(model.ready_workers for model in self.versions())
+            return sum(model.ready_workers for model in self.versions())
         except ServerError:
-            return False  # not listening yet; the deadline is the caller's
+            return 0  # not listening yet; the deadline is the caller's
 
     def _worker_failed(self) -> bool:
         log = self.run.model_log

@@ -36,10 +36,13 @@ class ServerStatus:
         if self.facts is None:
             return "unknown until a worker is READY"
         untrained = " (UNTRAINED: its answers mean nothing)" if self.facts["untrained"] else ""
-        return (
+        line = (
             f"{self.facts['network']} {self.facts['weights']}{untrained}, "
             f"runtime {self.facts['runtime']} {self.facts['precision']} on {self.facts['device']}"
         )
+        if self.facts["device"] == "cpu" and any(w.gpu for m in self.models for w in m.workers):
+            line += " (a GPU was given and is not used: see the worker's log)"
+        return line
 
     def to_dict(self) -> dict[str, Any]:
         facts = self.facts and {k: v for k, v in self.facts.items() if k != "categories"}

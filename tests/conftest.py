@@ -1,0 +1,108 @@
+"""What unit and integration tests share: photos, archives, free ports, configurations."""
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catdog.preprocess import Limits
+from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.operate.serving_config import ServingConfig, parse_properties
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "scripts" / "catdog_serving" / "samples"
+PHOTOS = ROOT.parent / "shared" / "photos"
+
+LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
+
+BuildArchive = Callable[..., Path]
+MakeConfig = Callable[..., ServingConfig]
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Path]:
+    """100 real photos: 50 of cats, then 50 of dogs."""
+    found = [*sorted((PHOTOS / "cats").glob("*.jpg")), *sorted((PHOTOS / "dogs").glob("*.jpg"))]
+    if len(found) != 100:
+        pytest.skip(f"the real photos are not in {PHOTOS}; they are not part of the product")
+    return found
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> BuildArchive:
+    """Build an archive, once per session for each set of arguments."""
+    built: dict[tuple[object, ...], Path] = {}
+
+    def build_once(
+        network: str, weights: str | None = None, runtime: str = "onnx", version: str = "1.0"
+    ) -> Path:
+        key = (network, weights, runtime, version)
+        if key not in built:
+            spec = ArchiveSpec(
+                network=network,
+                weights=weights,
+                weights_url=None,
+                runtime=runtime,
+                precision="fp32",
+                version=version,
+                settings=ROOT / "config" / "model-config.yaml",
+            )
+            output = tmp_path_factory.mktemp("archive") / "catdog.mar"
+            build_archive(spec, output)
+            built[key] = output
+        return built[key]
+
+    return build_once
+
+
+@pytest.fixture(scope="session")
+def archive(build: BuildArchive) -> Path:
+    """efficientnet_lite0 with its real weights, onnx."""
+    return build("efficientnet_lite0")
+
+
+@pytest.fixture(scope="session")
+def seeded_archive(build: BuildArchive) -> Path:
+    """ResNet-152 with seeded weights, onnx."""
+    return build("resnet152", "seeded")
+
+
+@pytest.fixture(scope="session")
+def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
+    """The product's own config/, on free ports and with a model store of its own."""
+
+    def make(
+        archive: Path | None, batching: dict[str, object] | None = None, **values: str
+    ) -> ServingConfig:
+        root = tmp_path_factory.mktemp("serving")
+        shutil.copytree(ROOT / "config", root / "config")
+        (root / "model-store").mkdir()
+        if archive is not None:
+            shutil.copy(archive, root / "model-store" / "catdog.mar")
+        path = root / "config" / "config.properties"
+        properties = parse_properties(path.read_text())
+        http = free_ports(5)
+        for key in ("inference_address", "management_address", "metrics_address"):
+            properties[key] = f"http://127.0.0.1:{http.pop()}"
+        for key in ("grpc_inference_port", "grpc_management_port"):
+            properties[key] = str(http.pop())
+        properties |= values
+        if batching:
+            config = ServingConfig(path, properties)
+            properties["models"] = json.dumps({"catdog": {"1.0": config.batching | batching}})
+        path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        return ServingConfig.read(path)
+
+    return make
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that the system says are free."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports

@@ -1,0 +1,48 @@
+"""A small HTTP server on loopback that answers as a test tells it to."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
+
+
+@contextmanager
+def http_server(answer: Answer) -> Iterator[str]:
+    """Serve on a free port; `answer` gets each request and its body. Yields the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _any(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            answer(self, self.rfile.read(length))
+
+        do_GET = do_POST = _any  # noqa: N815
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def send(
+    request: BaseHTTPRequestHandler, status: int, body: bytes, length: int | None = None
+) -> None:
+    """Answer; a `length` larger than the body and then closing is a cut connection."""
+    request.send_response(status)
+    request.send_header("Content-Length", str(len(body) if length is None else length))
+    request.end_headers()
+    request.wfile.write(body)
+    if length is not None:
+        request.close_connection = True

@@ -1,0 +1,123 @@
+"""Archives: complete, checked before they are put in place, and what the worker really runs."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import catdog
+import catdog_handler
+from catdog.model_info import ModelInfo
+from catdog_serving.build.verify import verify_archive
+from catdog_serving.client import CatDogClient
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.model_archive import archive_version, open_archive
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import ROOT, SAMPLES, MakeConfig
+
+
+def repack(archive: Path, target: Path, **replaced: bytes) -> Path:
+    """A copy of an archive in which files (by their name's last part) have other content."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
+        for name in source.namelist():
+            content = replaced.get(Path(name).name.replace(".", "_"), source.read(name))
+            copy.writestr(name, content)
+    return target
+
+
+def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        names = {name for name in packed.namelist() if not name.endswith("/")}
+        for name in names:
+            if name.endswith(".py"):
+                assert packed.read(name) == (ROOT / "handler" / name).read_bytes()
+    core = {f"catdog/{p.name}" for p in Path(catdog.__file__).parent.glob("*.py")}
+    assert names == core | {
+        *(Path(catdog_handler.__file__).name, "model.json", "model.onnx", "model-config.yaml"),
+        *("golden/chelsea.png", "golden/coffee.png", "MAR-INF/MANIFEST.json"),
+    }
+
+
+def test_model_json_tells_all_of_it(archive: Path) -> None:
+    with open_archive(archive) as model_dir:
+        info = ModelInfo.read(model_dir)
+    assert info.network == "efficientnet_lite0"
+    assert info.weights_sha256.startswith("57934424")
+    assert (info.runtime, info.precision, info.untrained) == ("onnx", "fp32", False)
+    assert info.catdog_version == catdog.__version__
+    assert [picture.file for picture in info.golden] == ["golden/chelsea.png", "golden/coffee.png"]
+    assert info.golden[0].cat > 0.8
+    assert archive_version(archive) == "1.0"
+
+
+def test_seeded_archives_say_untrained(seeded_archive: Path) -> None:
+    with open_archive(seeded_archive) as model_dir:
+        info = ModelInfo.read(model_dir)
+    assert (info.network, info.weights, info.untrained) == ("resnet152", "seeded", True)
+
+
+def test_a_good_archive_verifies(archive: Path) -> None:
+    assert verify_archive(archive).network == "efficientnet_lite0"
+
+
+def test_other_code_than_model_json_names_is_refused(archive: Path, tmp_path: Path) -> None:
+    changed = repack(archive, tmp_path / "x.mar", labels_py=b"CAT_INDICES = range(0, 5)\n")
+    with pytest.raises(RefusedError, match="its code is not the code that model.json names"):
+        verify_archive(changed)
+
+
+def test_other_golden_masses_are_refused(archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        facts = json.loads(packed.read("model.json"))
+    facts["golden"][0]["cat"] -= 0.01
+    changed = repack(archive, tmp_path / "x.mar", model_json=json.dumps(facts).encode())
+    with pytest.raises(RefusedError, match="golden/chelsea.png got cat"):
+        verify_archive(changed)
+
+
+def test_an_incomplete_model_json_is_refused(archive: Path, tmp_path: Path) -> None:
+    changed = repack(archive, tmp_path / "x.mar", model_json=b"{}")
+    with pytest.raises(RefusedError, match="missing"):
+        verify_archive(changed)
+
+
+def test_what_is_no_archive_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "x.mar").write_bytes(b"junk")
+    with (
+        pytest.raises(NotReadyError, match="is not a model archive"),
+        open_archive(tmp_path / "x.mar"),
+    ):
+        pass
+
+
+def test_the_worker_runs_the_archives_code_and_not_the_working_trees(
+    archive: Path, tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A marked copy of the core goes into the archive; the working tree and PYTHONPATH
+    # offer the unmarked one.
+    source = (ROOT / "handler" / "catdog" / "postprocess.py").read_text()
+    marked = source.replace('label, breed = "neither", None', 'label, breed = "marked copy", None')
+    assert marked != source
+    packed = repack(archive, tmp_path / "x.mar", postprocess_py=marked.encode())
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "handler"))
+    with TorchServe(make_config(packed)) as server:
+        with CatDogClient(server.config.inference_url) as client:
+            assert client.classify(SAMPLES / "coffee.png").label == "marked copy"
+
+
+def test_the_manifests_version_is_in_every_answer(
+    archive: Path, tmp_path: Path, make_config: MakeConfig
+) -> None:
+    # A deploy stamps copies with whole numbers; batching must follow the version.
+    with zipfile.ZipFile(archive) as source:
+        manifest = json.loads(source.read("MAR-INF/MANIFEST.json"))
+    manifest["model"]["modelVersion"] = "2"
+    stamped = repack(archive, tmp_path / "x.mar", MANIFEST_json=json.dumps(manifest).encode())
+    with TorchServe(make_config(stamped, batching={"batchSize": 3})) as server:
+        (model,) = server.versions()
+        assert (model.version, model.batch_size, model.max_batch_delay_ms) == ("2", 3, 5)
+        with CatDogClient(server.config.inference_url) as client:
+            assert client.classify(SAMPLES / "chelsea.png").version == "2"
+    shutil.rmtree(server.config.root)

@@ -1,0 +1,67 @@
+"""GPU settings as far as a machine without one can show them: a stand-in for nvidia-smi."""
+
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.client import CatDogClient
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import SAMPLES, BuildArchive, MakeConfig
+
+# The two questions that TorchServe asks, for a machine with two GPUs.
+NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+*--query-gpu=index*) printf 'index\\n0\\n1\\n' ;;
+*) echo 'utilization.gpu [%], utilization.memory [%], memory.used [MiB]'
+   echo '1 %, 1 %, 10 MiB' ;;
+esac
+"""
+
+
+@pytest.fixture
+def _two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "bin" / "nvidia-smi"
+    script.parent.mkdir()
+    script.write_text(NVIDIA_SMI)
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:/usr/bin:/bin")
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_four_workers_are_spread_over_two_gpus(
+    build: BuildArchive, make_config: MakeConfig
+) -> None:
+    config = make_config(
+        build("efficientnet_lite0", None, "torch"),
+        batching={"minWorkers": 4, "maxWorkers": 4},
+        number_of_gpu="2",
+    )
+    with TorchServe(config) as server:
+        server.wait_for_workers(4)
+        log = server.run.model_log.read_text()
+        (model,) = server.versions()
+        assert [worker.gpu for worker in model.workers] == [True] * 4
+        # torch sees no CUDA on this machine, and each worker says which GPU it was given.
+        given = sorted(
+            line.split("was given ")[1].split(",")[0]
+            for line in log.splitlines()
+            if "torch sees no CUDA device" in line
+        )
+        assert given == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+        assert server.status().to_dict()["model"]["device"] == "cpu"
+        with CatDogClient(config.inference_url) as client:
+            assert client.classify(SAMPLES / "chelsea.png").label == "cat"
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_an_onnx_archive_on_gpu_workers_says_so_everywhere(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(archive, number_of_gpu="2")
+    with TorchServe(config) as server:
+        assert "package with --runtime torch to use the GPU" in server.run.model_log.read_text()
+        status = server.status()
+        assert status.facts is not None
+        assert status.facts["device"] == "cpu"
+        assert status.models[0].workers[0].gpu
+        assert "a GPU was given" in status.model_line

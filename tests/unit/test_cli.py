@@ -1,0 +1,124 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, MakeConfig
+
+CATDOG = [sys.executable, "-m", "catdog_serving"]
+COMMANDS = ("package", "serve", "stop", "status", "classify")
+
+
+def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*CATDOG, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"} | environment,
+    )
+
+
+def test_help_lists_the_commands_in_order_of_use() -> None:
+    result = catdog("--help", COLUMNS="100")
+    assert result.returncode == 0
+    places = [result.stdout.index(f" {command} ") for command in COMMANDS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("heavy", ["torch", "torchvision", "onnxruntime", "onnx"])
+def test_the_base_install_never_imports(heavy: str) -> None:
+    # Help of every command, status and classify without a server, and the client.
+    program = f"""
+import sys
+sys.modules[{heavy!r}] = None  # importing it now raises ImportError
+from catdog_serving import CatDogClient
+from catdog_serving.cli import main
+for arguments in (["--help"], *([c, "--help"] for c in {COMMANDS}), ["status"], ["stop"],
+                  ["classify", "--url", "http://127.0.0.1:9", "--jobs", "1", sys.argv[1]]):
+    sys.argv = ["catdog", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print(arguments[0], end.code)
+"""
+    sample = ROOT / "scripts" / "catdog_serving" / "samples" / "rocket.jpg"
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(sample)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "ImportError" not in result.stderr
+    assert "classify 3" in result.stdout  # no server there, and that was all that was missing
+
+
+def test_wrong_usage_is_exit_2() -> None:
+    assert catdog("classify").returncode == 2
+    assert catdog("frobnicate").returncode == 2
+    assert catdog("classify", "x.jpg", "--format", "xml").returncode == 2
+    for wrong in (["--network", "vgg"], ["--runtime", "onnx", "--precision", "bf16"]):
+        result = catdog("package", *wrong)
+        assert result.returncode == 2
+        assert "resnet152" in result.stderr or "onnx: fp32" in result.stderr
+
+
+def test_without_a_server_status_is_one_line_and_exit_3(make_config: MakeConfig) -> None:
+    result = catdog("status", "--config", make_config(None).path)
+    assert result.returncode == 3
+    assert result.stderr.count("\n") == 1
+    assert "start the server with: catdog serve" in result.stderr
+
+
+def test_serve_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
+    result = catdog("serve", "--config", make_config(None).path)
+    assert result.returncode == 3
+    assert "build it with: catdog package" in result.stderr
+
+
+def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
+    result = catdog("serve", "--config", make_config(None).path, JAVA_HOME="/nonexistent")
+    assert result.returncode == 3
+    assert "JAVA_HOME is /nonexistent" in result.stderr
+
+
+def test_stop_without_a_server_is_fine(make_config: MakeConfig) -> None:
+    result = catdog("stop", "--config", make_config(None).path)
+    assert (result.returncode, result.stdout) == (0, "no server was running\n")
+
+
+def test_local_without_an_archive_is_exit_3(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(None).path
+    result = catdog("classify", tmp_path, "--config", config, "--backend", "local")
+    assert result.returncode == 3
+    assert "there is no archive" in result.stderr
+
+
+def test_packaging_resnet_without_weights_never_falls_back(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(None)
+    result = catdog(
+        *("package", "--config", config.path, "--weights-url", "http://127.0.0.1:9"),
+        TORCH_HOME=str(tmp_path),
+    )
+    assert result.returncode == 3
+    assert result.stderr.count("\n") == 1
+    assert "resnet152-394f9c45.pth" in result.stderr
+    assert not config.archive.exists()
+    assert list(config.model_store.iterdir()) == []
+
+
+def test_a_failed_build_leaves_the_old_archive(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(None)
+    config.archive.write_bytes(b"the old one")
+    settings = tmp_path / "model-config.yaml"
+    settings.write_text("handler: {presence_treshold: 1}\n")
+    result = catdog(
+        *("package", "--config", config.path, "--network", "efficientnet_lite0"),
+        *("--settings", settings),
+    )
+    assert result.returncode == 4
+    assert "presence_treshold" in result.stderr
+    assert config.archive.read_bytes() == b"the old one"
+    assert [p.name for p in config.model_store.iterdir()] == ["catdog.mar"]

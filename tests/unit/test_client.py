@@ -1,0 +1,137 @@
+import json
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from catdog_serving import (
+    CatDogClient,
+    CatDogError,
+    InvalidImageError,
+    ServerBusyError,
+    ServerUnavailableError,
+)
+from catdog_serving.errors import ServerError
+from tests.conftest import SAMPLES, free_ports
+from tests.http_servers import http_server, send
+
+ANSWER = {
+    "label": "cat",
+    "cat": 0.9,
+    "dog": 0.01,
+    "other": 0.09,
+    "breed": {"name": "tabby", "index": 281, "share": 0.65},
+    "top": [{"index": 281, "name": "tabby", "probability": 0.6}],
+    "box": None,
+    "network": "resnet152",
+    "weights": "IMAGENET1K_V1",
+    "version": "1.0",
+}
+BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}
+DIED = {"code": 507, "type": "InternalServerException", "message": "Worker died."}
+INVALID = {"code": 400, "type": "InvalidImage", "message": "cannot decode 4 bytes"}
+
+
+class Script:
+    """Answers the given (status, body) pairs in turn, the last one for ever."""
+
+    def __init__(self, *answers: tuple[int, object]) -> None:
+        self._answers = iter(answers)
+        self._last = answers[-1]
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+
+    def __call__(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        self.requests.append((request.path, dict(request.headers), body))
+        status, answer = next(self._answers, self._last)
+        send(request, status, json.dumps(answer).encode() if answer is not None else b"")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+
+
+def test_a_prediction_is_typed() -> None:
+    script = Script((200, ANSWER))
+    with http_server(script) as url, CatDogClient(url, token="secret") as client:
+        prediction = client.classify(b"data")
+    assert prediction.label == "cat"
+    assert prediction.breed is not None
+    assert prediction.breed.name == "tabby"
+    assert prediction.top[0].probability == 0.6
+    path, headers, body = script.requests[0]
+    assert path == "/predictions/catdog"
+    assert headers["Authorization"] == "Bearer secret"
+    assert body == b"data"
+
+
+def test_every_kind_of_picture_is_sent_as_bytes() -> None:
+    path = SAMPLES / "chelsea.png"
+    script = Script((200, ANSWER))
+    with http_server(script) as url, CatDogClient(url) as client, path.open("rb") as file:
+        for picture in (path, str(path), path.read_bytes(), file):
+            client.classify(picture)
+        client.classify(Image.open(path))
+    bodies = [body for _, _, body in script.requests]
+    assert bodies[:4] == [path.read_bytes()] * 4
+    assert bodies[4].startswith(b"\x89PNG")
+
+
+def test_a_refused_picture_is_not_sent_again() -> None:
+    script = Script((400, INVALID))
+    with http_server(script) as url, CatDogClient(url) as client:
+        with pytest.raises(InvalidImageError, match="cannot decode 4 bytes") as caught:
+            client.classify(b"junk")
+    assert caught.value.status == 400
+    assert len(script.requests) == 1
+
+
+def test_torchserves_own_413_is_an_invalid_image() -> None:
+    with http_server(Script((413, None))) as url, CatDogClient(url) as client:
+        with pytest.raises(InvalidImageError, match="max_request_size"):
+            client.classify(b"huge")
+
+
+@pytest.mark.parametrize("trouble", [(503, BUSY), (507, DIED), (500, DIED)])
+def test_a_busy_or_lost_server_is_tried_again(trouble: tuple[int, object]) -> None:
+    script = Script(trouble, trouble, (200, ANSWER))
+    with http_server(script) as url, CatDogClient(url) as client:
+        assert client.classify(b"data").label == "cat"
+    assert len(script.requests) == 3
+
+
+def test_a_server_that_stays_busy_is_given_up() -> None:
+    script = Script((503, BUSY))
+    with http_server(script) as url, CatDogClient(url, retries=2) as client:
+        with pytest.raises(ServerBusyError) as caught:
+            client.classify(b"data")
+    assert caught.value.status == 503
+    assert len(script.requests) == 3
+
+
+def test_other_refusals_are_neither_retried_nor_called_invalid() -> None:
+    wrong = {"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."}
+    script = Script((400, wrong))
+    with http_server(script) as url, CatDogClient(url) as client:
+        with pytest.raises(ServerError, match="Token Authorization failed") as caught:
+            client.classify(b"data")
+    assert not isinstance(caught.value, InvalidImageError)
+    assert len(script.requests) == 1
+
+
+def test_no_server_says_how_to_start_one() -> None:
+    (port,) = free_ports(1)
+    with CatDogClient(f"http://127.0.0.1:{port}", retries=1) as client:
+        with pytest.raises(ServerUnavailableError, match="catdog serve"):
+            client.classify(b"data")
+
+
+def test_a_missing_file_is_pythons_own_error(tmp_path: Path) -> None:
+    with CatDogClient() as client, pytest.raises(FileNotFoundError):
+        client.classify(tmp_path / "nope.jpg")
+
+
+def test_one_base_error_catches_all() -> None:
+    for error in (InvalidImageError, ServerBusyError, ServerUnavailableError):
+        assert issubclass(error, CatDogError)

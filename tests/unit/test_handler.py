@@ -1,0 +1,147 @@
+"""The handler against TorchServe's own Context, with a stand-in for the forward pass."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from ts.context import Context, RequestProcessor
+
+import catdog.runtime
+from catdog_handler import CatDogHandler
+from tests.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
+from tests.pictures import encode
+
+RED, GREEN = (bytearray(encode(Image.new("RGB", (80, 60), c))) for c in ("red", "lime"))
+
+
+def context_for(
+    *headers: dict[str, str], model_dir: Path | None = None, gpu: int | None = None
+) -> Context:
+    context = Context("catdog", str(model_dir), {}, len(headers), gpu, "0.12.0")
+    context.request_processor = [RequestProcessor(h) for h in headers]
+    return context
+
+
+def handle(
+    tmp_path: Path, rows: list[dict[str, Any]], headers: list[dict[str, str]] | None = None
+) -> tuple[list[dict[str, Any]], Context]:
+    handler = CatDogHandler()
+    handler.classifier, _ = colour_classifier(tmp_path)
+    context = context_for(*(headers or [{} for _ in rows]))
+    return [json.loads(body) for body in handler.handle(rows, context)], context
+
+
+def test_each_row_gets_its_own_answer_and_status(tmp_path: Path) -> None:
+    rows = [{"body": RED}, {"body": bytearray(b"junk")}, {"body": GREEN}, {"body": bytearray()}]
+    answers, context = handle(tmp_path, rows)
+    assert [a.get("label", a.get("type")) for a in answers] == [
+        *("cat", "InvalidImage", "dog", "InvalidImage")
+    ]
+    statuses = [context.get_response_status(i) for i in range(4)]
+    assert statuses == [(200, None), (400, "Bad Request"), (200, None), (400, "Bad Request")]
+    assert {context.get_response_content_type(i) for i in range(4)} == {"application/json"}
+
+
+def test_the_error_keeps_torchserves_shape(tmp_path: Path) -> None:
+    (answer,), _ = handle(tmp_path, [{"body": bytearray(b"hello, world")}])
+    assert answer == {
+        "code": 400,
+        "type": "InvalidImage",
+        "message": "cannot decode 12 bytes as an image; send JPEG, PNG or WebP",
+    }
+
+
+@pytest.mark.parametrize("field", ["data", "file", "image"])
+def test_a_multipart_field_works_like_the_body(tmp_path: Path, field: str) -> None:
+    (answer,), _ = handle(tmp_path, [{field: RED}])
+    assert answer["label"] == "cat"
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"body": {"image": "base64"}}, "got JSON"),
+        ({"body": ["a"]}, "got JSON"),
+        ({"body": "some text"}, "got text"),
+        ({"picture": RED}, "found no picture"),
+        ({}, "found no picture"),
+        ({"data": RED, "image": GREEN}, "found 2 pictures"),
+    ],
+)
+def test_a_wrong_form_says_what_to_send(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
+    (answer,), context = handle(tmp_path, [row])
+    assert context.get_response_status(0)[0] == 400
+    assert problem in answer["message"]
+    assert "multipart field data, file or image" in answer["message"]
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (8000, 7000)])
+def test_pictures_beyond_the_limits_are_413(tmp_path: Path, size: tuple[int, int]) -> None:
+    _, context = handle(tmp_path, [{"body": bytearray(encode(Image.new("1", size)))}])
+    assert context.get_response_status(0) == (413, "Content Too Large")
+
+
+def test_describe_gives_the_archives_facts(tmp_path: Path) -> None:
+    (answer,), _ = handle(tmp_path, [{}], [{"describe": "True"}])
+    assert answer["network"] == "resnet152"
+    assert answer["device"] == "cpu"
+    assert len(answer["categories"]) == 1000
+
+
+@pytest.mark.parametrize("header", [{"describe": "True"}, {"explain": "True"}])
+def test_a_clients_stray_header_changes_no_answer(tmp_path: Path, header: dict[str, str]) -> None:
+    rows = [{"body": RED}, {"body": GREEN}]
+    answers, _ = handle(tmp_path, rows, [header, {}])
+    assert [a["label"] for a in answers] == ["cat", "dog"]
+
+
+# --- initialize: which device ---------------------------------------------------------------
+
+
+@pytest.fixture
+def loaded_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Records the device of each torch runtime instead of loading a network."""
+    devices: list[str] = []
+
+    def record(path: Path, info: object, device: str, threads: int) -> ColourRuntime:
+        devices.append(device)
+        return ColourRuntime()
+
+    monkeypatch.setattr(catdog.runtime, "TorchRuntime", record)
+    return devices
+
+
+def initialize(tmp_path: Path, gpu: int | None) -> None:
+    model_dir = write_model_dir(tmp_path, model_info(runtime="torch"))
+    CatDogHandler().initialize(context_for(model_dir=model_dir, gpu=gpu))
+
+
+@pytest.mark.parametrize("gpu", [0, 1, 3])
+def test_a_worker_takes_its_own_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded_on: list[str], gpu: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    initialize(tmp_path, gpu)
+    assert loaded_on == [f"cuda:{gpu}"]
+
+
+def test_without_cuda_a_gpu_worker_takes_the_cpu_and_warns(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loaded_on: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with caplog.at_level(logging.WARNING):
+        initialize(tmp_path, 1)
+    assert loaded_on == ["cpu"]
+    assert "this worker was given cuda:1" in caplog.text
+
+
+def test_a_worker_without_a_gpu_takes_the_cpu(tmp_path: Path, loaded_on: list[str]) -> None:
+    initialize(tmp_path, None)
+    assert loaded_on == ["cpu"]

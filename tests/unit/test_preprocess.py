@@ -1,0 +1,244 @@
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageOps
+from torchvision.transforms import CenterCrop, Compose, Resize
+
+from catdog.preprocess import (
+    FOLDER_FORMATS,
+    HTTP_FORMATS,
+    InvalidImage,
+    InvalidReason,
+    Limits,
+    Preprocessing,
+    decode_image,
+    preprocess_image,
+)
+from tests.conftest import LIMITS, SAMPLES
+from tests.pictures import encode, noise, png, png_chunk, quadrants
+from tests.reference import reference_pixels
+
+IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def refused(data: bytes, limits: Limits = LIMITS) -> InvalidImage:
+    with pytest.raises(InvalidImage) as caught:
+        decode_image(data, limits)
+    return caught.value
+
+
+# --- pixels ---------------------------------------------------------------------------------
+
+
+def test_pixels_equal_torchvisions_on_real_photos(photos: list[Path]) -> None:
+    for path in photos:
+        ours = preprocess_image(decode_image(path.read_bytes(), LIMITS), IMAGENET)
+        assert np.array_equal(ours, reference_pixels(path)), path.name
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(1, 700), height=st.integers(1, 700))
+def test_pixels_equal_torchvisions_at_every_size(width: int, height: int) -> None:
+    if max(width, height) > 20 * min(width, height):
+        return
+    image = noise(width, height)
+    expected = np.asarray(Compose([Resize(256), CenterCrop(224)])(image)).transpose(2, 0, 1)
+    pixels = preprocess_image(image, IMAGENET)
+    assert pixels.shape == (3, 224, 224)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    assert np.array_equal(pixels, expected)
+
+
+def test_resize_size_is_the_weights_own() -> None:
+    image = noise(500, 400)
+    v2 = Preprocessing(232, 224, IMAGENET.mean, IMAGENET.std)
+    expected = np.asarray(Compose([Resize(232), CenterCrop(224)])(image)).transpose(2, 0, 1)
+    assert np.array_equal(preprocess_image(image, v2), expected)
+
+
+def test_a_crop_larger_than_the_resized_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match="crop_size"):
+        Preprocessing(200, 224, IMAGENET.mean, IMAGENET.std)
+
+
+# --- formats and modes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", HTTP_FORMATS)
+def test_each_http_format_is_decoded(format: str) -> None:
+    image = quadrants()
+    decoded = decode_image(encode(image, format), LIMITS)
+    assert decoded.mode == "RGB"
+    assert decoded.size == image.size
+    difference = np.abs(np.asarray(decoded).astype(int) - np.asarray(image)).mean()
+    assert difference < 6  # JPEG and WebP are lossy
+
+
+def test_tiff_is_for_folders_only() -> None:
+    data = encode(quadrants(), "TIFF")
+    assert decode_image(data, LIMITS, FOLDER_FORMATS).size == (300, 200)
+    assert refused(data).reason is InvalidReason.UNDECODABLE
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue", "lime")]
+    for format in ("GIF", "WEBP"):
+        data = encode(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
+        red, green, blue = decode_image(data, LIMITS).getpixel((32, 32))
+        assert red > 250
+        assert max(green, blue) < 5
+
+
+def test_palette_and_grey_become_rgb() -> None:
+    image = quadrants()
+    for mode in ("P", "L", "1"):
+        converted = image.convert(mode)
+        decoded = decode_image(encode(converted), LIMITS)
+        assert np.array_equal(np.asarray(decoded), np.asarray(converted.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_goes_over_white(mode: str) -> None:
+    image = Image.new("RGBA", (40, 40), (0, 0, 0, 0)).convert(mode)
+    assert decode_image(encode(image), LIMITS).getpixel((5, 5)) == (255, 255, 255)
+    half = Image.new("RGBA", (40, 40), (0, 0, 0, 128)).convert(mode)
+    assert decode_image(encode(half), LIMITS).getpixel((5, 5)) == (127, 127, 127)
+
+
+def test_a_transparent_palette_colour_is_white() -> None:
+    image = Image.new("P", (40, 40), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (20, 0, 40, 40))
+    decoded = decode_image(encode(image, "GIF", transparency=0), LIMITS)
+    assert decoded.getpixel((5, 5)) == (255, 255, 255)
+    assert decoded.getpixel((30, 5)) == (200, 100, 50)
+
+
+def test_16_bit_grey_keeps_its_high_byte() -> None:
+    levels = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    decoded = np.asarray(decode_image(encode(Image.fromarray(levels)), LIMITS))
+    assert np.array_equal(decoded[..., 0], levels >> 8)
+    assert np.array_equal(decoded[..., 0], decoded[..., 2])
+
+
+def test_16_bit_grey_transparency_is_white() -> None:
+    levels = np.full((8, 8), 512, dtype=np.uint16)
+    levels[:, 4:] = 1024
+    data = encode(Image.fromarray(levels))
+    at = data.index(b"IDAT") - 4
+    transparency = png_chunk(b"tRNS", struct.pack(">H", 512))
+    decoded = decode_image(data[:at] + transparency + data[at:], LIMITS)
+    assert decoded.getpixel((0, 0)) == (255, 255, 255)
+    assert decoded.getpixel((7, 0)) == (4, 4, 4)
+
+
+def test_16_bit_rgb_keeps_its_high_byte() -> None:
+    rows = b"".join(b"\0" + struct.pack(">3H", 0x12FF, 0x8000, 0xFE01) * 4 for _ in range(4))
+    image = decode_image(png(4, 4, bit_depth=16, rows=rows), LIMITS)
+    assert image.getpixel((1, 1)) == (0x12, 0x80, 0xFE)
+
+
+def test_32_bit_and_float_pictures_are_refused() -> None:
+    deep = Image.fromarray(np.full((8, 8), 1 << 20, dtype=np.int32))
+    floating = Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32))
+    for image in (deep, floating):
+        with pytest.raises(InvalidImage, match="send 8-bit RGB"):
+            decode_image(encode(image, "TIFF"), LIMITS, FOLDER_FORMATS)
+
+
+def test_cmyk_without_a_profile_uses_the_plain_formula() -> None:
+    image = quadrants().convert("CMYK")
+    decoded = decode_image(encode(image, "JPEG", quality=100), LIMITS)
+    assert np.abs(np.asarray(decoded).astype(int) - np.asarray(quadrants())).mean() < 2
+
+
+def test_cmyk_with_a_broken_profile_still_decodes() -> None:
+    image = quadrants().convert("CMYK")
+    for_rgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (b"rubbish" * 40, for_rgb):
+        data = encode(image, "JPEG", quality=100, icc_profile=profile)
+        decoded = decode_image(data, LIMITS)
+        assert np.abs(np.asarray(decoded).astype(int) - np.asarray(quadrants())).mean() < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_made_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(quadrants(), "JPEG", exif=exif, quality=95)
+    decoded = decode_image(data, LIMITS)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert np.array_equal(np.asarray(decoded), np.asarray(expected))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's remark on this very file
+def test_broken_exif_counts_as_upright() -> None:
+    plain = encode(quadrants(), "JPEG")
+    broken = encode(quadrants(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 50)
+    assert np.array_equal(
+        np.asarray(decode_image(broken, LIMITS)), np.asarray(decode_image(plain, LIMITS))
+    )
+
+
+def test_a_samples_pixels_survive_every_lossless_format() -> None:
+    sample = Image.open(SAMPLES / "chelsea.png").convert("RGB")
+    expected = np.asarray(sample)
+    for format in ("PNG", "BMP"):
+        assert np.array_equal(np.asarray(decode_image(encode(sample, format), LIMITS)), expected)
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+
+def test_no_bytes_are_empty() -> None:
+    assert refused(b"").reason is InvalidReason.EMPTY
+
+
+def test_text_is_not_an_image() -> None:
+    error = refused(b"hello, world")
+    assert error.reason is InvalidReason.UNDECODABLE
+    assert error.message == "cannot decode 12 bytes as an image; send JPEG, PNG or WebP"
+
+
+@pytest.mark.parametrize("format", HTTP_FORMATS)
+def test_a_truncated_file_is_refused(format: str) -> None:
+    data = encode(noise(), format)
+    assert refused(data[: len(data) // 2]).reason is InvalidReason.UNDECODABLE
+
+
+def test_too_many_pixels_are_refused_before_decoding() -> None:
+    claimed = png(60_000, 60_000, bit_depth=8, rows=b"")  # 3.6 gigapixels, of which none is there
+    assert refused(claimed).reason is InvalidReason.TOO_MANY_PIXELS
+    error = refused(encode(noise(101, 100)), Limits(max_pixels=10_000, max_aspect_ratio=20))
+    assert error.reason is InvalidReason.TOO_MANY_PIXELS
+    assert "101 x 100" in error.message
+    assert "10000" in error.message
+
+
+def test_the_pixel_limit_itself_is_allowed() -> None:
+    data = encode(noise(100, 100))
+    assert decode_image(data, Limits(max_pixels=10_000, max_aspect_ratio=1)).size == (100, 100)
+
+
+def test_extreme_shapes_are_refused() -> None:
+    for size in ((1, 60_000), (21, 1)):
+        error = refused(encode(Image.new("L", size)))
+        assert error.reason is InvalidReason.EXTREME_SHAPE
+    assert decode_image(encode(Image.new("L", (20, 1))), LIMITS).size == (20, 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_random_bytes_are_an_image_or_invalid(data: bytes) -> None:
+    for prefix in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM"):
+        try:
+            image = decode_image(prefix + data, LIMITS)
+        except InvalidImage:
+            continue
+        assert image.mode == "RGB"

@@ -1,0 +1,83 @@
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.operate.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return RunDirectory.of(tmp_path / "config.properties")
+
+
+def test_it_is_private_and_found_again_by_the_configuration(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    run.create()
+    assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+    assert RunDirectory.of(tmp_path / "x" / ".." / "config.properties") == run
+    assert RunDirectory.of(tmp_path / "other.properties") != run
+    run.remove()
+    assert not run.path.exists()
+
+
+def test_a_link_in_its_place_is_not_followed(run: RunDirectory, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "precious").touch()
+    run.path.symlink_to(target)
+    with pytest.raises(NotReadyError, match="belongs to another user or is a link"):
+        run.create()
+    run.remove()
+    assert (target / "precious").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of another user")
+def test_another_users_folder_is_not_used(run: RunDirectory) -> None:
+    run.path.mkdir()
+    os.chown(run.path, 12345, 12345)
+    with pytest.raises(NotReadyError, match="belongs to another user"):
+        run.create()
+    assert run.process() is None
+    assert run.path.exists()
+
+
+def test_the_path_leaves_room_for_a_unix_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
+    assert len(str(RunDirectory.of(tmp_path / "c").temporary / ".ts.sock.99999")) < 107
+
+
+def test_a_reused_pid_is_not_taken_for_the_server(run: RunDirectory) -> None:
+    run.create()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run.record(psutil.Process(child.pid))
+        found = run.process()
+        assert found is not None
+        assert found.pid == child.pid
+        pid_file = run.path / "pid"
+        pid_file.write_text(pid_file.read_text().replace('"create_time": ', '"create_time": 1'))
+        assert run.process() is None
+    finally:
+        child.communicate(b"\n")
+    run.record(psutil.Process())
+    assert run.process() is not None
+
+
+def test_the_log_tail_shows_both_logs(run: RunDirectory) -> None:
+    run.create()
+    run.console_log.write_text("".join(f"console {i}\n" for i in range(100)))
+    run.model_log.write_text("Traceback\n")
+    tail = run.log_tail(lines=2)
+    assert "console 98\nconsole 99" in tail
+    assert "console 97" not in tail
+    assert "Traceback" in tail
