@@ -12,6 +12,8 @@ DIR ?= scripts/catdog_serving/samples
 NETWORK ?= resnet152
 WEIGHTS ?=
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run serve stop status classify package test lint format clean
 
@@ -65,14 +67,15 @@ clean: ## stop the server, delete .venv, the archives and all caches
 	find handler scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded]'
+	@echo "installing into $(VENV) (several GB, a few minutes) ..."
+	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,dev]'
+	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,dev]'
 	@touch $@
 
 # Exit code 3 of `catdog package` says that the weights cannot be had on this machine.

@@ -1,0 +1,131 @@
+"""The README's commands run as printed, and give the output that is printed there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SAMPLES, MakeConfig
+
+README = (ROOT / "README.md").read_text()
+ALL_COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def checkout(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the tracked files, with this environment as its .venv, on free ports."""
+    copy = tmp_path_factory.mktemp("checkout") / "catdog"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout
+    for name in filter(None, tracked.split("\0")):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    environment = Path(sys.prefix)
+    if not (environment / ".installed").exists():
+        pytest.skip(f"{environment} was not made by `make install`")
+    (copy / ".venv").symlink_to(environment)
+    shutil.copy(make_config(None).path, copy / "config" / "config.properties")
+    yield copy
+    run("make stop", copy)
+
+
+def run(command: str, checkout: Path) -> str:
+    """Run a README command in the copy, as a person without network and Java would."""
+    (copied_url,) = re.findall(
+        r"^inference_address=(.+)$", (checkout / "config/config.properties").read_text(), re.M
+    )
+    result = subprocess.run(
+        ["bash", "-c", command.replace("http://127.0.0.1:8080", copied_url)],
+        cwd=checkout,
+        env={
+            "PATH": f"{checkout}/.venv/bin:/usr/bin:/bin",
+            "HOME": str(checkout.parent),
+            "CATDOG_WEIGHTS_URL": "http://127.0.0.1:9",  # no network, whatever this machine has
+            "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", ""),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    both = result.stderr + result.stdout if command == "make run" else result.stdout
+    both = both.replace(copied_url, "http://127.0.0.1:8080").replace(f"{checkout}/", "")
+    # The copy's environment has the original's code, so the samples are found over there.
+    return re.sub(r"(\.\./)+\S+/scripts/", "scripts/", both)
+
+
+def normal(text: str) -> str:
+    """Without what differs from run to run: times, rates, hashes, where the weights were sought."""
+    text = re.sub(r"\d+\.\d+ s, \d+\.\d+ images/s", "T s, R images/s", text)
+    text = re.sub(r"SHA-256 [0-9a-f]{64}", "SHA-256 H", text)
+    text = re.sub(r"^catdog: cannot download .*$", "catdog: cannot download", text, flags=re.M)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def printed_output(command: str) -> str:
+    """What the README shows below a command."""
+    (output,) = re.findall(
+        rf"^\$ {re.escape(command)}\n(.*?)(?=^\$ |^```)", README, re.MULTILINE | re.DOTALL
+    )
+    return str(output)
+
+
+def test_the_first_screen_is_real(checkout: Path) -> None:
+    first = ["make run", next(c for c in ALL_COMMANDS if c.startswith("curl"))]
+    for command in first:
+        assert normal(run(command, checkout)) == normal(printed_output(command))
+
+
+def test_the_other_commands_run_on_a_persons_pictures(checkout: Path) -> None:
+    pictures = checkout.parent / "Pictures" / "holiday"
+    pictures.mkdir(parents=True)
+    shutil.copy(SAMPLES / "rocket.jpg", pictures)
+    shutil.copy(SAMPLES / "chelsea.png", checkout.parent / "cat.jpg")
+    commands = [c for c in ALL_COMMANDS if c not in ("make run", "make stop") and "curl" not in c]
+    assert len(commands) == 5
+    for command in commands:
+        output = run(command, checkout)
+        if command.startswith("catdog classify ~"):
+            assert re.search(r"cat\.jpg +cat ", output)
+            assert re.search(r"rocket\.jpg +neither ", output)
+
+
+def test_the_python_example_runs(checkout: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    run("make serve", checkout)
+    output = run(f"python - <<'END'\n{program}\nEND", checkout).splitlines()
+    assert output == [
+        "cat tiger cat 0.922937",
+        "400 cannot decode 13 bytes as an image; send JPEG, PNG or WebP",
+    ]
+
+
+def test_make_stop_leaves_nothing(checkout: Path) -> None:
+    run("make serve", checkout)
+    assert normal(run("make stop", checkout)) == normal(printed_output("make stop"))
+    assert normal(run("make stop", checkout)) == "no server was running"
+
+
+def test_the_file_tree_names_what_there_is() -> None:
+    (tree,) = re.findall(r"## Where things are\n\n```\n(.*?)```", README, re.DOTALL)
+    for line in tree.splitlines():
+        name = line.split()[0]
+        if name == "labels":
+            break
+        if name != "model-store/catdog.mar":
+            assert (ROOT / name).exists(), name
+    modules = {p.stem for p in (ROOT / "handler" / "catdog").glob("*.py")} - {"__init__"}
+    assert modules <= set(tree.split())
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
