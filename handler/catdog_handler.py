@@ -21,6 +21,7 @@ from catdog.classifier import Classifier
 from catdog.postprocess import Prediction
 from catdog.preprocess import InvalidImage, InvalidReason
 from catdog.runtime import ModelOutput
+from catdog_telemetry import StageClock, Telemetry, client_request_id
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,18 @@ class CatDogHandler:
     """The entry point named in the archive's manifest."""
 
     classifier: Classifier
+    telemetry: Telemetry
 
     def initialize(self, context: Any) -> None:
-        """Load the archive that TorchServe unpacked, on the worker's own GPU if it has one."""
+        """Load the archive that TorchServe unpacked, on the worker's own GPU, and warm it up."""
         properties = context.system_properties
         gpu_id = properties.get("gpu_id")
         self.classifier = Classifier.load(
             Path(properties["model_dir"]),
             device="cpu" if gpu_id is None else f"cuda:{gpu_id}",
         )
+        self.telemetry = Telemetry(context.metrics, self.classifier.identity.version)
+        self.classifier.warm_up(batch_size=properties["batch_size"])
         info = self.classifier.info
         log.info(
             "loaded %s %s%s, runtime %s %s on %s",
@@ -64,9 +68,16 @@ class CatDogHandler:
         """Answer a batch of N rows with N JSON bodies, in order."""
         if self._is_describe(data, context):
             return [_to_json(self.classifier.info.to_dict() | {"device": self.classifier.device})]
-        prepared = self.preprocess(data)
-        results = self.postprocess(prepared, self.inference(prepared))
-        return [self._answer(index, result, context) for index, result in enumerate(results)]
+        clock = StageClock()
+        with clock.stage("preprocess"):
+            prepared = self.preprocess(data)
+        with clock.stage("inference"):
+            output = self.inference(prepared)
+        with clock.stage("postprocess"):
+            results = self.postprocess(prepared, output)
+            answers = [self._answer(index, result, context) for index, result in enumerate(results)]
+        self.telemetry.batch(context, results, clock)
+        return answers
 
     def preprocess(self, data: Sequence[dict[str, Any]]) -> list[np.ndarray | InvalidImage]:
         """Rows to pixels; a row without a usable picture becomes its `InvalidImage`."""
@@ -98,6 +109,9 @@ class CatDogHandler:
 
     def _answer(self, index: int, result: Prediction | InvalidImage, context: Any) -> bytes:
         context.set_response_content_type(index, "application/json")
+        client_id = client_request_id(context, index)
+        if client_id:
+            context.set_response_header(index, "X-Client-Request-Id", client_id)
         if isinstance(result, Prediction):
             return _to_json(result.to_dict())
         code, phrase = STATUSES[result.reason]

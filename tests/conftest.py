@@ -3,13 +3,15 @@
 import json
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from catdog.preprocess import Limits
 from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.client import CatDogClient
+from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig, parse_properties
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +99,19 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
         return ServingConfig.read(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def server(make_config: MakeConfig, archive: Path) -> Iterator[TorchServe]:
+    """One real TorchServe for all tests that only ask: efficientnet_lite0, onnx, one worker."""
+    with TorchServe(make_config(archive)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: TorchServe) -> Iterator[CatDogClient]:
+    with CatDogClient(server.config.inference_url) as connected:
+        yield connected
 
 
 def free_ports(count: int) -> list[int]:

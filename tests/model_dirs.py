@@ -67,4 +67,4 @@ def colour_classifier(tmp_path: Path) -> tuple[Classifier, ColourRuntime]:
     folder = write_model_dir(tmp_path, model_info())
     runtime = ColourRuntime()
     settings = Settings.read(folder / "model-config.yaml")
-    return Classifier(ModelInfo.read(folder), settings, runtime, "7.0"), runtime
+    return Classifier(folder, ModelInfo.read(folder), settings, runtime), runtime

@@ -11,13 +11,22 @@ those that are valid), `postprocess` (answers in the order of the input).
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
+from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import ModelIdentity, Prediction, predict
-from catdog.preprocess import HTTP_FORMATS, InvalidImage, decode_image, preprocess_image
+from catdog.preprocess import (
+    DECODE_BYTES_PER_PIXEL,
+    HTTP_FORMATS,
+    InvalidImage,
+    opened_image,
+    preprocess_image,
+    upright_rgb,
+)
 from catdog.runtime import ModelOutput, Runtime, load_runtime
 from catdog.settings import SETTINGS_FILE, Settings
 
@@ -34,18 +43,20 @@ class Classifier:
 
     def __init__(
         self,
+        model_dir: Path,
         info: ModelInfo,
         settings: Settings,
         runtime: Runtime,
-        version: str,
         formats: Sequence[str] = HTTP_FORMATS,
     ) -> None:
         self.info = info
         self.settings = settings
-        self.identity = ModelIdentity(info.network, info.weights, version)
+        self.identity = ModelIdentity(info.network, info.weights, _read_version(model_dir))
         self.device = runtime.device
+        self._model_dir = model_dir
         self._runtime = runtime
         self._formats = formats
+        self._memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
         self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
 
     @classmethod
@@ -66,7 +77,7 @@ class Classifier:
         info = ModelInfo.read(model_dir)
         settings = Settings.read(model_dir / SETTINGS_FILE)
         runtime = load_runtime(model_dir, info, device, settings.inference_threads)
-        return cls(info, settings, runtime, _read_version(model_dir), formats)
+        return cls(model_dir, info, settings, runtime, formats)
 
     def classify(self, pictures: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
         """Classify N pictures in one batch: N results, in order."""
@@ -106,17 +117,29 @@ class Classifier:
         )
         return [item if isinstance(item, InvalidImage) else next(predictions) for item in prepared]
 
+    def warm_up(self, batch_size: int) -> None:
+        """Classify the golden pictures alone and in a full batch, so that nothing is first later.
+
+        Args:
+            batch_size: The largest batch that will come.
+        """
+        pictures = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
+        for size in (1, batch_size):
+            self.classify(list(islice(cycle(pictures), size)))
+
     def close(self) -> None:
         """End the decode threads."""
         self._decoders.shutdown()
 
     def _prepare(self, picture: bytes | bytearray) -> np.ndarray | InvalidImage:
         try:
-            image = decode_image(picture, self.settings.limits, self._formats)
+            with opened_image(picture, self.settings.limits, self._formats) as image:
+                pixels = image.width * image.height
+                with self._memory.reserve(pixels * DECODE_BYTES_PER_PIXEL):
+                    return preprocess_image(upright_rgb(image), self.info.preprocessing)
         except InvalidImage as invalid:
             # A new one: a raised exception keeps the decoder's frames, and the bytes, alive.
             return InvalidImage(invalid.reason, invalid.message)
-        return preprocess_image(image, self.info.preprocessing)
 
 
 def _read_version(model_dir: Path) -> str:

@@ -6,7 +6,8 @@ work, because it is cheaper inside the network's own graph.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,10 @@ FOLDER_FORMATS = (
     *HTTP_FORMATS,
     "TIFF",
 )  # TIFF's decoder is too large a target for strangers' bytes
+
+# The most that decoding and turning takes at once: four copies at Pillow's 4 bytes a pixel
+# (transparent WebP; most pictures take two). Measured by tests/stress/test_decode_memory.py.
+DECODE_BYTES_PER_PIXEL = 16
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upright
@@ -110,12 +115,28 @@ def decode_image(
     Raises:
         InvalidImage: If the bytes are not a picture within the limits.
     """
+    with opened_image(data, limits, formats) as image:
+        return upright_rgb(image)
+
+
+@contextmanager
+def opened_image(
+    data: bytes | bytearray, limits: Limits, formats: Sequence[str] = HTTP_FORMATS
+) -> Iterator[Image.Image]:
+    """Open a picture by its header alone; its pixels are decoded inside the `with`.
+
+    `image.size` is known and within the limits, and nothing large is allocated yet.
+    What Pillow raises inside the `with` becomes `InvalidImage` too.
+
+    Raises:
+        InvalidImage: If the bytes are not a picture within the limits.
+    """
     if not data:
         raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
     try:
         with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
             _check_size(image.size, limits)
-            return _apply_orientation(image, _to_rgb(image))
+            yield image
     except InvalidImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -130,6 +151,14 @@ def decode_image(
             InvalidReason.UNDECODABLE,
             f"cannot decode {len(data)} bytes as an image; send JPEG, PNG or WebP",
         ) from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Decode an opened picture into 8-bit RGB and turn it upright.
+
+    It never holds more than `DECODE_BYTES_PER_PIXEL` a pixel at once.
+    """
+    return _apply_orientation(image, _to_rgb(image))
 
 
 def preprocess_image(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
@@ -190,10 +219,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             "the picture has floating-point pixels, whose range is unknown; send 8-bit RGB",
         )
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(rgba, mask=rgba)
         return white
+    if image.mode == "RGB":  # `convert` would copy it
+        image.load()
+        return image
     return image.convert("RGB")
 
 

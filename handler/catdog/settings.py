@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from catdog.preprocess import Limits
+from catdog.preprocess import DECODE_BYTES_PER_PIXEL, Limits
 
 SETTINGS_FILE = "model-config.yaml"
 
@@ -27,6 +27,7 @@ class Settings:
     max_pixels: int
     max_aspect_ratio: float
     decode_threads: int
+    decode_memory_mb: int
     inference_threads: int
 
     def __post_init__(self) -> None:
@@ -35,6 +36,7 @@ class Settings:
             ("max_pixels", 1, _PILLOW_MAX_PIXELS),
             ("max_aspect_ratio", 1, 1000),
             ("decode_threads", 1, 64),
+            ("decode_memory_mb", 1, 1_000_000),
             ("inference_threads", 0, 1024),
         ):
             value = getattr(self, name)
@@ -42,9 +44,16 @@ class Settings:
                 raise ValueError(f"{name} must be a number, got {value!r}")
             if not lowest <= value <= highest:
                 raise ValueError(f"{name} must be in {lowest}..{highest}, got {value}")
-        for name in ("max_pixels", "decode_threads", "inference_threads"):
+        for name in ("max_pixels", "decode_threads", "decode_memory_mb", "inference_threads"):
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
+        needed_mb = -(-self.max_pixels * DECODE_BYTES_PER_PIXEL // 1_000_000)
+        if self.decode_memory_mb < needed_mb:
+            raise ValueError(
+                f"decode_memory_mb must be at least {needed_mb}, for one picture of "
+                f"{self.max_pixels} pixels at {DECODE_BYTES_PER_PIXEL} bytes; "
+                f"got {self.decode_memory_mb}"
+            )
 
     @property
     def limits(self) -> Limits:

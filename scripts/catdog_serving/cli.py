@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from catdog_serving.errors import CatDogError, NotReadyError
+from catdog_serving.operate.serving_config import default_config
 
 app = typer.Typer(
     help="Cats from dogs in pictures, in production.",
@@ -20,8 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
-
-_CHECKOUT = Path(__file__).parents[2]
 
 
 class Runtime(StrEnum):
@@ -39,18 +38,11 @@ class Format(StrEnum):
     json = "json"
 
 
-def _default_config() -> Path:
-    """./config/config.properties where there is one, else the checkout's."""
-    here = Path("config", "config.properties")
-    return here if here.is_file() else _CHECKOUT / here
-
-
 ConfigOption = Annotated[
     Path,
     typer.Option(
         "--config",
-        envvar="CATDOG_CONFIG",
-        default_factory=_default_config,
+        default_factory=default_config,
         show_default=False,
         help="The config.properties to use (default: config/config.properties).",
     ),
@@ -160,7 +152,8 @@ def status(
     else:
         print_status(found, console)
     if not found.is_ready:
-        raise NotReadyError("no worker is READY")
+        why = f"; the last one failed: {found.failure}" if found.failure else ""
+        raise NotReadyError(f"no worker is READY{why}")
 
 
 @app.command()
@@ -199,13 +192,14 @@ def classify(
 
 
 def _print_ready(server: Any) -> None:
+    from catdog_serving import sample_pictures
     from catdog_serving.operate.status import curl_line, print_status
 
     print_status(server.status(), console)
     key_file = str(server.run.key_file) if server.run.key_file.is_file() else None
     if key_file:
         console.print(f"tokens   needed; the keys are in {key_file}", highlight=False)
-    picture = os.path.relpath(Path(__file__).parent / "samples" / "chelsea.png")
+    picture = os.path.relpath(sample_pictures.CAT)
     console.print(
         f"try      {curl_line(server.config, key_file, picture)}", highlight=False, soft_wrap=True
     )

@@ -29,6 +29,7 @@ from catdog_serving.errors import (
     ServerUnavailableError,
 )
 from catdog_serving.model_archive import MODEL_NAME
+from catdog_serving.tokens import TokenAuth, find_auth
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
@@ -43,7 +44,9 @@ class CatDogClient:
 
     Args:
         url: The server's inference address.
-        token: Its inference token, where it asks for one.
+        token: Its inference token. Without one, the key file of the server that this
+            machine's own configuration names is used, if `url` is that server's.
+        config: The config.properties to find that server by (default: the one here).
         retries: How often a busy or lost server is tried again, with growing
             random pauses. A refused picture is never sent again.
         read_timeout_s: Longest wait for one answer.
@@ -55,6 +58,7 @@ class CatDogClient:
         url: str = DEFAULT_URL,
         *,
         token: str | None = None,
+        config: Path | None = None,
         retries: int = RETRIES,
         read_timeout_s: float = READ_TIMEOUT_S,
         connections: int = 64,
@@ -64,8 +68,7 @@ class CatDogClient:
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._session = requests.Session()
         self._session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=connections))
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.auth = TokenAuth(token) if token else find_auth(self.url, "inference", config)
         self._retrying = Retrying(
             retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
             stop=stop_after_attempt(retries + 1),

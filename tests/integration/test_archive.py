@@ -8,23 +8,14 @@ from pathlib import Path
 import pytest
 
 import catdog
-import catdog_handler
 from catdog.model_info import ModelInfo
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_version, open_archive
 from catdog_serving.operate.server import TorchServe
+from tests.archives import repack
 from tests.conftest import ROOT, SAMPLES, MakeConfig
-
-
-def repack(archive: Path, target: Path, **replaced: bytes) -> Path:
-    """A copy of an archive in which files (by their name's last part) have other content."""
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as copy:
-        for name in source.namelist():
-            content = replaced.get(Path(name).name.replace(".", "_"), source.read(name))
-            copy.writestr(name, content)
-    return target
 
 
 def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
@@ -35,7 +26,8 @@ def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
                 assert packed.read(name) == (ROOT / "handler" / name).read_bytes()
     core = {f"catdog/{p.name}" for p in Path(catdog.__file__).parent.glob("*.py")}
     assert names == core | {
-        *(Path(catdog_handler.__file__).name, "model.json", "model.onnx", "model-config.yaml"),
+        *("catdog_handler.py", "catdog_telemetry.py"),
+        *("model.json", "model.onnx", "model-config.yaml"),
         *("golden/chelsea.png", "golden/coffee.png", "MAR-INF/MANIFEST.json"),
     }
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import requests
 
@@ -18,8 +17,9 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
+from tests.archives import repack
 from tests.conftest import ROOT, SAMPLES, MakeConfig
-from tests.integration.test_archive import repack
+from tests.processes import assert_nothing_left, processes_of, wait_until
 
 
 def catdog(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -33,31 +33,6 @@ def catdog(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[
         cwd=cwd,
         env=environment | {"PATH": "/usr/bin:/bin"},
     )
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.05)
-
-
-def processes_of(server: TorchServe) -> list[psutil.Process]:
-    """Every process whose command line names the server's run directory."""
-    needle = str(server.run.path)
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(needle in argument for argument in process.info["cmdline"] or ())
-    ]
-
-
-def assert_nothing_left(server: TorchServe) -> None:
-    assert processes_of(server) == []
-    assert not server.run.path.exists()
-    for host, port in server.config.endpoints().values():
-        with pytest.raises(requests.ConnectionError):
-            requests.get(f"http://{host}:{port}", timeout=2)
 
 
 def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> None:
@@ -155,7 +130,8 @@ def test_a_taken_port_is_named_before_anything_starts(
     blocked = TorchServe(make_config(archive, **{key: other}))
     with pytest.raises(NotReadyError, match=rf"is taken \({key}"):
         blocked.start()
-    assert_nothing_left_of_the_start(blocked)
+    assert processes_of(blocked) == []
+    assert not blocked.run.path.exists()
 
 
 def test_a_handler_that_cannot_load_ends_the_start_with_its_traceback(
@@ -168,7 +144,7 @@ def test_a_handler_that_cannot_load_ends_the_start_with_its_traceback(
         server.start()
     assert "InvalidProtobuf" in str(caught.value)  # the log's tail says why
     assert time.monotonic() - start < 60  # TorchServe itself would try for five minutes
-    assert_nothing_left_of_the_start(server)
+    assert_nothing_left(server)
 
 
 def test_a_configuration_that_java_refuses_ends_the_start(
@@ -177,12 +153,7 @@ def test_a_configuration_that_java_refuses_ends_the_start(
     server = TorchServe(make_config(archive, number_of_netty_threads="many"))
     with pytest.raises(NotReadyError, match="ended with exit code 1"):
         server.start()
-    assert_nothing_left_of_the_start(server)
-
-
-def assert_nothing_left_of_the_start(server: TorchServe) -> None:
-    assert processes_of(server) == []
-    assert not server.run.path.exists()
+    assert_nothing_left(server)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

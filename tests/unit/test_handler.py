@@ -9,9 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from ts.context import Context, RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 import catdog.runtime
 from catdog_handler import CatDogHandler
+from catdog_telemetry import Telemetry
+from tests.conftest import ROOT
 from tests.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
 from tests.pictures import encode
 
@@ -23,6 +26,10 @@ def context_for(
 ) -> Context:
     context = Context("catdog", str(model_dir), {}, len(headers), gpu, "0.12.0")
     context.request_processor = [RequestProcessor(h) for h in headers]
+    context.request_ids = {index: f"id-{index}" for index in range(len(headers))}
+    metrics = MetricsCacheYamlImpl(str(ROOT / "config" / "metrics.yaml"))
+    metrics.initialize_cache()
+    context.metrics = metrics
     return context
 
 
@@ -32,6 +39,7 @@ def handle(
     handler = CatDogHandler()
     handler.classifier, _ = colour_classifier(tmp_path)
     context = context_for(*(headers or [{} for _ in rows]))
+    handler.telemetry = Telemetry(context.metrics, "7.0")
     return [json.loads(body) for body in handler.handle(rows, context)], context
 
 
@@ -145,3 +153,69 @@ def test_without_cuda_a_gpu_worker_takes_the_cpu_and_warns(
 def test_a_worker_without_a_gpu_takes_the_cpu(tmp_path: Path, loaded_on: list[str]) -> None:
     initialize(tmp_path, None)
     assert loaded_on == ["cpu"]
+
+
+# --- what an operator sees ------------------------------------------------------------------
+
+
+def test_one_log_line_per_request_with_its_own_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="catdog_telemetry"):
+        handle(
+            tmp_path,
+            [{"body": RED}, {"body": bytearray(b"junk")}],
+            [{"X-Request-Id": "abc-1"}, {}],
+        )
+    first, second = [r.message for r in caplog.records if r.name == "catdog_telemetry"]
+    assert first.startswith("request=id-0 client=abc-1 status=200 result=cat batch=2 ms: ")
+    assert second.startswith("request=id-1 client=- status=400 result=undecodable batch=2 ms: ")
+    for stage in ("preprocess=", "inference=", "postprocess="):
+        assert stage in first
+
+
+@pytest.mark.parametrize(
+    ("header", "echoed"),
+    [
+        ({"X-Request-Id": "abc-1"}, "abc-1"),
+        ({"x-request-id": "0" * 100}, "0" * 100),
+        ({"X-REQUEST-ID": "a/b:c=d+e@f_g.h"}, "a/b:c=d+e@f_g.h"),
+        ({"X-Request-Id": "two words"}, None),
+        ({"X-Request-Id": "line\r\nSet-Cookie: x"}, None),
+        ({"X-Request-Id": "ümlaut"}, None),
+        ({"X-Request-Id": ""}, None),
+        ({"X-Request-Id": "0" * 101}, None),
+        ({"X-Other": "abc"}, None),
+    ],
+)
+def test_a_valid_client_id_is_echoed_under_its_own_name(
+    tmp_path: Path, header: dict[str, str], echoed: str | None
+) -> None:
+    _, context = handle(tmp_path, [{"body": RED}], [header])
+    assert context.get_response_headers(0).get("X-Client-Request-Id") == echoed
+
+
+def test_the_declared_series_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        handle(tmp_path, [{"body": RED}, {"body": RED}, {"body": bytearray()}])
+    prefix = "[METRICS]catdog_"
+    written = [r.message.removeprefix(prefix) for r in caplog.records if prefix in r.message]
+    assert any(m.startswith("pictures.Count:2|#label:cat,version:7.0|") for m in written)
+    assert any(m.startswith("invalid.Count:1|#reason:empty,version:7.0|") for m in written)
+    assert any(m.startswith("batch_pictures.Count:3|") for m in written)
+    assert sum(m.startswith("stage_seconds.Seconds:") for m in written) == 3
+
+
+def test_an_undeclared_series_warns_once_and_fails_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.yaml"
+    path.write_text("dimensions: []\nts_metrics: {}\nmodel_metrics: {counter: []}\n")
+    metrics = MetricsCacheYamlImpl(str(path))
+    metrics.initialize_cache()
+    telemetry = Telemetry(metrics, "1.0")
+    assert caplog.text.count("is not declared in metrics_config") == 4
+    handler = CatDogHandler()
+    handler.classifier, _ = colour_classifier(tmp_path)
+    handler.telemetry = telemetry
+    assert b'"label":"cat"' in handler.handle([{"body": RED}], context_for({}))[0]

@@ -16,9 +16,10 @@ import catdog
 from catdog.model_info import ModelInfo, check_runtime
 from catdog.networks import get_network
 from catdog.settings import SETTINGS_FILE, Settings
-from catdog_serving.build.verify import CORE, HANDLER, code_sha256, verify_archive
+from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import MODEL_NAME
+from catdog_serving.sample_pictures import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,12 @@ def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
     weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url)
     runtime = spec.runtime or ("torch" if torch.cuda.is_available() else "onnx")
     shutil.copytree(CORE, model_dir / CORE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(HANDLER, model_dir)
+    for source in (HANDLER, TELEMETRY):
+        shutil.copy(source, model_dir)
     shutil.copy(spec.settings, model_dir / SETTINGS_FILE)
     (model_dir / golden.GOLDEN_FOLDER).mkdir()
     for name in golden.GOLDEN_NAMES:
-        shutil.copy(golden.SAMPLES / name, model_dir / golden.GOLDEN_FOLDER)
+        shutil.copy(SAMPLES / name, model_dir / golden.GOLDEN_FOLDER)
 
     module = build_module(weights)
     info = ModelInfo(

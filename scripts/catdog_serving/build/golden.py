@@ -5,8 +5,6 @@ deploy. The expected masses come from the eager float32 network, not from the
 runtime that was packed, so that an export that computes something else is found.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from catdog.model_info import GOLDEN_TOLERANCE, GoldenPicture, ModelInfo
@@ -15,8 +13,8 @@ from catdog.preprocess import InvalidImage, Limits, decode_image, preprocess_ima
 from catdog.torch_module import PixelsToLogits
 from catdog_serving.build.weights import Weights
 from catdog_serving.errors import RefusedError
+from catdog_serving.sample_pictures import SAMPLES
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 GOLDEN_NAMES = ("chelsea.png", "coffee.png")
 GOLDEN_FOLDER = "golden"
 

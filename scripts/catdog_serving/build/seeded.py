@@ -16,7 +16,7 @@ from torch import nn
 
 from catdog.networks import Network
 from catdog.preprocess import Limits, Preprocessing, decode_image
-from catdog_serving.build.golden import SAMPLES
+from catdog_serving.sample_pictures import SAMPLES
 
 SEED = 152
 LOGIT_STD = 3.0  # gives top probabilities of 0.1 to 0.7

@@ -2,16 +2,21 @@
 
 import filecmp
 import hashlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import catdog
-import catdog_handler
 from catdog.model_info import ModelInfo
 from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import open_archive
 
 CORE = Path(catdog.__file__).parent
-HANDLER = Path(catdog_handler.__file__)
+# Found without importing them: they import TorchServe's own modules.
+HANDLER, TELEMETRY = (
+    Path(str(spec.origin))
+    for spec in map(find_spec, ("catdog_handler", "catdog_telemetry"))
+    if spec is not None
+)
 
 
 def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
@@ -48,9 +53,10 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
 
 
 def code_sha256(folder: Path) -> str:
-    """SHA-256 over the handler and the core that lie in `folder`: names and contents."""
+    """SHA-256 over the handler's code and the core that lie in `folder`: names and contents."""
     digest = hashlib.sha256()
-    for path in (folder / HANDLER.name, *sorted((folder / CORE.name).rglob("*.py"))):
+    handler = (folder / HANDLER.name, folder / TELEMETRY.name)
+    for path in (*handler, *sorted((folder / CORE.name).rglob("*.py"))):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())
         digest.update(content)

@@ -25,4 +25,4 @@ def open_backend(
         config = ServingConfig.read(config_path)
         url = url or config.inference_url
         jobs = jobs or 2 * config.batching["maxWorkers"] * config.batching["batchSize"]
-    return HttpBackend(CatDogClient(url), jobs)
+    return HttpBackend(CatDogClient(url, config=config_path), jobs)

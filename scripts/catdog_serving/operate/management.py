@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
+from requests.auth import AuthBase
 
 from catdog_serving.errors import ServerError, ServerUnavailableError
 from catdog_serving.model_archive import MODEL_NAME
@@ -49,12 +50,13 @@ class ModelStatus:
 class ManagementClient:
     """Ask the management API of one server."""
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, auth: AuthBase | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.auth = auth
 
     def __enter__(self) -> Self:
         return self

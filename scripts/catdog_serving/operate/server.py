@@ -7,7 +7,6 @@
 run directory connects them.
 """
 
-import json
 import os
 import signal
 import socket
@@ -19,20 +18,22 @@ from typing import Self
 
 import psutil
 
+from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_owner
 from catdog_serving.operate.java import find_java, start_java
 from catdog_serving.operate.management import ManagementClient, ModelStatus
+from catdog_serving.operate.model_log import last_failure
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.operate.status import ServerStatus
+from catdog_serving.sample_pictures import CAT
+from catdog_serving.tokens import KeyFileAuth
 
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
-
-# What the workers' log holds after `initialize` has failed: TorchServe would try for five minutes.
-_WORKER_FAILED = "Backend worker process died."
+_FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
 
 class TorchServe:
@@ -72,6 +73,9 @@ class TorchServe:
         self.run.record(psutil.Process(self._child.pid))
         try:
             self.wait_for_workers(1, timeout_s)
+            with CatDogClient(self.config.inference_url, config=self.config.path) as client:
+                for _ in range(_FIRST_REQUESTS):
+                    client.classify(CAT)
         except BaseException as error:
             tail = self.run.log_tail()
             self.stop()
@@ -102,18 +106,24 @@ class TorchServe:
 
     def management(self) -> ManagementClient:
         """A client of this server's management API, with its token where one is needed."""
-        return ManagementClient(self.config.management_url, self._management_token())
+        auth = KeyFileAuth(self.run.key_file, "management")
+        return ManagementClient(self.config.management_url, auth)
 
     def versions(self) -> list[ModelStatus]:
         with self.management() as client:
             return client.versions()
 
     def status(self) -> ServerStatus:
-        """One look at the server; an empty one if it does not answer."""
+        """One look at the server.
+
+        Raises:
+            ServerUnavailableError: If it does not answer.
+        """
         with self.management() as client:
             models = client.versions()
             facts = client.facts() if any(model.ready_workers for model in models) else None
-        return ServerStatus(self.config.inference_url, tuple(models), facts)
+        failure = None if facts else last_failure(self.run.model_log)
+        return ServerStatus(self.config.inference_url, tuple(models), facts, failure)
 
     def wait_for_workers(self, count: int, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until that many workers are READY.
@@ -126,8 +136,9 @@ class TorchServe:
             if self._child is not None and self._child.poll() is not None:
                 code = self._child.returncode
                 raise NotReadyError(f"TorchServe ended with exit code {code} while it started")
-            if self._worker_failed():
-                raise NotReadyError("the worker could not load the archive")
+            failure = last_failure(self.run.model_log)
+            if failure:  # TorchServe itself would try again for five minutes
+                raise NotReadyError(f"the worker could not load the archive: {failure}")
             if time.monotonic() > deadline:
                 raise NotReadyError(f"not {count} workers were READY within {timeout_s:g} s")
             time.sleep(_POLL_S)
@@ -162,16 +173,6 @@ class TorchServe:
             return sum(model.ready_workers for model in self.versions())
         except ServerError:
             return 0  # not listening yet; the deadline is the caller's
-
-    def _worker_failed(self) -> bool:
-        log = self.run.model_log
-        return log.is_file() and _WORKER_FAILED in log.read_text(errors="replace")
-
-    def _management_token(self) -> str | None:
-        if not self.run.key_file.is_file():
-            return None
-        key: str = json.loads(self.run.key_file.read_text())["management"]["key"]
-        return key
 
     def _end_orphans(self) -> None:
         """Kill workers that outlived a Java that was killed: known by their socket's path."""

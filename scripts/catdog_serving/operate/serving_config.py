@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ _GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
+_CHECKOUT = Path(__file__).parents[3]
 _PATHS = ("model_store", "metrics_config")
 
 
@@ -103,7 +105,7 @@ class ServingConfig:
 
     def is_loopback_only(self) -> bool:
         """Whether nobody outside this machine can reach any of the five addresses."""
-        return all(_is_loopback(host) for host, _ in self.endpoints().values())
+        return all(is_loopback(host) for host, _ in self.endpoints().values())
 
     def write_for_server(self, target: Path) -> None:
         """Write what the server really runs on.
@@ -144,7 +146,17 @@ def parse_properties(text: str) -> dict[str, str]:
     return values
 
 
-def _is_loopback(host: str) -> bool:
+def default_config() -> Path:
+    """$CATDOG_CONFIG, else ./config/config.properties, else the checkout's."""
+    chosen = os.environ.get("CATDOG_CONFIG")
+    if chosen:
+        return Path(chosen)
+    here = Path("config", "config.properties")
+    return here if here.is_file() else _CHECKOUT / here
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address stands for this machine alone."""
     if host == "localhost":
         return True
     try:

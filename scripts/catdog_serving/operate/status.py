@@ -19,11 +19,13 @@ class ServerStatus:
         models: Its versions, the default first.
         facts: The default version's model.json, with "device"; None while no
             worker is READY.
+        failure: While none is, the last line of the traceback that ended a worker.
     """
 
     url: str
     models: tuple[ModelStatus, ...]
     facts: dict[str, Any] | None
+    failure: str | None
 
     @property
     def is_ready(self) -> bool:
@@ -49,6 +51,7 @@ class ServerStatus:
         return {
             "url": self.url,
             "ready": self.is_ready,
+            "failure": self.failure,
             "versions": [asdict(model) for model in self.models],
             "model": facts,
         }

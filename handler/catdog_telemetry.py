@@ -1,0 +1,124 @@
+"""What an operator sees of each request: one log line, and series for Prometheus.
+
+The series are declared in config/metrics.yaml; TorchServe drops undeclared ones
+silently, so a missing declaration is reported once, when the worker starts.
+"""
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ts.metrics.metric_type_enum import MetricTypes
+
+from catdog.postprocess import Prediction
+from catdog.preprocess import InvalidImage
+
+log = logging.getLogger(__name__)
+
+PICTURES = "catdog_pictures"  # counter by label and version
+INVALID = "catdog_invalid"  # counter by reason and version
+BATCH_PICTURES = "catdog_batch_pictures"  # histogram
+STAGE_SECONDS = "catdog_stage_seconds"  # histogram by stage
+
+SERIES = {
+    PICTURES: MetricTypes.COUNTER,
+    INVALID: MetricTypes.COUNTER,
+    BATCH_PICTURES: MetricTypes.HISTOGRAM,
+    STAGE_SECONDS: MetricTypes.HISTOGRAM,
+}
+
+# What a client may call its request: no spaces, quotes or line ends that could forge a log line
+# or a response header.
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,100}", re.ASCII)
+
+
+class StageClock:
+    """Seconds per stage of one batch."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - start
+
+    def in_milliseconds(self) -> str:
+        return " ".join(f"{name}={seconds * 1000:.1f}" for name, seconds in self.seconds.items())
+
+
+class Telemetry:
+    """Writes log lines and series for one worker.
+
+    Args:
+        metrics: TorchServe's `context.metrics`.
+        version: The model version, a dimension of the counters.
+    """
+
+    def __init__(self, metrics: Any, version: str) -> None:
+        self._version = version
+        self._series = {}
+        for name, kind in SERIES.items():
+            try:
+                self._series[name] = metrics.get_metric(name, kind)
+            except Exception as error:  # a KeyError of TorchServe's own family
+                log.warning("series %s is not declared in metrics_config: %s", name, error)
+
+    def batch(
+        self,
+        context: Any,
+        results: Sequence[Prediction | InvalidImage],
+        clock: StageClock,
+    ) -> None:
+        """Report a batch that was answered."""
+        stages = clock.in_milliseconds()
+        for index, result in enumerate(results):
+            client = client_request_id(context, index) or "-"
+            status, _ = context.get_response_status(index)
+            log.info(
+                "request=%s client=%s status=%d result=%s batch=%d ms: %s",
+                context.get_request_id(index),
+                client,
+                status,
+                result.label if isinstance(result, Prediction) else result.reason,
+                len(results),
+                stages,
+            )
+        self._count(results, clock)
+
+    def _count(self, results: Sequence[Prediction | InvalidImage], clock: StageClock) -> None:
+        labels = Counter(r.label for r in results if isinstance(r, Prediction))
+        reasons = Counter(r.reason for r in results if isinstance(r, InvalidImage))
+        for label, count in labels.items():
+            self._add(PICTURES, count, label, self._version)
+        for reason, count in reasons.items():
+            self._add(INVALID, count, reason, self._version)
+        self._add(BATCH_PICTURES, len(results))
+        for stage, seconds in clock.seconds.items():
+            self._add(STAGE_SECONDS, round(seconds, 6), stage)
+
+    def _add(self, name: str, value: float, *dimensions: str) -> None:
+        if name in self._series:
+            self._series[name].add_or_update(value, list(dimensions))
+
+
+def client_request_id(context: Any, index: int) -> str | None:
+    """The client's own X-Request-Id; None if it sent none, or one that is not safe to repeat.
+
+    Header names arrive as the client spelled them.
+    """
+    for name, value in context.get_all_request_header(index).items():
+        if (
+            name.lower() == "x-request-id"
+            and isinstance(value, str)
+            and _CLIENT_ID.fullmatch(value)
+        ):
+            return value
+    return None

@@ -1,0 +1,6 @@
+"""Where the sample pictures are: docs/sample-pictures.md says whose they are."""
+
+from pathlib import Path
+
+SAMPLES = Path(__file__).parent / "samples"
+CAT = SAMPLES / "chelsea.png"
