@@ -15,7 +15,7 @@ WEIGHTS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run serve stop status classify package test lint format clean
+.PHONY: help install install-dev run serve stop status classify package test stress soak lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -51,6 +51,12 @@ package: | $(VENV)/.installed ## build the archive: NETWORK=..., WEIGHTS=...
 
 test: $(VENV)/.installed-dev ## run all tests
 	@$(BIN)/pytest
+
+stress: $(VENV)/.installed-dev ## try to break it: hostile inputs, killed workers, full queues
+	@$(BIN)/pytest -s tests/stress
+
+soak: $(VENV)/.installed-dev ## half an hour of steady load
+	@$(BIN)/pytest -s tests/soak
 
 lint: $(VENV)/.installed-dev ## check style and types
 	@$(BIN)/ruff check handler scripts tests

@@ -1,0 +1,84 @@
+"""Decoding takes at most DECODE_BYTES_PER_PIXEL, measured in a process of its own per picture."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catdog.preprocess import DECODE_BYTES_PER_PIXEL
+from tests.conftest import ROOT
+from tests.pictures import encode
+
+SIDE = 4000  # 16 megapixels
+# Small things beside the pixels: decoder tables, the file itself read in chunks.
+SLACK_BYTES_PER_PIXEL = 1.0
+
+PROGRAM = """
+import json, resource, sys
+from pathlib import Path
+from catdog.preprocess import Limits, Preprocessing, decode_image, preprocess_image
+limits = Limits(52_000_000, 20)
+data = Path(sys.argv[1]).read_bytes()
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+decode_image(Path(sys.argv[2]).read_bytes(), limits)  # plug-ins loaded
+before = peak()
+image = decode_image(data, limits)
+preprocess_image(image, Preprocessing(256, 224, (0.5,) * 3, (0.5,) * 3))
+print(json.dumps(peak() - before))
+"""
+
+
+def picture(kind: str) -> bytes:
+    gradient = np.add.outer(np.arange(SIDE), np.arange(SIDE))
+    rgb = Image.fromarray(
+        np.stack([gradient % 256, gradient // 16 % 256, gradient // 64 % 256], 2).astype(np.uint8)
+    )
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    grey16 = Image.fromarray((gradient * 8).astype(np.uint16))
+    make = {
+        "JPEG": lambda: encode(rgb, "JPEG"),
+        "JPEG, progressive": lambda: encode(rgb, "JPEG", progressive=True),
+        "JPEG, turned": lambda: encode(rgb, "JPEG", exif=turned),
+        "JPEG, CMYK, turned": lambda: encode(rgb.convert("CMYK"), "JPEG", exif=turned),
+        "PNG": lambda: encode(rgb, compress_level=1),
+        "PNG, alpha": lambda: encode(rgb.convert("RGBA"), compress_level=1),
+        "PNG, alpha, turned": lambda: encode(rgb.convert("RGBA"), compress_level=1, exif=turned),
+        "PNG, grey and alpha": lambda: encode(rgb.convert("LA"), compress_level=1),
+        "PNG, palette": lambda: encode(rgb.convert("P"), compress_level=1),
+        "PNG, 16-bit grey": lambda: encode(grey16, compress_level=1),
+        "WEBP": lambda: encode(rgb, "WEBP", quality=50, method=0),
+        "WEBP, alpha": lambda: encode(rgb.convert("RGBA"), "WEBP", quality=50, method=0),
+        "GIF": lambda: encode(rgb.convert("P"), "GIF"),
+        "BMP": lambda: encode(rgb, "BMP"),
+    }
+    return make[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("JPEG", "JPEG, progressive", "JPEG, turned", "JPEG, CMYK, turned", "PNG", "PNG, alpha"),
+        *("PNG, alpha, turned", "PNG, grey and alpha", "PNG, palette", "PNG, 16-bit grey"),
+        *("WEBP", "WEBP, alpha", "GIF", "BMP"),
+    ],
+)
+def test_decoding_stays_within_its_bound(tmp_path: Path, kind: str) -> None:
+    data = picture(kind)
+    (tmp_path / "large").write_bytes(data)
+    (tmp_path / "small").write_bytes(encode(Image.new("RGB", (8, 8)), kind.partition(",")[0]))
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path / "large", tmp_path / "small"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    per_pixel = json.loads(result.stdout) / (SIDE * SIDE)
+    print(f"\n{kind}: {per_pixel:.1f} bytes a pixel")
+    assert per_pixel <= DECODE_BYTES_PER_PIXEL + SLACK_BYTES_PER_PIXEL
