@@ -101,11 +101,13 @@ class CatDogHandler:
         """Whether this is TorchServe's own GET /models/catdog?customized=true.
 
         A client can send the header `describe: True` too, and land in a batch with
-        others; only TorchServe's own request comes alone and with a row that is empty.
+        others. TorchServe's own request comes alone, with a row that is empty and
+        without the `url_path` that it adds to every prediction.
         """
-        return (
-            len(data) == 1 and not data[0] and context.get_request_header(0, "describe") == "True"
-        )
+        if len(data) != 1 or data[0]:
+            return False
+        headers = context.get_all_request_header(0)
+        return headers.get("describe") == "True" and "url_path" not in headers
 
     def _answer(self, index: int, result: Prediction | InvalidImage, context: Any) -> bytes:
         context.set_response_content_type(index, "application/json")

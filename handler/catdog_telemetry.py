@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 
 from catdog.postprocess import Prediction
@@ -68,7 +69,7 @@ class Telemetry:
         for name, kind in SERIES.items():
             try:
                 self._series[name] = metrics.get_metric(name, kind)
-            except Exception as error:  # a KeyError of TorchServe's own family
+            except MetricsCacheKeyError as error:
                 log.warning("series %s is not declared in metrics_config: %s", name, error)
 
     def batch(

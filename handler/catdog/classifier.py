@@ -126,6 +126,7 @@ class Classifier:
         pictures = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
         for size in (1, batch_size):
             self.classify(list(islice(cycle(pictures), size)))
+        self.classify([b"no picture"])  # has Pillow load the decoders that no golden picture needs
 
     def close(self) -> None:
         """End the decode threads."""

@@ -112,9 +112,12 @@ def serve(
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a start is undone
     server = TorchServe(ServingConfig.read(config))
     if server.is_running() and not foreground:
         console.print("the server runs already")
+        if server.archive_is_newer():
+            console.print("with an older archive; to load the new one: catdog stop && catdog serve")
     else:
         with console.status("starting TorchServe ..."):
             server.start()
@@ -123,7 +126,6 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: server.forward_signal(received))
         server.wait()
-        server.stop()
 
 
 @app.command()
@@ -193,9 +195,12 @@ def classify(
 
 def _print_ready(server: Any) -> None:
     from catdog_serving import sample_pictures
+    from catdog_serving.model_archive import file_sha256
     from catdog_serving.operate.status import curl_line, print_status
 
     print_status(server.status(), console)
+    archive = server.config.archive
+    console.print(f"archive  SHA-256 {file_sha256(archive)}", highlight=False, soft_wrap=True)
     key_file = str(server.run.key_file) if server.run.key_file.is_file() else None
     if key_file:
         console.print(f"tokens   needed; the keys are in {key_file}", highlight=False)

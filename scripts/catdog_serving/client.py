@@ -9,7 +9,6 @@ A client may be used by several threads at once.
 
 import io
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self, TypeAlias
 
 import requests
@@ -79,12 +78,7 @@ class CatDogClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

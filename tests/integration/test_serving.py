@@ -260,3 +260,55 @@ def _is_ready(config: ServingConfig, token: str) -> Callable[[], bool]:
         return answer.ok and answer.json()[0]["workers"][0]["status"] == "READY"
 
     return ready
+
+
+def test_a_foreground_server_that_dies_is_exit_3(archive: Path, make_config: MakeConfig) -> None:
+    config = make_config(archive)
+    server = TorchServe(config)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "catdog_serving", "serve", "--foreground"],
+        env=os.environ | {"CATDOG_CONFIG": str(config.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        wait_until(lambda: "try " in process.stdout.readline(), "READY", timeout_s=120)  # type: ignore[union-attr]
+        java = server.run.process()
+        assert java is not None
+        java.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert "TorchServe ended by itself with exit code -9" in errors
+    finally:
+        process.kill()
+        process.communicate()
+        server.stop()
+    assert_nothing_left(server)
+
+
+def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: MakeConfig) -> None:
+    config = make_config(archive)
+    server = TorchServe(config)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
+    )
+    try:
+        wait_until(server.is_running, "Java's start")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.wait()
+    assert_nothing_left(server)
+
+
+def test_a_newer_archive_is_told(archive: Path, make_config: MakeConfig) -> None:
+    config = make_config(archive)
+    with TorchServe(config) as server:
+        assert not server.archive_is_newer()
+        os.utime(config.archive)
+        assert server.archive_is_newer()
+        again = catdog("serve", "--config", config.path)
+        assert "with an older archive" in again.stdout

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.operate.model_log import last_failure
 from catdog_serving.operate.run_directory import RunDirectory
 
 
@@ -81,3 +82,25 @@ def test_the_log_tail_shows_both_logs(run: RunDirectory) -> None:
     assert "console 98\nconsole 99" in tail
     assert "console 97" not in tail
     assert "Traceback" in tail
+
+
+def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(tmp_path: Path) -> None:
+    log = tmp_path / "model.log"
+    assert last_failure(log) is None
+    stamp = "2026-11-24T05:00:00,000 "
+    lines = [
+        *("loaded", "Backend worker process died.", "Traceback (most recent call last):"),
+        *("  File x, line 1", "    load()", "OSError: first"),
+        *("", "During handling of the above exception, another exception occurred:", ""),
+        *("Traceback (most recent call last):", "  File y", "ValueError: the reason"),
+        *("unrelated: later line",),
+    ]
+    log.write_text("".join(f"{stamp}{line}\n" for line in lines[:1]))
+    assert last_failure(log) is None
+    log.write_text("".join(f"{stamp}{line}\n" for line in lines))
+    assert last_failure(log) == "ValueError: the reason"
+    second_try = ("Traceback (most recent call last):", "  File z", "ModuleNotFoundError: No module ")
+    with log.open("a") as file:
+        file.writelines(f"{stamp}{line}\n" for line in second_try[:2])
+        file.write(f"{stamp}{second_try[2]}named 'ts.torch_handler.catdog_handler'\n")
+    assert last_failure(log) == "ValueError: the reason"

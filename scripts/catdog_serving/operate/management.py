@@ -1,7 +1,6 @@
 """TorchServe's management API, as far as catdog uses it."""
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import requests
@@ -61,12 +60,7 @@ class ManagementClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session.close()
 
     def versions(self) -> list[ModelStatus]:

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 _TRACEBACK = "Traceback (most recent call last):"
+# After an ImportError in the handler TorchServe looks for a handler of its own with that name, and
+# this is the last thing that it complains about; the reason came before.
+_SECOND_TRY = "No module named 'ts.torch_handler."
 _WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so after a traceback
 
 
@@ -18,10 +21,13 @@ def last_failure(log: Path) -> str | None:
     deaths = [number for number, line in enumerate(lines) if line.startswith(_WORKER_DIED)]
     if not deaths:
         return None
-    reason = None
+    reasons = []
+    in_traceback = False
     for line in lines[deaths[-1] + 1 :]:
         if line == _TRACEBACK:
-            reason = None
-        elif reason is None and line and not line.startswith(" "):
-            reason = line  # the first line that is not indented ends the traceback
-    return reason or "the worker's log does not say why"
+            in_traceback = True
+        elif in_traceback and line and not line.startswith(" "):
+            reasons.append(line)  # the first line that is not indented ends the traceback
+            in_traceback = False
+    telling = [reason for reason in reasons if _SECOND_TRY not in reason]
+    return (telling or reasons or ["the worker's log does not say why"])[-1]

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -33,6 +32,7 @@ from catdog_serving.tokens import KeyFileAuth
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
+_STOPPED_CODES = (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)  # Java's, after a signal
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
 
@@ -48,12 +48,7 @@ class TorchServe:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def is_running(self) -> bool:
@@ -143,10 +138,22 @@ class TorchServe:
                 raise NotReadyError(f"not {count} workers were READY within {timeout_s:g} s")
             time.sleep(_POLL_S)
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself or is stopped; 0 if it ended well."""
+    def archive_is_newer(self) -> bool:
+        """Whether the archive was replaced after the running server was started."""
         process = self.run.process()
-        return int(process.wait() or 0) if process else 0
+        return process is not None and (self.config.archive.stat().st_mtime > process.create_time())
+
+    def wait(self) -> None:
+        """Wait until the server that this process started is stopped, and clean up.
+
+        Raises:
+            NotReadyError: If it ended by itself.
+        """
+        code = self._child.wait() if self._child else 0
+        tail = self.run.log_tail()
+        self.stop()
+        if code not in _STOPPED_CODES:
+            raise NotReadyError(f"TorchServe ended by itself with exit code {code}\n{tail}")
 
     def forward_signal(self, number: int) -> None:
         """Pass a signal on to the Java process."""

@@ -1,0 +1,165 @@
+"""docs/api.md's examples and docs/openapi.yaml against the answers of a real server."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+import pytest
+import requests
+from openapi_core import OpenAPI
+from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
+from PIL import Image
+
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import ROOT, SAMPLES, MakeConfig, free_ports
+from tests.loads import Answer, send_all
+from tests.pictures import encode
+
+DOCUMENT = (ROOT / "docs" / "api.md").read_text()
+EXAMPLES = re.findall(r"^POST (\S+)  (.+)\n(\d{3})(?: (.*))?$", DOCUMENT, re.MULTILINE)
+UNSENT = dict(re.findall(r"```http\n(\d{3}) (.*)\n```", DOCUMENT))
+CAT = (SAMPLES / "chelsea.png").read_bytes()
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture(scope="module")
+def openapi() -> OpenAPI:
+    return OpenAPI.from_file_path(str(ROOT / "docs" / "openapi.yaml"))
+
+
+def prepared(url: str, kind: str) -> requests.PreparedRequest:
+    """The request that a line of api.md names."""
+    bodies = {
+        "chelsea.png": CAT,
+        "text": b"hello, world",
+        "nothing": b"",
+        "10,000 x 8,000": encode(Image.new("1", (10_000, 8_000))),
+        "1 x 60,000": encode(Image.new("L", (1, 60_000))),
+        "26,214,401 bytes": bytes(26_214_401),
+    }
+    if kind == "json":
+        request = requests.Request("POST", url, json={"image": "AAAA"})
+    elif kind == "form photo":
+        request = requests.Request("POST", url, files={"photo": CAT})
+    else:
+        request = requests.Request("POST", url, data=bodies[kind], headers=OCTETS)
+    return request.prepare()
+
+
+def check_with_openapi(openapi: OpenAPI, response: requests.Response) -> None:
+    """The answer must be one that the document describes for that path and status."""
+    if response.content:  # an empty 413 has no content type to check
+        openapi.validate_response(
+            _at_documented_server(response.request), RequestsOpenAPIResponse(response)
+        )
+
+
+def _at_documented_server(request: requests.PreparedRequest) -> RequestsOpenAPIRequest:
+    """The same request, as if the test's server had the documented address."""
+    copy = request.copy()
+    copy.url = re.sub(r"http://[^/]+", "http://127.0.0.1:8080", str(request.url))
+    return RequestsOpenAPIRequest(copy)
+
+
+def same(answer: str, printed: str) -> bool:
+    """Equal as JSON: TorchServe indents its own errors."""
+    return answer == printed or (bool(printed) and json.loads(answer) == json.loads(printed))
+
+
+def test_the_document_has_examples() -> None:
+    assert len(EXAMPLES) == 11
+    assert set(UNSENT) == {"503", "507", "400"}
+
+
+@pytest.mark.parametrize(("path", "kind", "status", "printed"), EXAMPLES)
+def test_each_example_is_answered_as_printed(
+    server: TorchServe, openapi: OpenAPI, path: str, kind: str, status: str, printed: str
+) -> None:
+    url = server.config.inference_url + path
+    with requests.Session() as session:
+        response = session.send(prepared(url, kind), timeout=30)
+    assert response.status_code == int(status)
+    assert same(response.text, printed), response.text
+    if path.startswith("/predictions/catdog"):
+        check_with_openapi(openapi, response)
+
+
+def test_real_predictions_are_as_openapi_says(
+    server: TorchServe, openapi: OpenAPI, photos: list[Path]
+) -> None:
+    url = f"{server.config.inference_url}/predictions/catdog"
+    for path in [*photos[::10], SAMPLES / "coffee.png"]:
+        response = requests.post(
+            url, data=path.read_bytes(), headers=OCTETS | {"X-Request-Id": path.name}, timeout=30
+        )
+        assert response.status_code == 200
+        check_with_openapi(openapi, response)
+        openapi.validate_request(_at_documented_server(response.request))
+
+
+def test_an_answer_that_openapi_does_not_describe_would_be_found(
+    server: TorchServe, openapi: OpenAPI
+) -> None:
+    url = f"{server.config.inference_url}/predictions/catdog"
+    response = requests.post(url, data=CAT, headers=OCTETS, timeout=30)
+    changed = json.loads(response.content) | {"cat": 1.5}
+    response._content = json.dumps(changed).encode()
+    with pytest.raises(Exception, match="InvalidData"):
+        check_with_openapi(openapi, response)
+
+
+@pytest.fixture(scope="module")
+def small_queue(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
+    config = make_config(archive, job_queue_size="2", batching={"batchSize": 1})
+    with TorchServe(config) as server:
+        yield server
+
+
+def test_a_full_queue_is_answered_as_printed(small_queue: TorchServe) -> None:
+    answers = send_all(small_queue.config.inference_url, [(CAT, OCTETS)] * 60, 20)
+    refused = [answer for answer in answers if answer.status != 200]
+    assert {answer.status for answer in refused} == {503}
+    assert same(refused[0].body.decode(), UNSENT["503"]), refused[0].body
+
+
+def test_a_killed_worker_is_answered_as_printed(small_queue: TorchServe) -> None:
+    """Its 507, and the openness to go on: the next request is served."""
+    url = small_queue.config.inference_url
+    answers: list[Answer] = []
+    stop = Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            answers.extend(send_all(url, [(CAT, OCTETS)], 1))
+
+    thread = Thread(target=load)
+    thread.start()
+    try:
+        for _ in range(8):
+            small_queue.wait_for_workers(1, timeout_s=60)
+            psutil.Process(small_queue.versions()[0].workers[0].pid).kill()
+            Event().wait(1)
+            if any(answer.status == 507 for answer in answers):
+                break
+    finally:
+        stop.set()
+        thread.join(120)
+    lost = [answer for answer in answers if answer.status == 507]
+    assert lost
+    assert same(lost[0].body.decode(), UNSENT["507"]), lost[0].body
+    small_queue.wait_for_workers(1, timeout_s=60)
+    assert send_all(url, [(CAT, OCTETS)], 1)[0].status == 200
+
+
+def test_a_refused_token_is_answered_as_printed(archive: Path, make_config: MakeConfig) -> None:
+    (port,) = free_ports(1)
+    config = make_config(archive, inference_address=f"http://0.0.0.0:{port}")
+    with TorchServe(config):
+        response = requests.post(
+            f"http://127.0.0.1:{port}/predictions/catdog", data=CAT, headers=OCTETS, timeout=30
+        )
+    assert response.status_code == 400
+    assert same(response.text, UNSENT["400"]), response.text

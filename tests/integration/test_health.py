@@ -1,0 +1,124 @@
+"""Ready means that a prediction would be answered, and a failure is told with its reason."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from catdog_serving.client import CatDogClient
+from catdog_serving.errors import NotReadyError
+from catdog_serving.operate.server import TorchServe
+from tests.archives import repack
+from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.processes import wait_until
+
+
+def status(server: TorchServe, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "catdog_serving", "status", *options),
+            *("--config", str(server.config.path)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_status_is_0_only_while_a_worker_is_ready(archive: Path, make_config: MakeConfig) -> None:
+    server = TorchServe(make_config(archive))
+    assert status(server).returncode == 3
+    with server:
+        assert status(server).returncode == 0
+        (worker,) = server.versions()[0].workers
+        psutil.Process(worker.pid).kill()
+        down = status(server)
+        assert down.returncode == 3
+        assert "no worker is READY" in down.stderr
+        # TorchServe's own health check does not notice:
+        assert requests.get(f"{server.config.inference_url}/ping", timeout=5).status_code == 200
+        wait_until(lambda: status(server).returncode == 0, "READY again", timeout_s=60)
+    assert status(server).returncode == 3
+
+
+def test_status_in_json_has_everything_but_the_categories(server: TorchServe) -> None:
+    document = json.loads(status(server, "--json").stdout)
+    assert document["ready"] is True
+    assert document["failure"] is None
+    assert document["model"]["weights_sha256"].startswith("57934424")
+    assert "categories" not in document["model"]
+    assert document["versions"][0]["queue_free"] == int(server.config.values["job_queue_size"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("model_onnx", b"this is no network", "InvalidProtobuf"),
+        ("catdog_handler_py", b"import nonsense_module\n", "nonsense_module"),
+        ("model_json", b"{}", "ValueError: model.json: missing"),
+        ("model-config_yaml", b"handler: {}\nresponseTimeout: 60\n", "ValueError: .*missing"),
+    ],
+)
+def test_a_failed_initialize_is_told_by_its_last_line(
+    archive: Path, tmp_path: Path, make_config: MakeConfig, file: str, content: bytes, reason: str
+) -> None:
+    broken = repack(archive, tmp_path / "x.mar", **{file: content})
+    with pytest.raises(NotReadyError) as caught:
+        TorchServe(make_config(broken)).start()
+    first_line = str(caught.value).splitlines()[0]
+    assert re.match(f"the worker could not load the archive: .*{reason}", first_line)
+
+
+def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(
+    archive: Path, tmp_path: Path, make_config: MakeConfig
+) -> None:
+    server = TorchServe(make_config(archive))
+    with server:
+        # The archive's unpacked copy loses its network, and the worker is started again.
+        (model,) = server.run.temporary.glob("models/*/model.onnx")
+        model.write_bytes(b"this is no network")
+        psutil.Process(server.versions()[0].workers[0].pid).kill()
+        wait_until(lambda: "InvalidProtobuf" in status(server).stderr, "the reason", timeout_s=60)
+        assert status(server).returncode == 3
+
+
+def test_the_first_request_is_as_fast_as_the_tenth(
+    build: object, seeded_archive: Path, make_config: MakeConfig
+) -> None:
+    """A ratio on ResNet-152, the median over three starts: these machines are noisy."""
+    ratios = []
+    picture = (SAMPLES / "rocket.jpg").read_bytes()
+    for _ in range(3):
+        with TorchServe(make_config(seeded_archive)) as server:
+            with CatDogClient(server.config.inference_url) as client:
+                times = []
+                for _ in range(10):
+                    start = time.perf_counter()
+                    client.classify(picture)
+                    times.append(time.perf_counter() - start)
+        ratios.append(times[0] / times[9])
+    print(f"\nfirst / tenth request: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    assert sorted(ratios)[1] < 1.5
+
+
+def test_the_documented_probes_work(server: TorchServe) -> None:
+    """docs/operations.md's probe commands, with this server's configuration."""
+    document = (ROOT / "docs" / "operations.md").read_text()
+    probes = re.findall(r"^ +command: (\[.*\])$", document, re.MULTILINE)
+    assert len(probes) == 2
+    for probe in probes:
+        command = [
+            str(server.config.path) if word == "/srv/catdog/config/config.properties" else word
+            for word in json.loads(probe)
+        ]
+        assert command[0] == "catdog"
+        result = subprocess.run(
+            [sys.executable, "-m", "catdog_serving", *command[1:]], capture_output=True, check=False
+        )
+        assert result.returncode == 0

@@ -1,0 +1,117 @@
+"""One bad request cannot hurt another, over real HTTP."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from catdog_serving.client import CatDogClient
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import SAMPLES
+from tests.loads import send_all
+from tests.pictures import encode, noise, png
+
+CAT = (SAMPLES / "chelsea.png").read_bytes()
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def post(server: TorchServe, **request: Any) -> requests.Response:
+    url = f"{server.config.inference_url}/predictions/catdog"
+    return requests.post(url, timeout=30, **request)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "problem"),
+    [
+        ({"data": b""}, 400, "got no bytes"),
+        ({"data": b"hello"}, 400, "cannot decode 5 bytes"),
+        ({"data": CAT[:9999]}, 400, "cannot decode 9999 bytes"),
+        ({"data": png(60_000, 60_000, 8, b"")}, 413, "52000000 pixels"),
+        ({"data": encode(noise(2, 41))}, 413, "longer side may be at most 20"),
+        ({"files": {"photo": CAT}}, 400, "found no picture in the form"),
+        ({"files": {"data": CAT, "image": CAT}}, 400, "found 2 pictures"),
+        ({"files": {"data": b"hello"}}, 400, "cannot decode 5 bytes"),
+        ({"json": {"image": "AAAA"}}, 400, "got JSON"),
+        ({"json": ["AAAA"]}, 400, "got JSON"),
+        ({"data": {"image": "AAAA"}}, 400, "cannot decode 4 bytes"),
+        ({"data": {"photo": "AAAA"}}, 400, "found no picture in the form"),
+        ({"data": b"a cat", "headers": {"Content-Type": "text/plain"}}, 400, "got text"),
+        ({"data": CAT, "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, ""),
+    ],
+)
+def test_each_wrong_request_has_its_own_answer(
+    server: TorchServe, request_: dict[str, Any], status: int, problem: str
+) -> None:
+    answer = post(server, **request_)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert (body["code"], body["type"]) == (status, "InvalidImage")
+    assert problem in body["message"]
+    assert answer.content == json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("field", ["data", "file", "image"])
+def test_multipart_and_body_get_the_same_answer(server: TorchServe, field: str) -> None:
+    by_form, by_body = post(server, files={field: CAT}), post(server, data=CAT, headers=OCTETS)
+    assert by_form.status_code == by_body.status_code == 200
+    assert by_form.content == by_body.content
+
+
+HOSTILE_HEADERS = [
+    {"explain": "True"},
+    {"describe": "True"},
+    {"X-Request-Id": "a b"},
+    {"X-Request-Id": "\xe9\xff"},
+    {"X-Anything": "\xe9\xff" * 100},
+    {"ts_request_sequence_id": "1"},
+    {"Accept": "image/png"},
+    {"Content-Type": "image/jpeg; charset=utf-7"},
+    {"Content-Type": "nonsense"},
+]
+
+
+@pytest.mark.parametrize("headers", HOSTILE_HEADERS)
+def test_stray_headers_change_no_answer(
+    server: TorchServe, client: CatDogClient, photos: list[Path], headers: dict[str, str]
+) -> None:
+    """Full batches in which every third request carries the header."""
+    expected = [client.classify(path).to_dict() for path in photos[:8]]
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    plan: list[tuple[bytes, Any]] = [
+        (path.read_bytes(), OCTETS | encoded if number % 3 == 0 else OCTETS)
+        for number, path in enumerate(photos[:8] * 3)
+    ]
+    answers = send_all(server.config.inference_url, plan, 16)
+    for number, answer in enumerate(answers):
+        assert answer.status == 200
+        got = json.loads(answer.body)
+        assert got["label"] == expected[number % 8]["label"]
+        assert got["cat"] == pytest.approx(expected[number % 8]["cat"], abs=1e-5)
+
+
+def test_a_clients_describe_gets_no_description(server: TorchServe) -> None:
+    headers = {"describe": "True", "Content-Type": "application/x-www-form-urlencoded"}
+    answer = post(server, headers=headers)
+    assert answer.status_code == 400
+    assert "categories" not in answer.text
+
+
+def test_bad_pictures_never_touch_their_batch(
+    server: TorchServe, client: CatDogClient, photos: list[Path]
+) -> None:
+    alone = {path: client.classify(path) for path in photos[:6]}
+    url = f"{server.config.inference_url}/predictions/catdog"
+
+    def bad(number: int) -> int:
+        return requests.post(url, data=b"x" * (number + 1), headers=OCTETS, timeout=30).status_code
+
+    with ThreadPoolExecutor(24) as pool:
+        good = [pool.submit(client.classify, path) for path in list(alone) * 4]
+        refused = [pool.submit(bad, number) for number in range(24)]
+        assert {future.result() for future in refused} == {400}
+        for path, future in zip(list(alone) * 4, good, strict=True):
+            assert future.result().cat == pytest.approx(alone[path].cat, abs=1e-5)

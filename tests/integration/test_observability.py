@@ -1,0 +1,110 @@
+"""The request log and the series, read back from a real server."""
+
+import re
+
+import requests
+
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import ROOT, SAMPLES
+from tests.loads import send_all
+from tests.processes import wait_until
+
+CAT = (SAMPLES / "chelsea.png").read_bytes()
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def post(
+    server: TorchServe, body: bytes, path: str = "catdog", **headers: str
+) -> requests.Response:
+    return requests.post(
+        f"{server.config.inference_url}/predictions/{path}",
+        data=body,
+        headers=OCTETS | headers,
+        timeout=30,
+    )
+
+
+def log_lines(server: TorchServe, request_id: str) -> list[str]:
+    """model.log's lines of one request, once they are there."""
+    found: list[str] = []
+
+    def arrived() -> bool:
+        lines = server.run.model_log.read_text().splitlines()
+        found[:] = [line for line in lines if request_id in line]
+        return bool(found)
+
+    wait_until(arrived, f"a log line of {request_id}")
+    return found
+
+
+def test_one_line_per_request_that_a_person_can_read(server: TorchServe) -> None:
+    answer = post(server, CAT, **{"X-Request-Id": "order-4711"})
+    assert answer.headers["X-Client-Request-Id"] == "order-4711"
+    (line,) = log_lines(server, answer.headers["x-request-id"])
+    assert re.fullmatch(
+        r"\S+ request=\S{36} client=order-4711 status=200 result=cat batch=1 "
+        r"ms: preprocess=[\d.]+ inference=[\d.]+ postprocess=[\d.]+",
+        line,
+    )
+
+
+def test_a_refused_picture_has_its_line_too(server: TorchServe) -> None:
+    answer = post(server, b"secret content", **{"X-Request-Id": "two words"})
+    assert "X-Client-Request-Id" not in answer.headers
+    (line,) = log_lines(server, answer.headers["x-request-id"])
+    assert "client=- status=400 result=undecodable batch=1" in line
+    assert "secret" not in server.run.model_log.read_text()
+
+
+def test_the_access_log_has_only_what_never_reached_the_handler(server: TorchServe) -> None:
+    access_log = server.run.path / "logs" / "access.log"
+    for body in (CAT, b"junk", b""):
+        post(server, body)
+    post(server, CAT, path="unknown-model")
+    wait_until(lambda: "unknown-model" in access_log.read_text(), "the 404's line")
+    lines = [line for line in access_log.read_text().splitlines() if "/predictions/" in line]
+    assert all(re.search(r'" (404|5\d\d) ', line) for line in lines), lines
+
+
+def test_the_series_count_what_was_sent(server: TorchServe) -> None:
+    before = series(server)
+    send_all(server.config.inference_url, [(CAT, OCTETS)] * 16 + [(b"junk", OCTETS)] * 3, 19)
+    expected = {
+        'catdog_pictures{label="cat",version="1.0"}': 16,
+        'catdog_invalid{reason="undecodable",version="1.0"}': 3,
+        "catdog_batch_pictures_sum{}": 19,
+    }
+
+    def grown() -> bool:
+        now = series(server)
+        return all(now.get(k, 0) - before.get(k, 0) == n for k, n in expected.items())
+
+    wait_until(grown, "the series")
+    now = series(server)
+    batches = now["catdog_batch_pictures_count{}"] - before.get("catdog_batch_pictures_count{}", 0)
+    assert 19 / 8 <= batches < 19  # batching happened
+    for stage in ("preprocess", "inference", "postprocess"):
+        key = f'catdog_stage_seconds_sum{{stage="{stage}"}}'
+        assert now[key] > before.get(key, 0)
+
+
+def test_every_series_is_documented(server: TorchServe) -> None:
+    document = (ROOT / "docs" / "operations.md").read_text()
+    post(server, CAT)
+    wait_until(lambda: "catdog_stage_seconds_sum" in str(series(server)), "the series")
+    for key in series(server):
+        name = re.sub(r"_(sum|count|bucket)$", "", key.partition("{")[0])
+        assert f"`{name}`" in document, name
+
+
+def series(server: TorchServe) -> dict[str, float]:
+    """Every series at the metrics address, without host names and buckets."""
+    text = requests.get(f"{server.config.values['metrics_address']}/metrics", timeout=10).text
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line)
+        if match and "_bucket" not in match[1]:
+            labels = re.findall(r'(\w+="[^"]*")', match[2])
+            kept = ",".join(label for label in labels if not label.lower().startswith("hostname"))
+            found[f"{match[1]}{{{kept}}}"] = float(match[3])
+    return found
