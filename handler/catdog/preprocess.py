@@ -21,7 +21,7 @@ FOLDER_FORMATS = (
 )  # TIFF's decoder is too large a target for strangers' bytes
 
 # The most that decoding and turning takes at once: four copies at Pillow's 4 bytes a pixel
-# (transparent WebP; most pictures take two). Measured by tests/stress/test_decode_memory.py.
+# (WebP; JPEG and PNG take one to three). Measured by tests/stress/test_decode_memory.py.
 DECODE_BYTES_PER_PIXEL = 16
 
 _EXIF_ORIENTATION = 0x0112

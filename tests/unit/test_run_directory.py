@@ -99,8 +99,9 @@ def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(tmp_path: Path
     assert last_failure(log) is None
     log.write_text("".join(f"{stamp}{line}\n" for line in lines))
     assert last_failure(log) == "ValueError: the reason"
-    second_try = ("Traceback (most recent call last):", "  File z", "ModuleNotFoundError: No module ")
-    with log.open("a") as file:
-        file.writelines(f"{stamp}{line}\n" for line in second_try[:2])
-        file.write(f"{stamp}{second_try[2]}named 'ts.torch_handler.catdog_handler'\n")
+    lines += [
+        *("Traceback (most recent call last):", "  File z"),
+        "ModuleNotFoundError: No module named 'ts.torch_handler.catdog_handler'",
+    ]
+    log.write_text("".join(f"{stamp}{line}\n" for line in lines))
     assert last_failure(log) == "ValueError: the reason"
