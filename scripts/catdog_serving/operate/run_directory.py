@@ -104,6 +104,10 @@ class RunDirectory:
             return None
         return None if process.status() == psutil.STATUS_ZOMBIE else process
 
+    def started_at(self) -> float:
+        """When the process was recorded, by the clock of the file system."""
+        return self._pid_file.stat().st_mtime
+
     def log_tail(self, lines: int = 25) -> str:
         """The last lines of the workers' log and of the console."""
         parts = []

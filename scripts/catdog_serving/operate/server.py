@@ -140,8 +140,7 @@ class TorchServe:
 
     def archive_is_newer(self) -> bool:
         """Whether the archive was replaced after the running server was started."""
-        process = self.run.process()
-        return process is not None and (self.config.archive.stat().st_mtime > process.create_time())
+        return self.is_running() and self.config.archive.stat().st_mtime > self.run.started_at()
 
     def wait(self) -> None:
         """Wait until the server that this process started is stopped, and clean up.
