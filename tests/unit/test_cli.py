@@ -1,10 +1,14 @@
+import signal
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, MakeConfig
+from tests.http_servers import http_server, send
 
 CATDOG = [sys.executable, "-m", "catdog_serving"]
 COMMANDS = ("package", "serve", "stop", "status", "classify")
@@ -122,3 +126,30 @@ def test_a_failed_build_leaves_the_old_archive(make_config: MakeConfig, tmp_path
     assert "presence_treshold" in result.stderr
     assert config.archive.read_bytes() == b"the old one"
     assert [p.name for p in config.model_store.iterdir()] == ["catdog.mar"]
+
+
+def test_ctrl_c_ends_a_folder_with_130(tmp_path: Path, make_config: MakeConfig) -> None:
+    asked = threading.Event()
+
+    def slow(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        asked.set()
+        threading.Event().wait(0.2)
+        send(request, 400, b'{"code": 400, "type": "InvalidImage", "message": "no"}')
+
+    for number in range(500):
+        (tmp_path / f"{number:03}.jpg").write_bytes(b"x")
+    with http_server(slow) as url:
+        process = subprocess.Popen(
+            [
+                *(*CATDOG, "classify", tmp_path, "--url", url, "--jobs", "2"),
+                *("--config", make_config(None).path),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asked.wait(30)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)  # 500 files would take 50 s
+    assert process.returncode == 130
+    assert "Traceback" not in errors

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,13 @@ def test_the_table_names_files_failures_and_the_model(tmp_path: Path) -> None:
     assert "album: 1 images in 2.00 s, 0.50 images/s, 1 failed" in text
     assert "mean masses: cat 0.8000, dog 0.1000" in text
     assert "model: net ids, version 1.0" in text
+
+
+def test_untrained_weights_are_called_so() -> None:
+    seeded = replace(prediction("cat", 0.8, 0.1), weights="seeded")
+    results = [ImageResult(Path("a.jpg"), seeded)]
+    assert "model: net seeded (untrained: its answers mean nothing)" in shown(results, [])
+    assert json.loads(to_json(results, []))["model"]["untrained"] is True
 
 
 def test_json_has_a_row_per_file_and_no_nan() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catdog.networks import Network
+from catdog.networks import SEEDED, Network
 from catdog.preprocess import Preprocessing
 from catdog_serving.build.download import download
 from catdog_serving.errors import NotReadyError
@@ -19,8 +19,6 @@ from catdog_serving.model_archive import file_sha256
 
 if TYPE_CHECKING:
     import torch
-
-SEEDED = "seeded"
 
 # Source: the training code of efficientnet-lite, as its package's README gives it.
 _EFFICIENTNET_LITE_PREPROCESSING = Preprocessing(

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from catdog.networks import SEEDED
 from catdog.postprocess import Prediction
 from catdog_serving.folder.backends import ImageResult
 from catdog_serving.folder.process import FolderReport
@@ -36,7 +37,10 @@ def print_table(
         console.print(_summary_line(report), highlight=False)
     model = model_of(results)
     if model:
-        console.print(f"model: {model['network']} {model['weights']}, version {model['version']}")
+        untrained = " (untrained: its answers mean nothing)" if model["untrained"] else ""
+        console.print(
+            f"model: {model['network']} {model['weights']}{untrained}, version {model['version']}"
+        )
 
 
 def to_json(results: Sequence[ImageResult], reports: Sequence[FolderReport]) -> str:
@@ -52,12 +56,17 @@ def to_json(results: Sequence[ImageResult], reports: Sequence[FolderReport]) -> 
     )
 
 
-def model_of(results: Sequence[ImageResult]) -> dict[str, str] | None:
-    """Which model answered; None if nothing was classified."""
+def model_of(results: Sequence[ImageResult]) -> dict[str, str | bool] | None:
+    """Which model answered, and whether it is untrained; None if nothing was classified."""
     for result in results:
         outcome = result.outcome
         if isinstance(outcome, Prediction):
-            return {name: getattr(outcome, name) for name in ("network", "weights", "version")}
+            return {
+                "network": outcome.network,
+                "weights": outcome.weights,
+                "version": outcome.version,
+                "untrained": outcome.weights == SEEDED,
+            }
     return None
 
 
