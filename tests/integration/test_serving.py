@@ -235,7 +235,8 @@ def test_the_plain_way_works_too(archive: Path, make_config: MakeConfig, tmp_pat
     )
     try:
         keys = config.root / "key_file.json"
-        wait_until(keys.is_file, "the key file")
+        # It is there for a moment before it is written.
+        wait_until(lambda: keys.is_file() and "management" in keys.read_text(), "the key file")
         tokens = json.loads(keys.read_text())
         ready = _is_ready(config, tokens["management"]["key"])
         wait_until(ready, "a READY worker", timeout_s=60)
