@@ -124,7 +124,7 @@ def serve(
     _print_ready(server)
     if foreground:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _frame: server.forward_signal(received))
+            signal.signal(number, lambda *_: server.terminate())
         server.wait()
 
 

@@ -147,6 +147,8 @@ def test_ctrl_c_ends_a_folder_with_130(tmp_path: Path, make_config: MakeConfig) 
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell's background job, such as a whole test run, would ignore it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert asked.wait(30)
         process.send_signal(signal.SIGINT)

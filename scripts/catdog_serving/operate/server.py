@@ -32,7 +32,7 @@ from catdog_serving.tokens import KeyFileAuth
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
-_STOPPED_CODES = (0, 128 + signal.SIGTERM, 128 + signal.SIGINT)  # Java's, after a signal
+_STOPPED_CODES = (0, 128 + signal.SIGTERM)  # Java's, after `terminate` or `catdog stop`
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
 
@@ -154,11 +154,14 @@ class TorchServe:
         if code not in _STOPPED_CODES:
             raise NotReadyError(f"TorchServe ended by itself with exit code {code}\n{tail}")
 
-    def forward_signal(self, number: int) -> None:
-        """Pass a signal on to the Java process."""
+    def terminate(self) -> None:
+        """Tell the server to end; `wait` sees it through.
+
+        Always by SIGTERM: a Java that a shell started in the background ignores SIGINT.
+        """
         process = self.run.process()
         if process is not None:
-            process.send_signal(number)
+            process.terminate()
 
     def _check_before_start(self) -> None:
         """Find what usually goes wrong while it is cheap to say so."""
