@@ -30,4 +30,6 @@ def last_failure(log: Path) -> str | None:
             reasons.append(line)  # the first line that is not indented ends the traceback
             in_traceback = False
     telling = [reason for reason in reasons if _SECOND_TRY not in reason]
-    return (telling or reasons or ["the worker's log does not say why"])[-1]
+    if not reasons:
+        return None  # the traceback is just being written, line by line
+    return (telling or reasons)[-1]
