@@ -147,6 +147,16 @@ def test_a_handler_that_cannot_load_ends_the_start_with_its_traceback(
     assert_nothing_left(server)
 
 
+def test_a_file_that_is_no_archive_leaves_no_folder(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    (tmp_path / "x.mar").write_bytes(b"junk")
+    server = TorchServe(make_config(tmp_path / "x.mar"))
+    with pytest.raises(NotReadyError, match="is not a model archive"):
+        server.start()
+    assert_nothing_left(server)
+
+
 def test_a_configuration_that_java_refuses_ends_the_start(
     archive: Path, make_config: MakeConfig
 ) -> None:

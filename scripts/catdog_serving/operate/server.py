@@ -63,10 +63,10 @@ class TorchServe:
         """
         self._check_before_start()
         self.run.create()
-        self.config.write_for_server(self.run.config)
-        self._child = start_java(self.config, self.run)
-        self.run.record(psutil.Process(self._child.pid))
         try:
+            self.config.write_for_server(self.run.config)
+            self._child = start_java(self.config, self.run)
+            self.run.record(psutil.Process(self._child.pid))
             self.wait_for_workers(1, timeout_s)
             with CatDogClient(self.config.inference_url, config=self.config.path) as client:
                 for _ in range(_FIRST_REQUESTS):
