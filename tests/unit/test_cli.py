@@ -113,6 +113,14 @@ def test_packaging_resnet_without_weights_never_falls_back(
     assert list(config.model_store.iterdir()) == []
 
 
+def test_missing_settings_are_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(None).path
+    result = catdog("package", "--config", config, "--settings", tmp_path / "none.yaml")
+    assert result.returncode == 3
+    assert result.stderr.count("\n") == 1
+    assert "there are no settings" in result.stderr
+
+
 def test_a_failed_build_leaves_the_old_archive(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(None)
     config.archive.write_bytes(b"the old one")

@@ -70,6 +70,8 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
     """
     try:
         Settings.read(spec.settings)  # a wrong setting fails here and not in the worker
+    except FileNotFoundError as error:
+        raise NotReadyError(f"there are no settings {spec.settings}; see --settings") from error
     except ValueError as error:
         raise RefusedError(str(error)) from error
     output.parent.mkdir(parents=True, exist_ok=True)
