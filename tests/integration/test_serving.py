@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -170,24 +171,44 @@ def test_a_configuration_that_java_refuses_ends_the_start(
 def test_foreground_ends_cleanly_on_a_signal(
     archive: Path, make_config: MakeConfig, number: signal.Signals
 ) -> None:
-    config = make_config(archive)
+    with foreground_server(make_config(archive)) as (process, server):
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert_nothing_left(server)
+
+
+def test_a_foreground_server_that_dies_is_exit_3(archive: Path, make_config: MakeConfig) -> None:
+    with foreground_server(make_config(archive)) as (process, server):
+        java = server.run.process()
+        assert java is not None
+        java.kill()
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 3
+        assert "TorchServe ended by itself with exit code -9" in errors
+        assert_nothing_left(server)
+
+
+@contextmanager
+def foreground_server(
+    config: ServingConfig,
+) -> Iterator[tuple[subprocess.Popen[str], TorchServe]]:
+    """`catdog serve --foreground`, READY; whatever the test does, it is gone in the end."""
     server = TorchServe(config)
     process = subprocess.Popen(
         [sys.executable, "-m", "catdog_serving", "serve", "--foreground"],
         env=os.environ | {"CATDOG_CONFIG": str(config.path)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stdout is not None
         wait_until(lambda: "try " in process.stdout.readline(), "READY", timeout_s=120)  # type: ignore[union-attr]
-        process.send_signal(number)
-        assert process.wait(30) == 0
+        yield process, server
     finally:
         process.kill()
         process.communicate()
         server.stop()
-    assert_nothing_left(server)
 
 
 def test_a_java_that_was_killed_leaves_no_orphans_after_stop(
@@ -278,32 +299,6 @@ def _is_ready(config: ServingConfig, token: str) -> Callable[[], bool]:
         return answer.ok and answer.json()[0]["workers"][0]["status"] == "READY"
 
     return ready
-
-
-def test_a_foreground_server_that_dies_is_exit_3(archive: Path, make_config: MakeConfig) -> None:
-    config = make_config(archive)
-    server = TorchServe(config)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catdog_serving", "serve", "--foreground"],
-        env=os.environ | {"CATDOG_CONFIG": str(config.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        wait_until(lambda: "try " in process.stdout.readline(), "READY", timeout_s=120)  # type: ignore[union-attr]
-        java = server.run.process()
-        assert java is not None
-        java.kill()
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 3
-        assert "TorchServe ended by itself with exit code -9" in errors
-    finally:
-        process.kill()
-        process.communicate()
-        server.stop()
-    assert_nothing_left(server)
 
 
 def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: MakeConfig) -> None:
