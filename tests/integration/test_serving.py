@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
 from tests.archives import repack
 from tests.conftest import ROOT, SAMPLES, MakeConfig
-from tests.processes import assert_nothing_left, processes_of, wait_until
+from tests.processes import assert_nothing_left, foreground_server, processes_of, wait_until
 
 
 def catdog(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -186,29 +185,6 @@ def test_a_foreground_server_that_dies_is_exit_3(archive: Path, make_config: Mak
         assert process.returncode == 3
         assert "TorchServe ended by itself with exit code -9" in errors
         assert_nothing_left(server)
-
-
-@contextmanager
-def foreground_server(
-    config: ServingConfig,
-) -> Iterator[tuple[subprocess.Popen[str], TorchServe]]:
-    """`catdog serve --foreground`, READY; whatever the test does, it is gone in the end."""
-    server = TorchServe(config)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catdog_serving", "serve", "--foreground"],
-        env=os.environ | {"CATDOG_CONFIG": str(config.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        wait_until(lambda: "try " in process.stdout.readline(), "READY", timeout_s=120)  # type: ignore[union-attr]
-        yield process, server
-    finally:
-        process.kill()
-        process.communicate()
-        server.stop()
 
 
 def test_a_java_that_was_killed_leaves_no_orphans_after_stop(

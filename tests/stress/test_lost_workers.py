@@ -14,7 +14,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from tests.conftest import MakeConfig
 from tests.loads import Answer, send_one
-from tests.processes import assert_nothing_left, wait_until
+from tests.processes import assert_nothing_left, foreground_server, wait_until
 
 KILLS = 5
 CONCURRENCY = 8
@@ -76,13 +76,11 @@ def kill_worker(server: TorchServe) -> float:
 def test_sigterm_under_load_ends_every_request_and_leaves_nothing(
     archive: Path, make_config: MakeConfig, photos: list[Path]
 ) -> None:
-    server = TorchServe(make_config(archive))
-    server.start()
-    try:
+    bodies = [path.read_bytes() for path in photos]
+    stop = threading.Event()
+    answers: list[Answer] = []
+    with foreground_server(make_config(archive)) as (process, server):
         url = server.config.inference_url
-        bodies = [path.read_bytes() for path in photos]
-        stop = threading.Event()
-        answers: list[Answer] = []
 
         def load(offset: int) -> None:
             number = offset
@@ -92,17 +90,15 @@ def test_sigterm_under_load_ends_every_request_and_leaves_nothing(
 
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             loads = [pool.submit(load, offset) for offset in range(CONCURRENCY)]
-            wait_until(lambda: len(answers) > 50, "load")
-            java = server.run.process()
-            assert java is not None
-            java.send_signal(signal.SIGTERM)
-            wait_until(lambda: not java.is_running() or java.status() == "zombie", "the end")
-            stop.set()
+            try:
+                wait_until(lambda: len(answers) > 50, "load")
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(30) == 0
+            finally:
+                stop.set()
             for done in loads:
                 done.result(timeout=60)
-    finally:
-        server.stop()
-    assert_nothing_left(server)
+        assert_nothing_left(server)
     counts = Counter(answer.status for answer in answers)
     # 0: the connection was closed or refused; nobody waited for a time-out.
     assert set(counts) <= {0, 200, 500, 503, 507}
