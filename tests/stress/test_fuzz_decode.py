@@ -1,10 +1,11 @@
 """20,000 mutated pictures through decode_image: a picture or InvalidImage, nothing else."""
 
-import random
 import warnings
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.preprocess import FOLDER_FORMATS, InvalidImage, decode_image
@@ -42,47 +43,67 @@ def seeds() -> list[bytes]:
     ]
 
 
-def mutate(data: bytes, chance: random.Random) -> bytes:
-    """Flip, overwrite, cut, repeat or insert, mostly near the start, where the headers are."""
+def mutate(data: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
+    """Apply changes: what, where (as a part of the length), and with which bytes."""
     changed = bytearray(data)
-    for _ in range(chance.choice((1, 1, 2, 5, 20))):
-        if not changed:
-            break
-        reach = chance.choice((64, 512, len(changed)))
-        place = chance.randrange(min(reach, len(changed)))
-        match chance.randrange(6):
-            case 0:
-                changed[place] ^= 1 << chance.randrange(8)
-            case 1:
-                changed[place] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
-            case 2:
+    for what, part, content in changes:
+        place = int(part * len(changed))
+        match what:
+            case "overwrite":
+                changed[place : place + len(content)] = content
+            case "flip":
+                for offset, mask in enumerate(content):
+                    if place + offset < len(changed):
+                        changed[place + offset] ^= mask
+            case "insert":
+                changed[place:place] = content
+            case "delete":
+                del changed[place : place + len(content)]
+            case "cut":
                 del changed[place:]
-            case 3:
-                changed[place : place + 4] = chance.randbytes(4)
-            case 4:
-                changed[place:place] = changed[place : place + chance.randrange(1, 64)]
-            case 5:
-                del changed[place : place + chance.randrange(1, 16)]
+            case "repeat":
+                changed[place:place] = changed[place : place + 8 * len(content)]
     return bytes(changed)
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow's remarks on broken files
+# Mostly near the start, where the headers are.
+PLACES = st.one_of(st.floats(0, 0.05), st.floats(0, 0.3), st.floats(0, 1, exclude_max=True))
+CHANGES = st.tuples(
+    st.sampled_from(("overwrite", "flip", "insert", "delete", "cut", "repeat")),
+    PLACES,
+    st.one_of(
+        st.sampled_from((b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff", bytes(8))),
+        st.binary(min_size=1, max_size=8),
+    ),
+)
+SEEDS = seeds()
+OUTCOMES: Counter[str] = Counter()
+
+
+@settings(
+    max_examples=MUTATIONS,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(original=st.sampled_from(SEEDS), changes=st.lists(CHANGES, min_size=1, max_size=6))
+def decode_mutated(original: bytes, changes: list[tuple[str, float, bytes]]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on broken files
+        try:
+            image = decode_image(mutate(original, changes), LIMITS, FOLDER_FORMATS)
+        except InvalidImage as invalid:
+            OUTCOMES[invalid.reason] += 1
+            return
+    assert image.mode == "RGB"
+    assert image.width * image.height <= LIMITS.max_pixels
+    OUTCOMES["picture"] += 1
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_mutated_pictures() -> None:
-    chance = random.Random(20_000)
-    originals = seeds()
-    outcomes: Counter[str] = Counter()
-    for number in range(MUTATIONS):
-        data = mutate(originals[number % len(originals)], chance)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                image = decode_image(data, LIMITS, FOLDER_FORMATS)
-            except InvalidImage as invalid:
-                outcomes[invalid.reason] += 1
-                continue
-        assert image.mode == "RGB"
-        assert image.width * image.height <= LIMITS.max_pixels
-        outcomes["picture"] += 1
-    assert sum(outcomes.values()) == MUTATIONS
-    assert outcomes["picture"] > MUTATIONS // 20  # or else the mutations would be too wild
-    print(f"\n{MUTATIONS} mutations: {dict(outcomes)}")
+    decode_mutated()
+    assert sum(OUTCOMES.values()) >= MUTATIONS
+    assert OUTCOMES["picture"] > MUTATIONS // 20  # or else the mutations would be too wild
+    print(f"\n{sum(OUTCOMES.values())} mutations: { {str(k): n for k, n in OUTCOMES.items()} }")
