@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from catdog_serving.errors import RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.server import TorchServe
 from tests.conftest import SAMPLES, MakeConfig, free_ports
+from tests.processes import wait_until
 
 CAT = SAMPLES / "chelsea.png"
 
@@ -54,6 +56,23 @@ def test_elsewhere_every_api_wants_its_token(guarded: TorchServe) -> None:
         headers = {"Authorization": f"Bearer {keys[kind]['key']}"}
         answer = requests.get(url, headers=headers, timeout=10)
         assert answer.status_code == 200 or "got no bytes" in answer.text
+
+
+def test_a_refused_token_shows_in_the_servers_own_series(guarded: TorchServe) -> None:
+    """As docs/operations.md says; the access log cannot tell it from a bad picture."""
+
+    def refusals() -> float:
+        text = requests.get(f"{guarded.config.values['metrics_address']}/metrics", timeout=10).text
+        found = re.findall(r"^Requests4XX\{.*\} (\S+)$", text, re.MULTILINE)
+        return sum(map(float, found))
+
+    before = refusals()
+    for _ in range(3):
+        answer = requests.post(
+            f"{local_url(guarded)}/predictions/catdog", data=CAT.read_bytes(), timeout=10
+        )
+        assert answer.json()["type"] == "InvalidKeyException"
+    wait_until(lambda: refusals() == before + 3, "Requests4XX")
 
 
 def test_the_client_takes_a_token(guarded: TorchServe) -> None:
