@@ -54,6 +54,12 @@ def picture(kind: str) -> bytes:
         "PNG, 16-bit grey": lambda: encode(grey16, compress_level=1),
         "WEBP": lambda: encode(rgb, "WEBP", quality=50, method=0),
         "WEBP, alpha": lambda: encode(rgb.convert("RGBA"), "WEBP", quality=50, method=0),
+        "WEBP, alpha, turned": lambda: encode(
+            rgb.convert("RGBA"), "WEBP", quality=50, method=0, exif=turned
+        ),
+        "PNG, grey and alpha, turned": lambda: encode(
+            rgb.convert("LA"), compress_level=1, exif=turned
+        ),
         "GIF": lambda: encode(rgb.convert("P"), "GIF"),
         "BMP": lambda: encode(rgb, "BMP"),
     }
@@ -65,7 +71,8 @@ def picture(kind: str) -> bytes:
     [
         *("JPEG", "JPEG, progressive", "JPEG, turned", "JPEG, CMYK, turned", "PNG", "PNG, alpha"),
         *("PNG, alpha, turned", "PNG, grey and alpha", "PNG, palette", "PNG, 16-bit grey"),
-        *("WEBP", "WEBP, alpha", "GIF", "BMP"),
+        *("WEBP", "WEBP, alpha", "WEBP, alpha, turned", "PNG, grey and alpha, turned"),
+        *("GIF", "BMP"),
     ],
 )
 def test_decoding_stays_within_its_bound(tmp_path: Path, kind: str) -> None:
