@@ -51,7 +51,9 @@ class Classifier:
     ) -> None:
         self.info = info
         self.settings = settings
-        self.identity = ModelIdentity(info.network, info.weights, _read_version(model_dir))
+        self.identity = ModelIdentity(
+            info.network, info.weights, info.precision, _read_version(model_dir)
+        )
         self.device = runtime.device
         self._model_dir = model_dir
         self._runtime = runtime

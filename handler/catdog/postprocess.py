@@ -42,6 +42,7 @@ class ModelIdentity:
 
     network: str
     weights: str
+    precision: str
     version: str
 
 
@@ -57,7 +58,7 @@ class Prediction:
         breed: None for "neither".
         top: The most probable of all classes, the first the highest.
         box: Where the animal is; None until explanations exist.
-        network, weights, version: The model that answered.
+        network, weights, precision, version: The model that answered.
     """
 
     label: str
@@ -69,6 +70,7 @@ class Prediction:
     box: tuple[int, int, int, int] | None
     network: str
     weights: str
+    precision: str
     version: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,6 +180,7 @@ def _predict_one(
         box=None,
         network=model.network,
         weights=model.weights,
+        precision=model.precision,
         version=model.version,
     )
 

@@ -26,6 +26,7 @@ ANSWER = {
     "box": None,
     "network": "resnet152",
     "weights": "IMAGENET1K_V1",
+    "precision": "fp32",
     "version": "1.0",
 }
 BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}

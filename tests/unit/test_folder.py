@@ -21,7 +21,7 @@ from catdog_serving.folder.report import print_table, to_json
 def prediction(label: str, cat: float, dog: float) -> Prediction:
     breed = None if label == "neither" else Breed("tabby [red]", 281, 0.5)
     top = (ClassProbability(281, "tabby", cat),)
-    return Prediction(label, cat, dog, 1 - cat - dog, breed, top, None, "net", "ids", "1.0")
+    return Prediction(label, cat, dog, 1 - cat - dog, breed, top, None, "net", "ids", "fp32", "1.0")
 
 
 class NameBackend(Backend):

@@ -8,7 +8,7 @@ from torchvision.models import ResNet152_Weights
 from catdog.postprocess import ModelIdentity, Prediction, class_masses, predict, softmax
 
 CATEGORIES = ResNet152_Weights.IMAGENET1K_V1.meta["categories"]
-MODEL = ModelIdentity("resnet152", "IMAGENET1K_V1", "1.0")
+MODEL = ModelIdentity("resnet152", "IMAGENET1K_V1", "fp32", "1.0")
 
 
 def logits_for(**probabilities: float) -> np.ndarray:
@@ -93,6 +93,6 @@ def test_an_answer_survives_json() -> None:
         sent = json.loads(json.dumps(prediction.to_dict()))
         assert list(sent) == [
             *("label", "cat", "dog", "other", "breed", "top", "box"),
-            *("network", "weights", "version"),
+            *("network", "weights", "precision", "version"),
         ]
         assert Prediction.from_dict(sent | {"added_later": 1}) == prediction

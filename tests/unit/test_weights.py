@@ -74,7 +74,7 @@ def test_a_local_file_is_taken_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.pth"
     torch.save(dict(find_weights(LITE, None).state), path)
     weights = find_weights(LITE, str(path))
-    assert weights.id == "mine"
+    assert weights.id == f"mine-{weights.sha256[:8]}"
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -32,7 +32,7 @@ class Weights:
 
     Attributes:
         network: The architecture that they fit.
-        id: Such as IMAGENET1K_V1, a file's name, or "seeded".
+        id: Such as IMAGENET1K_V1, a file's name with its hash, or "seeded".
         sha256: Of the file; of the values for seeded weights.
         untrained: True for seeded weights.
         state: Parameter names to tensors.
@@ -69,10 +69,9 @@ def find_weights(network: Network, wanted: str | None, base_url: str | None = No
         state = seeded_state(network, preset)
         return Weights(network, SEEDED, state_sha256(state), True, state, preset, categories)
     path = _published_file(network, wanted, base_url) or _local_file(network, wanted)
-    weights_id = wanted if wanted in network.weights else path.stem
-    return Weights(
-        network, weights_id, file_sha256(path), False, _load(network, path), preset, categories
-    )
+    sha256 = file_sha256(path)
+    weights_id = wanted if wanted in network.weights else _id_of_file(path, sha256)
+    return Weights(network, weights_id, sha256, False, _load(network, path), preset, categories)
 
 
 def _preset(network: Network, wanted: str) -> tuple[Preprocessing, tuple[str, ...]]:
@@ -163,6 +162,11 @@ def _hash_in_name(name: str) -> str:
     """The first digits of the SHA-256 that torchvision writes into names; "" if none."""
     match = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
     return match[1] if match else ""
+
+
+def _id_of_file(path: Path, sha256: str) -> str:
+    """The file's name with the start of its hash, so that two trainings never share an id."""
+    return path.stem if _hash_in_name(path.name) else f"{path.stem}-{sha256[:8]}"
 
 
 def _load(network: Network, path: Path) -> dict[str, Any]:
