@@ -77,11 +77,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "installing into $(VENV) (several GB, a few minutes) ..."
-	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded]'
+	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,dev]'
+	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic,dev]'
 	@touch $@
 
 # Exit code 3 of `catdog package` says that the weights cannot be had on this machine.
