@@ -8,6 +8,8 @@ A client may be used by several threads at once.
 """
 
 import io
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Self, TypeAlias
 
@@ -16,7 +18,9 @@ from PIL import Image
 from tenacity import (
     Retrying,
     retry_if_exception_type,
+    sleep_using_event,
     stop_after_attempt,
+    stop_when_event_set,
     wait_random_exponential,
 )
 
@@ -27,6 +31,7 @@ from catdog_serving.errors import (
     ServerError,
     ServerUnavailableError,
 )
+from catdog_serving.in_order import map_in_order
 from catdog_serving.model_archive import MODEL_NAME
 from catdog_serving.tokens import TokenAuth, find_auth
 
@@ -34,6 +39,9 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 90.0  # longer than the server's own responseTimeout
 RETRIES = 4
+FIRST_PAUSE_S = 0.2  # at most; doubled with every retry
+LONGEST_PAUSE_S = 10.0
+CONCURRENCY = 16  # fills the batches of one worker twice
 
 Picture: TypeAlias = str | Path | bytes | bytearray | IO[bytes] | Image.Image
 
@@ -46,8 +54,8 @@ class CatDogClient:
         token: Its inference token. Without one, the key file of the server that this
             machine's own configuration names is used, if `url` is that server's.
         config: The config.properties to find that server by (default: the one here).
-        retries: How often a busy or lost server is tried again, with growing
-            random pauses. A refused picture is never sent again.
+        retries: How often a busy or lost server is tried again, with growing random
+            pauses up to `LONGEST_PAUSE_S`. A refused picture is never sent again.
         read_timeout_s: Longest wait for one answer.
         connections: Requests that may be under way at once.
     """
@@ -68,10 +76,12 @@ class CatDogClient:
         self._session = requests.Session()
         self._session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=connections))
         self._session.auth = TokenAuth(token) if token else find_auth(self.url, "inference", config)
+        self._closed = threading.Event()
         self._retrying = Retrying(
             retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
-            stop=stop_after_attempt(retries + 1),
-            wait=wait_random_exponential(multiplier=0.2, max=10),
+            stop=stop_after_attempt(retries + 1) | stop_when_event_set(self._closed),
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+            sleep=sleep_using_event(self._closed),
             reraise=True,
         )
 
@@ -82,7 +92,8 @@ class CatDogClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and end the pauses of calls that are trying again."""
+        self._closed.set()
         self._session.close()
 
     def classify(self, picture: Picture) -> Prediction:
@@ -100,6 +111,32 @@ class CatDogClient:
         """
         body = _read(picture)
         return self._retrying(self._post, body)
+
+    def classify_many(
+        self, pictures: Iterable[Picture], concurrency: int = CONCURRENCY
+    ) -> Iterator[Prediction | InvalidImageError]:
+        """Classify a stream of pictures, several at once, and give the results in its order.
+
+        Pictures are taken from the stream as they are needed, so it may be endless.
+
+        Args:
+            pictures: What `classify` takes.
+            concurrency: Requests under way at once, at most the client's `connections`.
+
+        Yields:
+            For each picture its prediction, or the error of one that the server refused:
+            a bad picture does not end the stream.
+
+        Raises:
+            ServerError: As `classify` does, for everything that is not a bad picture.
+        """
+        return map_in_order(self._classify_or_refuse, pictures, concurrency)
+
+    def _classify_or_refuse(self, picture: Picture) -> Prediction | InvalidImageError:
+        try:
+            return self.classify(picture)
+        except InvalidImageError as error:
+            return error.with_traceback(None)  # which would keep the picture in memory
 
     def _post(self, body: bytes) -> Prediction:
         try:

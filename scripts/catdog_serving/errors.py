@@ -4,6 +4,7 @@ CatDogError
 ├── InvalidImageError        the server refused the picture (4xx)                    1
 ├── ServerBusyError          the queue is full or no worker is there (503)           3
 ├── ServerUnavailableError   no server, or it broke off                              3
+├── UsageError               the command was given what does not go together         2
 ├── NotReadyError            this machine lacks something: weights, Java, a port     3
 └── RefusedError             something failed its check; nothing was changed         4
 """
@@ -47,6 +48,12 @@ class ServerBusyError(ServerError):
 
 class ServerUnavailableError(ServerError):
     """There is no server, it broke the connection, or it answered with nonsense."""
+
+
+class UsageError(CatDogError):
+    """Arguments that are wrong, or do not go together."""
+
+    exit_code = 2
 
 
 class NotReadyError(CatDogError):

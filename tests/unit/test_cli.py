@@ -1,3 +1,4 @@
+import json
 import signal
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import pytest
 
 from tests.conftest import ROOT, MakeConfig
 from tests.http_servers import http_server, send
+from tests.processes import wait_until
+from tests.unit.test_client import ANSWER
 
 CATDOG = [sys.executable, "-m", "catdog_serving"]
-COMMANDS = ("package", "serve", "stop", "status", "classify")
+COMMANDS = ("package", "serve", "stop", "status", "classify", "merge")
 
 
 def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -136,13 +139,17 @@ def test_a_failed_build_leaves_the_old_archive(make_config: MakeConfig, tmp_path
     assert [p.name for p in config.model_store.iterdir()] == ["catdog.mar"]
 
 
-def test_ctrl_c_ends_a_folder_with_130(tmp_path: Path, make_config: MakeConfig) -> None:
-    asked = threading.Event()
+def test_ctrl_c_ends_a_folder_with_130_and_keeps_what_is_done(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    output = tmp_path / "out.jsonl"
 
-    def slow(request: BaseHTTPRequestHandler, _: bytes) -> None:
-        asked.set()
-        threading.Event().wait(0.2)
-        send(request, 400, b'{"code": 400, "type": "InvalidImage", "message": "no"}')
+    def slow(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        if body == b"x":
+            threading.Event().wait(0.2)
+            send(request, 400, b'{"code": 400, "type": "InvalidImage", "message": "no"}')
+        else:  # the question which model it is
+            send(request, 200, json.dumps(ANSWER).encode())
 
     for number in range(500):
         (tmp_path / f"{number:03}.jpg").write_bytes(b"x")
@@ -150,6 +157,7 @@ def test_ctrl_c_ends_a_folder_with_130(tmp_path: Path, make_config: MakeConfig) 
         process = subprocess.Popen(
             [
                 *(*CATDOG, "classify", tmp_path, "--url", url, "--jobs", "2"),
+                *("--format", "jsonl", "--output", output),
                 *("--config", make_config(None).path),
             ],
             stdout=subprocess.PIPE,
@@ -158,8 +166,28 @@ def test_ctrl_c_ends_a_folder_with_130(tmp_path: Path, make_config: MakeConfig) 
             # A shell's background job, such as a whole test run, would ignore it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        assert asked.wait(30)
+        wait_until(lambda: output.exists() and output.read_text().count("\n") > 5, "five rows")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)  # 500 files would take 50 s
     assert process.returncode == 130
     assert "Traceback" not in errors
+    done = output.read_text().count("\n") - 1
+    assert done >= 5
+    assert f"interrupted; {done} files are in {output}; to go on: the same" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "--resume needs --output or --report"),
+        (["--dry-run"], "--dry-run goes with --copy-to or --move-to"),
+        (["--copy-to", "a", "--move-to", "b"], "choose one of --copy-to and --move-to"),
+        (["--shard", "2/2"], "--shard is i/n"),
+        (["--copy-to", "x/sorted"], "lies inside x"),
+    ],
+)
+def test_options_that_do_not_go_together_are_exit_2(arguments: list[str], message: str) -> None:
+    result = catdog("classify", "x", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1

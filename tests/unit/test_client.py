@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from catdog_serving import (
 from catdog_serving.errors import ServerError
 from tests.conftest import SAMPLES, free_ports
 from tests.http_servers import http_server, send
+from tests.processes import wait_until
 
 ANSWER = {
     "label": "cat",
@@ -50,7 +52,7 @@ class Script:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    monkeypatch.setattr("catdog_serving.client.FIRST_PAUSE_S", 0)
 
 
 def test_a_prediction_is_typed() -> None:
@@ -131,6 +133,44 @@ def test_no_server_says_how_to_start_one() -> None:
 def test_a_missing_file_is_pythons_own_error(tmp_path: Path) -> None:
     with CatDogClient() as client, pytest.raises(FileNotFoundError):
         client.classify(tmp_path / "nope.jpg")
+
+
+def test_many_pictures_come_back_in_order_and_a_bad_one_in_its_place() -> None:
+    def by_body(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        if body == b"bad":
+            send(request, 400, json.dumps(INVALID).encode())
+        else:
+            send(request, 200, json.dumps(ANSWER | {"cat": int(body) / 1000}).encode())
+
+    pictures = [b"bad" if n % 10 == 3 else str(n).encode() for n in range(60)]
+    with http_server(by_body) as url, CatDogClient(url) as client:
+        results = list(client.classify_many(iter(pictures), concurrency=8))
+    for number, result in enumerate(results):
+        if number % 10 == 3:
+            assert isinstance(result, InvalidImageError)
+            assert result.__traceback__ is None
+        else:
+            assert not isinstance(result, InvalidImageError)
+            assert result.cat == number / 1000
+
+
+def test_many_pictures_end_with_the_servers_error() -> None:
+    with http_server(Script((503, BUSY))) as url, CatDogClient(url, retries=0) as client:
+        with pytest.raises(ServerBusyError):
+            list(client.classify_many([b"data"] * 5))
+
+
+def test_closing_ends_the_pauses_of_calls_that_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("catdog_serving.client.FIRST_PAUSE_S", 1e6)
+    monkeypatch.setattr("catdog_serving.client.LONGEST_PAUSE_S", 1e6)
+    script = Script((503, BUSY))
+    with http_server(script) as url, ThreadPoolExecutor(1) as pool:
+        client = CatDogClient(url)
+        waiting = pool.submit(client.classify, b"data")
+        wait_until(lambda: len(script.requests) == 1, "the first request")
+        client.close()
+        with pytest.raises(ServerBusyError):
+            waiting.result(timeout=10)
 
 
 def test_one_base_error_catches_all() -> None:

@@ -1,48 +1,150 @@
 """Find the pictures under files and folders, sorted, one folder in memory at a time."""
 
+import fnmatch
 import os
-from collections.abc import Iterator
-from pathlib import Path
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePath
 
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of a folder; a file's part depends on its name alone.
+
+    Attributes:
+        index: Which part, 0..count-1.
+        count: How many parts there are.
+    """
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read "i/n", such as 0/4.
+
+        Raises:
+            UsageError: If it is not that.
+        """
+        index, _, count = text.partition("/")
+        if index.isdecimal() and count.isdecimal() and int(index) < int(count):
+            return cls(int(index), int(count))
+        raise UsageError(f"--shard is i/n with i from 0 to n - 1, such as 0/4; got {text!r}")
+
+    def holds(self, relative_path: PurePath) -> bool:
+        """Whether a file, by its path below the folder that was named, is of this part."""
+        name = os.fsencode(relative_path.as_posix())
+        return zlib.crc32(name) % self.count == self.index
 
 
 class ImageFiles:
     """The pictures under one path, in order.
 
-    A path that is a file is always taken; in a folder, recursively, the files with
-    a picture's suffix. Links to folders are followed, but never in a circle.
+    A path that is a file is always taken; in a folder, recursively, the files with a
+    picture's suffix. Links to folders are followed, but never in a circle. A folder
+    that cannot be listed is given as if it were a file, so that it is not lost silently.
 
     Attributes:
         root: The path.
-        skipped: Files passed over for their suffix so far.
+        skipped: Files passed over for their name so far.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, patterns: Sequence[str] = (), shard: Shard | None = None
+    ) -> None:
+        """Look at a path.
+
+        Args:
+            root: The file or folder.
+            patterns: If any: take the files that match one, whatever their suffix. Such as
+                *.jpg for the name, or 2024/*.jpg for the path below root (* matches / there).
+            shard: Take only the files of this part.
+        """
         if not root.exists():
             raise NotReadyError(f"there is no file or folder {root}")
         self.root = root
+        self.is_folder = root.is_dir()
+        self.is_sharded = shard is not None
         self.skipped = 0
+        self._patterns = patterns
+        self._shard = shard
 
     def __iter__(self) -> Iterator[Path]:
         self.skipped = 0
-        if self.root.is_dir():
-            yield from self._walk(self.root, ())
+        found = self._walk(self.root, ()) if self.is_folder else iter((self.root,))
+        if self._shard is None:
+            yield from found
         else:
-            yield self.root
+            base = self.root if self.is_folder else self.root.parent
+            yield from (path for path in found if self._shard.holds(path.relative_to(base)))
 
     def _walk(self, folder: Path, ancestors: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-        status = folder.stat()
+        try:
+            status = folder.stat()
+            names = _sorted_names(folder)
+        except OSError:
+            yield folder
+            return
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
             return
-        for name in sorted(os.listdir(folder)):
+        for name, is_folder in names:
             path = folder / name
-            if path.is_dir():
+            if is_folder:
                 yield from self._walk(path, (*ancestors, identity))
-            elif path.suffix.lower() in PICTURE_SUFFIXES:
+            elif self._is_wanted(path):
                 yield path
             else:
                 self.skipped += 1
+
+    def _is_wanted(self, path: Path) -> bool:
+        if not self._patterns:
+            return path.suffix.lower() in PICTURE_SUFFIXES
+        relative = path.relative_to(self.root).as_posix()
+        return any(
+            fnmatch.fnmatchcase(relative if "/" in pattern else path.name, pattern)
+            for pattern in self._patterns
+        )
+
+
+def find_sources(
+    paths: Sequence[Path], patterns: Sequence[str] = (), shard: Shard | None = None
+) -> list[ImageFiles]:
+    """The given files and folders, in the order of `sort_key`.
+
+    Raises:
+        UsageError: If one lies inside another, which would count its pictures twice.
+        NotReadyError: If one does not exist.
+    """
+    ordered = sorted(paths, key=sort_key)
+    for outer, inner in pairwise(ordered):
+        if sort_key(inner)[: len(sort_key(outer))] == sort_key(outer):
+            twice = "is named twice" if inner == outer else f"lies inside {outer}"
+            raise UsageError(f"{inner} {twice}; name every picture once")
+    return [ImageFiles(path, patterns, shard) for path in ordered]
+
+
+def sort_key(path: PurePath) -> tuple[str, ...]:
+    """The order in which files are found: folder by folder, sorted by name in each."""
+    parts = path.parts
+    return parts if path.is_absolute() or parts[:1] == ("..",) else (".", *parts)
+
+
+def _sorted_names(folder: Path) -> list[tuple[str, bool]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry.name, _is_folder(entry)) for entry in entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

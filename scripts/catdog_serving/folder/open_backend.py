@@ -1,10 +1,17 @@
 """Make the backend that the command line asked for."""
 
+import io
 from pathlib import Path
 
+from PIL import Image
+
 from catdog_serving.client import CatDogClient
-from catdog_serving.folder.backends import Backend, HttpBackend, LocalBackend
+from catdog_serving.folder.backends import Backend, HttpBackend
+from catdog_serving.folder.rows import ModelName
 from catdog_serving.operate.serving_config import ServingConfig
+
+# About two minutes: long enough for a server that is started again.
+_PATIENT_RETRIES = 30
 
 
 def open_backend(
@@ -17,12 +24,35 @@ def open_backend(
         config_path: The config.properties that fills in what is None.
         archive: For local: the .mar.
         url: For http: the server's inference address.
-        jobs: For http: requests under way at once.
+        jobs: For http: requests under way at once; never more than the queue of the
+            configured server holds.
+
+    Raises:
+        NotReadyError, ServerUnavailableError: If it cannot answer.
     """
     if name == "local":
+        from catdog_serving.folder.local_backend import LocalBackend
+
         return LocalBackend(archive or ServingConfig.read(config_path).archive)
     if url is None or jobs is None:
         config = ServingConfig.read(config_path)
         url = url or config.inference_url
-        jobs = jobs or 2 * config.batching["maxWorkers"] * config.batching["batchSize"]
-    return HttpBackend(CatDogClient(url, config=config_path), jobs)
+        jobs = min(jobs or config.default_jobs, config.job_queue_size)
+    with CatDogClient(url, config=config_path) as client:
+        model = _ask_model(client)
+    return HttpBackend(
+        CatDogClient(url, config=config_path, retries=_PATIENT_RETRIES, connections=jobs),
+        model,
+        jobs,
+    )
+
+
+def _ask_model(client: CatDogClient) -> ModelName:
+    """Which model answers there, by its answer for a tiny picture.
+
+    It also tells at once, and not after minutes of patience, that there is no server.
+    """
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, format="PNG")
+    answer = client.classify(buffer.getvalue())
+    return ModelName(answer.network, answer.weights, answer.precision)

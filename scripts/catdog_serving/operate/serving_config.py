@@ -17,6 +17,7 @@ _GRPC = (
     ("grpc_management_address", "grpc_management_port"),
 )
 _CHECKOUT = Path(__file__).parents[3]
+_TORCHSERVE_QUEUE = 100  # its default
 _PATHS = ("model_store", "metrics_config")
 
 
@@ -88,6 +89,16 @@ class ServingConfig:
                 f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
             ) from error
         return entry
+
+    @property
+    def job_queue_size(self) -> int:
+        """Requests that may wait; what comes on top is answered 503."""
+        return int(self.values.get("job_queue_size", _TORCHSERVE_QUEUE))
+
+    @property
+    def default_jobs(self) -> int:
+        """Requests to keep under way so that every worker's next batch is full."""
+        return 2 * int(self.batching["maxWorkers"]) * int(self.batching["batchSize"])
 
     def endpoints(self) -> dict[str, tuple[str, int]]:
         """The five addresses that the server listens on: name -> (host, port)."""

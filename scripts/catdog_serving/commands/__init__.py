@@ -1,0 +1,1 @@
+"""The commands of `catdog`: each parses, calls one function, prints."""

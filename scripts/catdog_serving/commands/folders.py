@@ -1,0 +1,98 @@
+"""catdog classify and merge."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catdog_serving.commands.options import (
+    ArchiveOption,
+    BackendName,
+    BackendOption,
+    ConfigOption,
+    JobsOption,
+    UrlOption,
+    console,
+)
+from catdog_serving.errors import UsageError
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def classify(
+    config: ConfigOption,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures and folders.")],
+    backend: BackendOption = BackendName.http,
+    archive: ArchiveOption = None,
+    url: UrlOption = None,
+    jobs: JobsOption = None,
+    glob: Annotated[
+        list[str] | None,
+        typer.Option(help="Only files that match, such as '*.jpg'; may be repeated."),
+    ] = None,
+    output_format: Annotated[Format, typer.Option("--format")] = Format.table,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the results here; the journal lies beside it.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page with all pictures.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier run stopped.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only part I of N, I from 0; see merge.")
+    ] = None,
+    copy_to: Annotated[
+        Path | None, typer.Option(help="Copy the pictures into cat/, dog/, neither/, failed/ here.")
+    ] = None,
+    move_to: Annotated[Path | None, typer.Option(help="Move them instead.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what --copy-to or --move-to would do.")
+    ] = False,
+) -> None:
+    """Classify pictures and folders: cat, dog or neither, the breed, and the means."""
+    from catdog_serving.folder.classify_run import ClassifyRun, run_classify
+    from catdog_serving.folder.iterate import Shard
+    from catdog_serving.folder.open_backend import open_backend
+
+    if copy_to and move_to:
+        raise UsageError("choose one of --copy-to and --move-to")
+    run = ClassifyRun(
+        paths=tuple(paths),
+        patterns=tuple(glob or ()),
+        shard=Shard.parse(shard) if shard else None,
+        format=output_format,
+        output=output,
+        report=report,
+        resume=resume,
+        sort_into=copy_to or move_to,
+        move=move_to is not None,
+        dry_run=dry_run,
+    )
+    with open_backend(backend.value, config, archive, url, jobs) as opened:
+        reports = run_classify(run, opened, console)
+    if any(one.failed for one in reports):
+        raise typer.Exit(1)
+
+
+def merge(
+    output: Annotated[Path, typer.Argument(help="The journal to make.")],
+    journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Of the shards.")],
+) -> None:
+    """Join the journals of several shards into one."""
+    from catdog_serving.folder.merge import merge_journals
+
+    report = merge_journals(output, journals)
+    repeated = f", {report.repeated} were in more than one journal" if report.repeated else ""
+    console.print(
+        f"{output}: {report.rows} files, {report.failed} failed{repeated}",
+        highlight=False,
+        soft_wrap=True,
+    )

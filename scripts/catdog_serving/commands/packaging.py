@@ -1,0 +1,65 @@
+"""catdog package."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catdog_serving.commands.options import ConfigOption, console
+
+
+class Runtime(StrEnum):
+    onnx = "onnx"
+    torch = "torch"
+
+
+def package(
+    config: ConfigOption,
+    network: Annotated[str, typer.Option(help="resnet152 or efficientnet_lite0.")] = "resnet152",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="A published id, the path of a .pth file, or 'seeded' (untrained)."),
+    ] = None,
+    weights_url: Annotated[
+        str | None,
+        typer.Option(envvar="CATDOG_WEIGHTS_URL", help="Download from this mirror instead."),
+    ] = None,
+    runtime: Annotated[
+        Runtime | None, typer.Option(help="Default: torch where CUDA is present, else onnx.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="onnx: fp32; torch: fp32, bf16, fp16.")] = "fp32",
+    version: Annotated[str, typer.Option(help="Stamped into the archive.")] = "1.0",
+    settings: Annotated[
+        Path | None, typer.Option(help="The model-config.yaml to pack (default: beside --config).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The archive to make (default: model-store/catdog.mar).")
+    ] = None,
+) -> None:
+    """Build and check the model archive."""
+    from catdog_serving.build.archive import ArchiveSpec, build_archive
+    from catdog_serving.model_archive import file_sha256
+    from catdog_serving.operate.serving_config import ServingConfig
+
+    target = output or ServingConfig.read(config).archive
+    try:
+        spec = ArchiveSpec(
+            network=network,
+            weights=weights,
+            weights_url=weights_url,
+            runtime=runtime,
+            precision=precision,
+            version=version,
+            settings=settings or config.parent / "model-config.yaml",
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with console.status(f"packaging {network} ..."):
+        info = build_archive(spec, target)
+    untrained = " [yellow](untrained: its answers mean nothing)[/]" if info.untrained else ""
+    console.print(
+        f"packed  {info.network} {info.weights}{untrained}, {info.runtime} {info.precision}"
+    )
+    console.print(f"into    {target}, version {version}", highlight=False, soft_wrap=True)
+    console.print(f"SHA-256 {file_sha256(target)}", highlight=False, soft_wrap=True)

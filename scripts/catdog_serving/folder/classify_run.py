@@ -1,0 +1,179 @@
+"""catdog classify from end to end: the journal, the progress, and every output."""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from catdog_serving.errors import UsageError
+from catdog_serving.folder import outputs
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources
+from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
+from catdog_serving.folder.process import FolderReport, process_sources
+from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.folder.rows import ModelName, Row
+from catdog_serving.folder.sort_files import check_target, print_sorted, sort_files
+from catdog_serving.whole_file import write_whole
+
+FORMATS = ("table", "json", "jsonl", "csv")
+
+
+@dataclass(frozen=True)
+class ClassifyRun:
+    """What the command line asked for.
+
+    Attributes:
+        paths: Files and folders.
+        patterns: `--glob`: take only files that match one.
+        shard: Take only this part of the files.
+        format: One of `FORMATS`.
+        output: The file for the results; None for standard output.
+        report: The HTML page to write.
+        resume: Go on with the journal that is there.
+        sort_into: Sort the pictures into this folder.
+        move: Move them, not copy.
+        dry_run: Only say how they would be sorted.
+
+    Raises:
+        UsageError: If some of it does not go together.
+    """
+
+    paths: tuple[Path, ...]
+    patterns: tuple[str, ...] = ()
+    shard: Shard | None = None
+    format: str = "table"
+    output: Path | None = None
+    report: Path | None = None
+    resume: bool = False
+    sort_into: Path | None = None
+    move: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resume and self.journal is None:
+            raise UsageError("--resume needs --output or --report: the journal lies beside it")
+        if self.dry_run and self.sort_into is None:
+            raise UsageError("--dry-run goes with --copy-to or --move-to")
+        if self.sort_into is not None:
+            check_target(self.sort_into, self.paths)
+
+    @property
+    def journal(self) -> Path | None:
+        """Where the journal lies: the JSON lines output itself, or beside the output."""
+        if self.output is not None and self.format == "jsonl":
+            return self.output
+        beside = self.output or self.report
+        return beside and beside.with_name(f"{beside.name}.journal.jsonl")
+
+
+def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[FolderReport]:
+    """Classify, and write what was asked for.
+
+    Args:
+        run: What to do.
+        backend: Where to classify.
+        console: Standard output.
+
+    Returns:
+        A report for each folder, and one for all files named by themselves.
+    """
+
+    def sources() -> list[ImageFiles]:
+        return find_sources(run.paths, run.patterns, run.shard)
+
+    errors = Console(stderr=True)
+    with ExitStack() as stack:
+        journal_path = run.journal or _temporary_journal(run, stack)
+        journal = (
+            stack.enter_context(Journal(journal_path, backend.model, run.resume))
+            if journal_path
+            else None
+        )
+        with FolderProgress(sources, console if console.is_terminal else errors) as progress:
+            show = _live_output(run, backend.model, progress, console)
+
+            def on_row(row: Row) -> None:
+                if journal:
+                    journal.write(row)
+                show(row)
+                progress.add("error" in row)
+
+            try:
+                old_rows = journal.old_rows() if journal else ()
+                reports = process_sources(sources(), backend, on_row, old_rows)
+            except KeyboardInterrupt:
+                _say_interrupted(run, progress.done, errors)
+                raise
+        if journal:
+            journal.close()
+            _write_outputs(run, backend.model, journal.path, reports, console)
+    if run.format == "table" and run.output is None:
+        outputs.print_summary(reports, backend.model, console)
+    return reports
+
+
+def _temporary_journal(run: ClassifyRun, stack: ExitStack) -> Path | None:
+    """A journal for what needs all rows at the end, when no file is named."""
+    if run.format in ("table", "jsonl") and run.sort_into is None:
+        return None
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="catdog-"))
+    return Path(folder) / "journal.jsonl"
+
+
+def _live_output(
+    run: ClassifyRun, model: ModelName, progress: FolderProgress, console: Console
+) -> Callable[[Row], object]:
+    """What shows each row as soon as it is there."""
+    if run.output is not None or run.format in ("json", "csv"):
+        return lambda row: None
+    if run.format == "jsonl":
+        write = sys.stdout.buffer.write
+        write(to_line(first_line(model)))
+        return lambda row: write(to_line(row))
+    if console.is_terminal:
+        progress.print(outputs.table_header())
+        return lambda row: progress.print(outputs.table_row(row))
+    print(outputs.table_header())
+    return lambda row: print(outputs.table_row(row))
+
+
+def _say_interrupted(run: ClassifyRun, done: int, errors: Console) -> None:
+    kept = (
+        f"; {done} files are in {run.journal}; to go on: the same command with --resume"
+        if run.journal
+        else ""
+    )
+    errors.print(f"interrupted{kept}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _write_outputs(
+    run: ClassifyRun,
+    model: ModelName,
+    journal: Path,
+    reports: Sequence[FolderReport],
+    console: Console,
+) -> None:
+    """Everything that is made from the finished journal."""
+
+    def rows() -> Iterator[Row]:
+        return read_journal(journal)[1]
+
+    if run.output is None and run.format in ("json", "csv"):
+        sys.stdout.buffer.writelines(outputs.render(run.format, rows(), reports, model))
+    elif run.output is not None and run.format != "jsonl":
+        write_whole(run.output, outputs.render(run.format, rows(), reports, model))
+    if run.sort_into is not None:
+        to_stderr = Console(stderr=True) if run.format != "table" or run.output else console
+        report = sort_files(
+            rows(),
+            run.sort_into,
+            run.move,
+            run.dry_run,
+            lambda line: to_stderr.print(line, highlight=False, soft_wrap=True, markup=False),
+        )
+        print_sorted(report, run.dry_run, to_stderr)

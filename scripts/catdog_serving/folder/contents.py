@@ -1,0 +1,73 @@
+"""Read one file of a folder: its content, and the facts that say later whether it changed."""
+
+import hashlib
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+# Larger files are no photos, and would be read into memory as a whole.
+MAX_FILE_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What identifies a file's content.
+
+    Attributes:
+        path: As it was found.
+        size: In bytes; None if the file could not be looked at.
+        mtime_ns: Time of the last change, in nanoseconds since 1970; None likewise.
+        sha256: Of the content, in hex; None if it was not read.
+    """
+
+    path: Path
+    size: int | None = None
+    mtime_ns: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageError:
+    """Why a file has no prediction.
+
+    Attributes:
+        type: "Unreadable" (the file could not be read; worth another try), "TooLarge",
+            or "InvalidImage" (what it holds was refused).
+        message: A sentence.
+    """
+
+    type: str
+    message: str
+
+
+UNREADABLE = "Unreadable"
+TOO_LARGE = "TooLarge"
+INVALID_IMAGE = "InvalidImage"
+
+
+def read_file(path: Path) -> tuple[FileFacts, bytes | ImageError]:
+    """Read a file as a whole; what goes wrong is the second value."""
+    try:
+        status = path.stat()
+        facts = FileFacts(path, status.st_size, status.st_mtime_ns)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            return facts, ImageError(UNREADABLE, _why_no_file(path))
+        if status.st_size > MAX_FILE_BYTES:
+            return facts, ImageError(
+                TOO_LARGE,
+                f"the file has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read",
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        return FileFacts(path), ImageError(UNREADABLE, error.strerror or str(error))
+    return FileFacts(
+        path, len(content), status.st_mtime_ns, hashlib.sha256(content).hexdigest()
+    ), content
+
+
+def _why_no_file(path: Path) -> str:
+    """Folders come here only when they could not be listed."""
+    if not path.is_dir():
+        return "not a regular file"
+    next(path.iterdir(), None)  # raises the reason
+    return "the folder could not be listed"

@@ -1,0 +1,224 @@
+"""The journal: what is done, one JSON row a line, written so that a kill loses nothing.
+
+The first line names the model, the others are rows in the order of `sort_key`. Every
+row is one write, so a process that is killed leaves at most a torn last line, which is
+cut off when the journal is opened again.
+
+To resume, the old journal is copied row by row into NAME.part, while files that are new
+or changed are classified in between, in order; when its last row is passed, NAME.part
+takes its name and grows on. If that is killed too, the next opening joins the two.
+"""
+
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from catdog_serving.errors import NotReadyError, RefusedError, UsageError
+from catdog_serving.folder.iterate import sort_key
+from catdog_serving.folder.rows import ModelName, Row
+
+FORMAT = 1
+_BLOCK = 1 << 16
+
+
+class Journal:
+    """One journal that is being written. A context manager.
+
+    Args:
+        path: The file.
+        model: The model whose results it holds.
+        resume: Go on with what is there; without it, a file that exists is an error.
+
+    Raises:
+        UsageError: If it exists and `resume` is not set.
+        RefusedError: If it holds results of another model, or is no journal.
+        NotReadyError: If it cannot be written, or another process writes to it.
+    """
+
+    def __init__(self, path: Path, model: ModelName, resume: bool) -> None:
+        self.path = path
+        self._part = path.with_name(path.name + ".part")
+        if not resume and (path.exists() or self._part.exists()):
+            raise UsageError(
+                f"{path} is there from an earlier run; go on with it by --resume, or delete it"
+            )
+        self._old: Iterator[Row] = iter(())
+        with _open_locked(path):
+            _join(path, self._part)
+        self._lock = _open_locked(path)  # again: joining may have put another file there
+        try:
+            self._file = self._lock
+            self._begin(model)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _begin(self, model: ModelName) -> None:
+        if _is_empty(self.path):
+            self._write_line(first_line(model))
+            return
+        found, self._old = read_journal(self.path)
+        if found != model:
+            raise RefusedError(
+                f"{self.path} holds results of {found}, and this is {model}; results of two "
+                "models are not mixed: choose another output"
+            )
+        self._file = _open_locked(self._part)
+        self._write_line(first_line(model))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def old_rows(self) -> Iterator[Row]:
+        """The rows that were there, in order; NAME.part takes over after the last."""
+        yield from self._old
+        if self._file is not self._lock:
+            os.replace(self._part, self.path)
+            self._lock.close()
+            self._lock = self._file
+
+    def write(self, row: Row) -> None:
+        """Add a row."""
+        self._write_line(row)
+
+    def close(self) -> None:
+        """Make it last; an unfinished resume keeps the old rows that were not reached."""
+        if self._file.closed:
+            return
+        os.fsync(self._file.fileno())
+        self._file.close()
+        _join(self.path, self._part)
+        self._lock.close()
+
+    def _write_line(self, values: dict[str, Any]) -> None:
+        line = memoryview(to_line(values))
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise NotReadyError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+def first_line(model: ModelName) -> dict[str, Any]:
+    """The values of a journal's first line."""
+    return {"catdog_journal": FORMAT} | model.to_dict()
+
+
+def to_line(values: dict[str, Any]) -> bytes:
+    """One line of JSON. Names that are not Unicode (Linux allows them) are escaped."""
+    try:
+        line = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        line = json.dumps(values, separators=(",", ":")).encode()
+    return line + b"\n"
+
+
+def read_journal(path: Path) -> tuple[ModelName, Iterator[Row]]:
+    """A journal's model, and its rows, which are read as they are taken.
+
+    A torn last line is left out.
+
+    Raises:
+        NotReadyError: If there is no such file.
+        RefusedError: If it is not a journal; while reading, if a line is broken.
+    """
+    try:
+        lines = _lines(path)
+        _, first = next(lines, (0, {}))
+    except FileNotFoundError as error:
+        raise NotReadyError(f"there is no journal {path}") from error
+    if first.get("catdog_journal") != FORMAT:
+        raise RefusedError(f"{path} is no journal of catdog: its first line does not say so")
+    return ModelName.of(first), _in_order(path, lines)
+
+
+def row_key(row: Row) -> tuple[str, ...]:
+    """The place of a row in the order."""
+    return sort_key(Path(row["path"]))
+
+
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or path.stat().st_size == 0
+
+
+def _in_order(path: Path, lines: Iterable[tuple[int, Row]]) -> Iterator[Row]:
+    last: tuple[str, ...] = ()
+    for number, row in lines:
+        key = row_key(row)
+        if key <= last:
+            raise RefusedError(f"{path}, line {number}: {row['path']} is out of order")
+        last = key
+        yield row
+
+
+def _join(path: Path, part: Path) -> None:
+    """Add to NAME.part the old rows that it did not reach, and give it its name."""
+    if not part.exists():
+        _cut_torn_line(path)
+        return
+    _cut_torn_line(part)
+    if _is_empty(part):
+        part.unlink()
+        return
+    _, newer = read_journal(part)
+    last: tuple[str, ...] = ()
+    for row in newer:
+        last = row_key(row)
+    _, older = read_journal(path)
+    with part.open("ab") as file:
+        file.writelines(to_line(row) for row in older if row_key(row) > last)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    if _is_empty(path):
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            end = start
+        file.truncate(0)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise RefusedError(
+                    f"{path}, line {number}, is broken: {error}; delete that line to go on"
+                ) from error
+            yield number, values
+
+
+def _open_locked(path: Path) -> io.FileIO:
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+        file = io.FileIO(path, "ab")
+    except OSError as error:
+        raise NotReadyError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise NotReadyError(f"another catdog is writing {path}") from error
+    return file

@@ -1,0 +1,88 @@
+"""Run an archive's network in this process, without a server."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from catdog.preprocess import InvalidImage
+from catdog_serving.errors import NotReadyError
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.contents import INVALID_IMAGE, FileFacts, ImageError, read_file
+from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
+from catdog_serving.folder.rows import ImageResult, ModelName
+from catdog_serving.model_archive import open_archive
+
+if TYPE_CHECKING:
+    import numpy as np
+
+BATCH = 8
+
+
+class LocalBackend(Backend):
+    """Classify in batches; the next batch is read and decoded while one computes."""
+
+    def __init__(self, archive: Path) -> None:
+        super().__init__()
+        try:
+            from catdog.classifier import Classifier
+        except ImportError as error:
+            raise NotReadyError(
+                f"--backend local needs {error.name}; run: pip install 'catdog[serve]'"
+            ) from error
+        model_dir = self.enter_context(open_archive(archive))
+        self._classifier = Classifier.load(model_dir, formats=folder_formats())
+        self.callback(self._classifier.close)
+        self._reader = self.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reader"))
+        info = self._classifier.info
+        self.model = ModelName(info.network, info.weights, info.precision)
+
+    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+        prepared: Future[_PreparedBatch] | None = None
+        for batch in _batches(paths, BATCH):
+            following = self._reader.submit(self._prepare, batch)
+            if prepared is not None:
+                yield from self._finish(prepared.result())
+            prepared = following
+        if prepared is not None:
+            yield from self._finish(prepared.result())
+
+    def _prepare(self, paths: tuple[Path, ...]) -> "_PreparedBatch":
+        facts, contents = zip(*map(_read, paths), strict=True)
+        decoded = iter(
+            self._classifier.preprocess([c for c in contents if not isinstance(c, ImageError)])
+        )
+        return _PreparedBatch(
+            facts, [c if isinstance(c, ImageError) else next(decoded) for c in contents]
+        )
+
+    def _finish(self, batch: "_PreparedBatch") -> Iterator[ImageResult]:
+        readable = [item for item in batch.items if not isinstance(item, ImageError)]
+        results = iter(self._classifier.postprocess(readable, self._classifier.infer(readable)))
+        for facts, item in zip(batch.facts, batch.items, strict=True):
+            outcome = item if isinstance(item, ImageError) else next(results)
+            if isinstance(outcome, InvalidImage):
+                outcome = ImageError(INVALID_IMAGE, outcome.message)
+            yield ImageResult(facts, outcome)
+
+
+@dataclass(frozen=True)
+class _PreparedBatch:
+    facts: tuple[FileFacts, ...]
+    items: "list[np.ndarray | InvalidImage | ImageError]"
+
+
+def _read(path: Path) -> tuple[FileFacts, bytes | ImageError]:
+    facts, content = read_file(path)
+    if not isinstance(content, ImageError):
+        content = missing_decoder(content) or content
+    return facts, content
+
+
+def _batches(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:
+    """Like itertools.batched, which Python 3.11 does not have."""
+    iterator = iter(paths)
+    while batch := tuple(islice(iterator, size)):
+        yield batch

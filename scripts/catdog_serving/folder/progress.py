@@ -1,0 +1,118 @@
+"""Show how far a folder is: a bar on a terminal, a plain line now and then elsewhere."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from catdog_serving.folder.iterate import ImageFiles
+
+PLAIN_INTERVAL_S = 10.0
+
+
+class FolderProgress(ExitStack):
+    """Count rows as they come; a context manager.
+
+    The number of files is counted by a thread meanwhile, so that the first picture
+    does not wait for it.
+
+    Args:
+        count_files: Makes the sources to count; they are walked to their end.
+        console: Where to show it: the terminal, or standard error.
+        plain_interval_s: Time between two lines where there is no terminal.
+    """
+
+    def __init__(
+        self,
+        count_files: Callable[[], Sequence[ImageFiles]],
+        console: Console,
+        plain_interval_s: float = PLAIN_INTERVAL_S,
+    ) -> None:
+        super().__init__()
+        self._count_files = count_files
+        self._console = console
+        self._interval_s = plain_interval_s
+        self._stopped = threading.Event()
+        self._total: int | None = None
+        self.done = 0
+        self.failed = 0
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._start = self._said = time.monotonic()
+        self._bar = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("[red]{task.fields[failures]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self.enter_context(self._bar)
+        self._task = self._bar.add_task("", total=None, rate="", failures="")
+        threading.Thread(target=self._count, name="count files", daemon=True).start()
+        self.callback(self._stopped.set)
+        return self
+
+    def add(self, failed: bool) -> None:
+        """Count one file."""
+        self.done += 1
+        self.failed += failed
+        if self._console.is_terminal:
+            self._bar.update(
+                self._task,
+                completed=self.done,
+                total=self._total,
+                rate=self._rate(),
+                failures=self._failures(),
+            )
+        elif time.monotonic() - self._said >= self._interval_s:
+            self._said = time.monotonic()
+            self._console.print(self._plain_line(), highlight=False, soft_wrap=True)
+
+    def print(self, line: Text) -> None:
+        """Print above the bar."""
+        self._console.print(line, soft_wrap=True)
+
+    def _rate(self) -> str:
+        return f"{self.done / (time.monotonic() - self._start):.1f} images/s"
+
+    def _failures(self) -> str:
+        return f"{self.failed} failed" if self.failed else ""
+
+    def _plain_line(self) -> str:
+        parts = [f"{self.done} of {self._total or 'more'} files", self._rate()]
+        if self._total:
+            per_file_s = (time.monotonic() - self._start) / self.done
+            parts.append(f"{_duration((self._total - self.done) * per_file_s)} left")
+        return ", ".join(filter(None, [*parts, self._failures()]))
+
+    def _count(self) -> None:
+        count = 0
+        for source in self._count_files():
+            for _ in source:
+                count += 1
+                if self._stopped.is_set():
+                    return
+        self._total = count
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,245 @@
+"""Whole folders through the real command and the real server."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from catdog.networks import get_network
+from catdog_serving.build.weights import find_weights
+from catdog_serving.folder.backends import HttpBackend
+from catdog_serving.folder.journal import read_journal
+from catdog_serving.folder.local_backend import LocalBackend
+from catdog_serving.folder.open_backend import open_backend
+from catdog_serving.folder.process import FolderReport, process_folder
+from catdog_serving.folder.rows import Row
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import PHOTOS, MakeConfig
+from tests.pictures import encode, noise
+from tests.processes import wait_until
+from tests.reference import reference_masses
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
+    """200 names of 100 photos in two folders, and a broken file in each."""
+    root = tmp_path_factory.mktemp("album")
+    for copy in ("first", "second"):
+        for photo in photos:
+            place = root / copy / photo.parent.name / photo.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(photo, place) if _same_disk(photo, root) else place.write_bytes(
+                photo.read_bytes()
+            )
+        (root / copy / "broken.jpg").write_bytes(b"no picture")
+    return root
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
+
+
+def catdog_classify(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "catdog_serving", "classify", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finished(*arguments: object) -> int:
+    process = catdog_classify(*arguments)
+    _, errors = process.communicate(timeout=300)
+    assert b"Traceback" not in errors, errors.decode()
+    return process.returncode
+
+
+def rows_of(journal: Path) -> list[Row]:
+    return list(read_journal(journal)[1])
+
+
+def assert_same_rows(rows: list[Row], expected: list[Row], tolerance: float = 1e-5) -> None:
+    """The same files in the same order with the same answers."""
+    assert [row["path"] for row in rows] == [row["path"] for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        for key in ("size", "mtime_ns", "sha256", "label", "error"):
+            assert row.get(key) == other.get(key), row["path"]
+        for key in ("cat", "dog"):
+            assert row.get(key) == pytest.approx(other.get(key), abs=tolerance), row["path"]
+
+
+def test_killed_at_random_points_and_resumed_the_output_is_that_of_one_run(
+    album: Path, archive: Path, tmp_path: Path
+) -> None:
+    options = ("--backend", "local", "--archive", archive, "--format", "jsonl")
+    whole, journal = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    assert finished(album, *options, "--output", whole) == 1  # some images failed
+    expected = rows_of(whole)
+    assert len(expected) == 202
+
+    chance = random.Random(7)
+    kills_at_work = 0
+    for _ in range(KILLS):
+        before = journal.stat().st_size if journal.exists() else 0
+        process = catdog_classify(album, *options, "--output", journal, "--resume")
+        aim = before + chance.randint(0, 20) * whole.stat().st_size // 200  # up to a tenth
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if journal.exists() and journal.stat().st_size > aim:
+                break
+            time.sleep(0.001)
+        kills_at_work += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert kills_at_work >= KILLS / 2  # the others had finished
+    assert finished(album, *options, "--output", journal, "--resume") == 1
+    assert_same_rows(rows_of(journal), expected)
+
+
+def test_both_backends_give_the_same_rows(
+    album: Path, archive: Path, server: TorchServe, tmp_path: Path
+) -> None:
+    over_http: list[Row] = []
+    in_process: list[Row] = []
+    with open_backend("http", server.config.path, None, None, None) as http:
+        assert isinstance(http, HttpBackend)
+        process_folder(album, http, over_http.append)
+    with LocalBackend(archive) as local:
+        process_folder(album, local, in_process.append)
+    # The messages differ in the formats that they name: TIFF and HEIC are for folders.
+    for row in (*over_http, *in_process):
+        row.get("error", {}).pop("message", None)
+    assert_same_rows(over_http, in_process)
+
+
+def test_tiff_and_heic_are_classified_over_http_as_locally(
+    archive: Path, server: TorchServe, photos: list[Path], tmp_path: Path
+) -> None:
+    from PIL import Image
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    for photo in photos[::20]:
+        image = Image.open(photo)
+        (tmp_path / f"{photo.stem}.tiff").write_bytes(encode(image, "TIFF"))
+        (tmp_path / f"{photo.stem}.heic").write_bytes(encode(image, "HEIF", quality=90))
+    over_http: list[Row] = []
+    in_process: list[Row] = []
+    with open_backend("http", server.config.path, None, None, None) as http:
+        process_folder(tmp_path, http, over_http.append)
+    with LocalBackend(archive) as local:
+        process_folder(tmp_path, local, in_process.append)
+    assert not any("error" in row for row in over_http)
+    assert len(over_http) == 10
+    assert_same_rows(over_http, in_process)
+
+
+def test_a_server_that_is_started_again_in_the_middle_costs_no_file(
+    album: Path, archive: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(archive)
+    output = tmp_path / "out.jsonl"
+    server = TorchServe(config)
+    try:
+        server.start()
+        process = catdog_classify(
+            album, "--config", config.path, "--jobs", 2, "--format", "jsonl", "--output", output
+        )
+        wait_until(lambda: output.exists() and output.stat().st_size > 20_000, "some rows")
+        server.stop()
+        size = output.stat().st_size
+        assert process.poll() is None
+        server.start()
+        _, errors = process.communicate(timeout=120)
+    finally:
+        server.stop()
+    assert process.returncode == 1, errors.decode()  # the two broken files
+    assert output.stat().st_size > size
+    rows = rows_of(output)
+    assert [row["path"] for row in rows if "error" in row] == [
+        str(album / "first" / "broken.jpg"),
+        str(album / "second" / "broken.jpg"),
+    ]
+    expected: list[Row] = []
+    with LocalBackend(archive) as local:
+        process_folder(album, local, expected.append)
+    for row in (*rows, *expected):
+        row.get("error", {}).pop("message", None)
+    assert_same_rows(rows, expected)
+
+
+@pytest.mark.parametrize("folder", ["cats", "dogs"])
+def test_the_summary_is_the_references_on_the_same_weights(
+    folder: str, archive: Path, server: TorchServe, photos: list[Path]
+) -> None:
+    paths = [path for path in photos if path.parent.name == folder]
+    weights = find_weights(get_network("efficientnet_lite0"), None)
+    cat, dog = reference_masses(weights, paths).mean(axis=0)
+    for open_one in (
+        lambda: LocalBackend(archive),
+        lambda: open_backend("http", server.config.path, None, None, None),
+    ):
+        with open_one() as backend:
+            report: FolderReport = process_folder(PHOTOS / folder, backend, lambda row: None)
+        assert (report.images, report.failed, report.skipped) == (50, 0, 0)
+        assert report.mean_cat == pytest.approx(cat, abs=1e-4)
+        assert report.mean_dog == pytest.approx(dog, abs=1e-4)
+
+
+def test_ctrl_c_on_the_local_backend_is_130_and_can_be_resumed(
+    album: Path, archive: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    journal = tmp_path / "out.csv.journal.jsonl"
+    arguments = (
+        *(album, "--backend", "local", "--archive", archive),
+        *("--format", "csv", "--output", output),
+    )
+    process = catdog_classify(*arguments)
+    wait_until(lambda: journal.exists() and journal.stat().st_size > 20_000, "some rows")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert process.stderr is not None
+    process.stderr.close()
+    done = len(rows_of(journal))
+    assert 10 < done < 202
+    assert not output.exists()
+    assert finished(*arguments, "--resume") == 1
+    assert output.read_text().count("\n") == 1 + 202
+    assert len(rows_of(journal)) == 202
+
+
+def test_small_outputs_agree_with_each_other(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "noise.png").write_bytes(encode(noise()))
+    (tmp_path / "in" / "bad.png").write_bytes(b"x")
+    common = (tmp_path / "in", "--backend", "local", "--archive", archive)
+    for name in ("json", "csv", "jsonl", "table"):
+        assert finished(*common, "--format", name, "--output", tmp_path / f"out.{name}") == 1
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["images"] == rows_of(tmp_path / "out.jsonl")
+    assert document["folders"][0]["failed"] == 1
+    assert [line.split(",")[0] for line in (tmp_path / "out.csv").read_text().splitlines()] == [
+        "path",
+        *(row["path"] for row in document["images"]),
+    ]
+    assert "failed   " in (tmp_path / "out.table").read_text()
+
+
+def test_threads_end_when_a_run_is_given_up(server: TorchServe, album: Path) -> None:
+    def stop(row: Row) -> None:
+        raise KeyboardInterrupt
+
+    with open_backend("http", server.config.path, None, None, 4) as backend:
+        with pytest.raises(KeyboardInterrupt):
+            process_folder(album, backend, stop)
+    wait_until(lambda: not any("in-order" in t.name for t in threading.enumerate()), "the end")

@@ -1,0 +1,50 @@
+"""A backend that answers by the file's name, for tests of everything around backends."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from catdog.postprocess import Breed, ClassProbability, Prediction
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.rows import ImageResult, ModelName
+
+MODEL = ModelName("net", "ids", "fp32")
+
+
+def prediction(label: str, cat: float, dog: float, model: ModelName = MODEL) -> Prediction:
+    breed = None if label == "neither" else Breed("tabby [red]", 281, 0.5)
+    top = (ClassProbability(281, "tabby", cat),)
+    return Prediction(
+        *(label, cat, dog, 1 - cat - dog, breed, top, None),
+        *(model.network, model.weights, model.precision, "1.0"),
+    )
+
+
+class NameBackend(Backend):
+    """Really reads each file; "bad" in its name fails, "cat" is a cat, all else is neither."""
+
+    def __init__(self, model: ModelName = MODEL) -> None:
+        super().__init__()
+        self.model = model
+        self.asked: list[Path] = []
+
+    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+        for path in paths:
+            self.asked.append(path)
+            facts, content = read_file(path)
+            if isinstance(content, ImageError):
+                yield ImageResult(facts, content)
+            elif "bad" in path.name:
+                yield ImageResult(facts, ImageError(INVALID_IMAGE, "cannot decode"))
+            elif "cat" in path.name:
+                yield ImageResult(facts, prediction("cat", 0.8, 0.1, self.model))
+            else:
+                yield ImageResult(facts, prediction("neither", 0.1, 0.0, self.model))
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Make files with their own names as content."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)

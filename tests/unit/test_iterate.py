@@ -1,0 +1,125 @@
+import os
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources, sort_key
+from tests.stub_backend import touch
+
+
+def found(root: Path, *patterns: str) -> list[str]:
+    return [str(path.relative_to(root)) for path in ImageFiles(root, patterns)]
+
+
+def test_pictures_are_found_recursively_and_sorted(tmp_path: Path) -> None:
+    names = (
+        "b.jpg",
+        "a.JPEG",
+        "sub/z.png",
+        "sub/deep/y.webp",
+        "c.tiff",
+        "d.gif",
+        "e.bmp",
+        "f.HEIC",
+    )
+    touch(tmp_path, *names)
+    assert found(tmp_path) == [
+        *("a.JPEG", "b.jpg", "c.tiff", "d.gif", "e.bmp", "f.HEIC", "sub/deep/y.webp", "sub/z.png")
+    ]
+
+
+def test_the_order_is_that_of_the_sort_key_everywhere(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg", "a.jpg", "a b/x.jpg", "a-b.jpg", "A.jpg", "ä.jpg", "a/b/x.jpg")
+    paths = list(ImageFiles(tmp_path))
+    assert len(paths) == 7
+    assert paths == sorted(paths, key=sort_key)
+
+
+def test_other_files_are_counted_as_skipped(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "notes.txt", "sub/Thumbs.db")
+    files = ImageFiles(tmp_path)
+    assert len(list(files)) == 1
+    assert files.skipped == 2
+    assert len(list(files)) == 1
+    assert files.skipped == 2
+
+
+def test_a_named_file_is_always_tried(tmp_path: Path) -> None:
+    touch(tmp_path, "picture.dat")
+    assert list(ImageFiles(tmp_path / "picture.dat")) == [tmp_path / "picture.dat"]
+
+
+def test_a_glob_takes_names_or_paths_and_asks_for_no_suffix(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.png", "c.photo", "2024/d.jpg", "2024/e.photo", "2025/f.jpg")
+    assert found(tmp_path, "*.photo") == ["2024/e.photo", "c.photo"]
+    assert found(tmp_path, "2024/*") == ["2024/d.jpg", "2024/e.photo"]
+    assert found(tmp_path, "a.*", "2025/*") == ["2025/f.jpg", "a.jpg"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "album/a.jpg", "elsewhere/b.jpg")
+    (tmp_path / "album" / "loop").symlink_to(tmp_path / "album")
+    (tmp_path / "album" / "other").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "album" / "self.jpg").symlink_to(tmp_path / "album" / "self.jpg")
+    (tmp_path / "album" / "broken.jpg").symlink_to(tmp_path / "gone")
+    assert found(tmp_path / "album") == ["a.jpg", "broken.jpg", "other/b.jpg", "self.jpg"]
+
+
+def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="there is no file or folder"):
+        ImageFiles(tmp_path / "nope")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root can read every folder")
+def test_a_folder_that_cannot_be_listed_is_not_lost(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    assert found(tmp_path) == ["closed"]
+
+
+def test_shards_share_out_every_file_and_do_not_depend_on_where_the_folder_is(
+    tmp_path: Path,
+) -> None:
+    names = [f"{number}.jpg" for number in range(60)]
+    parts = []
+    for base in (tmp_path / "here", tmp_path / "there"):
+        touch(base, *names)
+        shards = [ImageFiles(base, shard=Shard(index, 3)) for index in range(3)]
+        parts.append([[path.name for path in shard] for shard in shards])
+    assert parts[0] == parts[1]
+    assert sorted(chain.from_iterable(parts[0])) == sorted(names)
+    assert all(10 < len(part) < 30 for part in parts[0])
+
+
+def test_a_files_shard_never_changes(tmp_path: Path) -> None:
+    """crc32 of the name modulo the count: jobs of different versions must agree."""
+    assert [Shard(index, 3).holds(Path("2024/cat.jpg")) for index in range(3)].index(True) == 2
+
+
+@pytest.mark.parametrize("wrong", ["3/3", "1", "1/0", "-1/2", "a/b", "1/2/3", ""])
+def test_a_wrong_shard_says_what_one_is(wrong: str) -> None:
+    with pytest.raises(UsageError, match="such as 0/4; got"):
+        Shard.parse(wrong)
+
+
+def test_nested_and_repeated_paths_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.jpg", "ab/x.jpg")
+    with pytest.raises(UsageError, match="lies inside"):
+        find_sources([tmp_path / "a" / "x.jpg", tmp_path / "ab", tmp_path / "a"])
+    with pytest.raises(UsageError, match="is named twice"):
+        find_sources([tmp_path / "a", tmp_path / "a"])
+    assert len(find_sources([tmp_path / "ab", tmp_path / "a"])) == 2
+
+
+def test_the_current_folder_holds_relative_paths_and_no_absolute_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "here/z.jpg", "other/a.jpg")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError, match="lies inside"):
+        find_sources([Path(), Path("z.jpg")])
+    sources = find_sources([tmp_path / "other", Path(), Path("../other/a.jpg")])
+    paths = [path for source in sources for path in source]
+    assert len(paths) == 3
+    assert paths == sorted(paths, key=sort_key)

@@ -1,0 +1,64 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from catdog.preprocess import decode_image
+from catdog_serving.folder import picture_formats
+from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.picture_formats import folder_formats, for_server, is_heic
+from tests.conftest import LIMITS, SAMPLES
+from tests.pictures import encode, noise, quadrants
+
+
+def heic(image: Image.Image) -> bytes:
+    assert "HEIF" in folder_formats()  # registers Pillow's plugin
+    return encode(image, "HEIF", quality=-1)  # lossless
+
+
+def pixels(content: bytes, formats: tuple[str, ...]) -> np.ndarray:
+    return np.asarray(decode_image(content, LIMITS, formats)).astype(int)
+
+
+def test_what_the_server_takes_is_sent_as_it_is() -> None:
+    for content in (encode(noise(), "JPEG"), encode(noise(), "PNG"), b"no picture", b""):
+        assert for_server(content) is content
+
+
+@pytest.mark.parametrize("make", [heic, lambda image: encode(image, "TIFF")])
+def test_heic_and_tiff_are_sent_as_png_with_the_same_pixels(make) -> None:  # type: ignore[no-untyped-def]
+    content = make(quadrants())
+    sent = for_server(content)
+    assert isinstance(sent, bytes)
+    assert sent.startswith(b"\x89PNG")
+    assert np.array_equal(pixels(sent, ("PNG",)), pixels(content, folder_formats()))
+
+
+def test_a_large_one_is_made_smaller_first() -> None:
+    sent = for_server(encode(noise(3000, 2000), "TIFF"))
+    assert isinstance(sent, bytes)
+    assert Image.open(io.BytesIO(sent)).size == (1536, 1024)
+
+
+def test_a_broken_one_is_an_error_and_no_exception() -> None:
+    for content in (b"II*\x00rubbish", heic(noise())[:2000]):
+        assert isinstance(for_server(content), ImageError)
+
+
+def test_without_pillow_heif_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = heic(noise())
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    picture_formats._register_heic.cache_clear()
+    sent = for_server(content)
+    picture_formats._register_heic.cache_clear()
+    assert isinstance(sent, ImageError)
+    assert "pip install 'catdog[heic]'" in sent.message
+
+
+def test_only_heic_is_taken_for_heic() -> None:
+    assert is_heic(heic(noise()))
+    assert not any(is_heic(path.read_bytes()) for path in SAMPLES.iterdir())

@@ -1,0 +1,39 @@
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from catdog_serving.folder.iterate import find_sources
+from catdog_serving.folder.progress import FolderProgress, _duration
+from tests.processes import wait_until
+from tests.stub_backend import touch
+
+
+def shown(tmp_path: Path, terminal: bool) -> str:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg", "notes.txt")
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    with FolderProgress(lambda: find_sources([tmp_path]), console, plain_interval_s=0) as progress:
+        wait_until(lambda: progress._total is not None, "the count")
+        progress.add(failed=False)
+        progress.add(failed=True)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_elsewhere_it_is_plain_lines_with_rate_time_left_and_failures(tmp_path: Path) -> None:
+    first, second = shown(tmp_path, terminal=False).splitlines()
+    assert first.startswith("1 of 3 files, ")
+    assert "failed" not in first
+    assert second.startswith("2 of 3 files, ")
+    assert second.endswith("images/s, 0:00 left, 1 failed")
+
+
+def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
+    text = shown(tmp_path, terminal=True)
+    assert "2/3" in text
+    assert "1 failed" in text
+    assert "images/s" in text
+
+
+def test_durations_are_read_like_a_clock() -> None:
+    assert [_duration(s) for s in (0.4, 59.6, 61, 3661)] == ["0:00", "1:00", "1:01", "1:01:01"]
