@@ -11,6 +11,7 @@ from catdog_serving.errors import (
     CatDogError,
     InvalidImageError,
     ServerBusyError,
+    ServerError,
     ServerUnavailableError,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "CatDogError",
     "InvalidImageError",
     "ServerBusyError",
+    "ServerError",
     "ServerUnavailableError",
 ]

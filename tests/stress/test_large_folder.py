@@ -1,0 +1,80 @@
+"""A hundred thousand files: memory that does not grow, and next to no time of our own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FILES = 100_000
+RSS_GROWTH_MB = 30
+OVERHEAD_MS = 1.0
+
+# Runs `catdog classify` itself, but for the backend, which answers at once.
+PROGRAM = """
+import json, sys, time
+from pathlib import Path
+import psutil
+from rich.console import Console
+from catdog_serving.folder.classify_run import ClassifyRun, run_classify
+from catdog_serving.folder.contents import FileFacts
+from catdog_serving.folder.rows import ImageResult
+from tests.stub_backend import NameBackend, prediction
+
+folder, output = map(Path, sys.argv[1:])
+answer = prediction("cat", 0.8, 0.1)
+rss_mb = {}
+
+class Instant(NameBackend):
+    def classify_files(self, paths):
+        for count, path in enumerate(paths, 1):
+            yield ImageResult(FileFacts(path, 1, 2, "0" * 64), answer)
+            if count in (10_000, 100_000):
+                rss_mb[count] = psutil.Process().memory_info().rss / 1e6
+
+run = ClassifyRun(paths=(folder,), format="jsonl", output=output)
+start = time.perf_counter()
+run_classify(run, Instant(), Console())
+seconds = time.perf_counter() - start
+print(json.dumps({"seconds": seconds, "rss_mb": rss_mb}))
+"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
+    """100,000 hard links of 100 photos, 10,000 in each of ten folders."""
+    root = tmp_path_factory.mktemp("many")
+    originals = [root / f"original-{number}" for number in range(len(photos))]
+    for photo, original in zip(photos, originals, strict=True):
+        original.write_bytes(photo.read_bytes())
+    for number in range(FILES):
+        folder = root / "files" / f"{number // 10_000}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.link(originals[number % len(originals)], folder / f"{number:06}.jpg")
+    return root / "files"
+
+
+def test_memory_and_time_do_not_grow_with_the_number_of_files(many: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(many), str(output)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    measured = json.loads(result.stdout)
+    growth_mb = measured["rss_mb"]["100000"] - measured["rss_mb"]["10000"]
+    overhead_ms = measured["seconds"] / FILES * 1000
+    print(
+        f"\nRSS {measured['rss_mb']['10000']:.1f} MB at 10,000 files, {growth_mb:+.1f} MB at "
+        f"100,000; {overhead_ms:.3f} ms per file on top of the backend"
+    )
+    with output.open() as file:
+        assert sum(1 for _ in file) == FILES + 1
+    assert growth_mb < RSS_GROWTH_MB
+    assert overhead_ms < OVERHEAD_MS
