@@ -1,0 +1,144 @@
+"""The page of `catdog classify --report`: what became of every picture of some folders.
+
+Rows are read once and as they come. What the page lists is bounded, in the file and
+in memory; its summary and its histograms cover every row.
+"""
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import catdog
+from catdog_serving.html.page import Layout, write_page
+from catdog_serving.html.thumbnail import thumbnails
+
+MAX_PICTURES = 10_000  # about 35 MB of page
+MAX_FAILURES = 1_000
+HISTOGRAM_BINS = 20
+
+_LAYOUT = Layout(
+    body="folder_report.html",
+    styles=("page.css", "folder_report.css"),
+    scripts=("page.js", "folder_summary.js", "gallery.js", "folder_report.js"),
+)
+
+# The mass that stands behind each label.
+_MASS_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
+_SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top")
+
+
+def write_folder_report(
+    target: Path,
+    rows: Iterable[dict[str, Any]],
+    folders: Sequence[dict[str, Any]],
+    model: dict[str, Any] | None,
+) -> None:
+    """Write the page.
+
+    Args:
+        target: The .html file to make or replace.
+        rows: The journal's rows, read once: `path`, `size` and the answer's keys flat, or
+            `path`, `size` and `error`. Paths are relative to the working directory.
+        folders: The summaries: folder, images, failed, skipped, seconds, images_per_s,
+            mean_cat, mean_dog.
+        model: network, weights, precision, untrained; None if nothing was classified.
+
+    Raises:
+        NotReadyError: If the file cannot be written.
+    """
+    collected = _Collected()
+    for row in rows:
+        collected.add(row)
+    pictures = collected.least_certain()
+    summary = {
+        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "catdog_version": catdog.__version__,
+        "model": model,
+        "folders": list(folders),
+        "labels": dict(collected.labels),
+        "histograms": collected.histograms,
+        "failed": collected.failed,
+        "failed_by_type": dict(collected.failed_by_type.most_common()),
+        "listed": {"images": len(pictures), "failed": len(collected.failures)},
+    }
+    title = str(folders[0]["folder"]) if len(folders) == 1 else f"{len(folders)} folders"
+    write_page(
+        target,
+        _LAYOUT,
+        f"catdog: {title}",
+        {"summary": summary},
+        {"pictures": _listed(target, pictures, collected.failures)},
+    )
+
+
+class _Collected:
+    """What one pass over the rows leaves: counts of all, and what the page lists.
+
+    Attributes:
+        labels: How often each label was given.
+        histograms: For "cat" and "dog": pictures by mass, 20 equal bins over [0, 1].
+        failed: Rows with an error.
+        failed_by_type: The same by the error's type.
+        failures: The first MAX_FAILURES of them.
+    """
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.histograms = {"cat": [0] * HISTOGRAM_BINS, "dog": [0] * HISTOGRAM_BINS}
+        self.failed = 0
+        self.failed_by_type: Counter[str] = Counter()
+        self.failures: list[dict[str, Any]] = []
+        # The most certain picture of those kept is on top, to be pushed out by the next.
+        self._heap: list[tuple[float, int, dict[str, Any]]] = []
+        self._images = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        if "error" in row:
+            self.failed += 1
+            self.failed_by_type[row["error"]["type"]] += 1
+            if len(self.failures) < MAX_FAILURES:
+                self.failures.append({key: row.get(key) for key in ("path", "size", "error")})
+            return
+        self._images += 1
+        self.labels[row["label"]] += 1
+        for kind, counts in self.histograms.items():
+            counts[min(int(row[kind] * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+        certainty = row[_MASS_OF_LABEL[row["label"]]]
+        shown = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
+        entry = (-certainty, -self._images, shown)  # the count decides between equals
+        if len(self._heap) < MAX_PICTURES:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def least_certain(self) -> list[dict[str, Any]]:
+        """The kept pictures, the least certain first."""
+        return [entry[2] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)]
+
+
+def _listed(
+    target: Path, pictures: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    folder = os.path.abspath(target.parent)
+    paths = (Path(picture["path"]) for picture in pictures)
+    for picture, thumbnail in zip(pictures, thumbnails(paths), strict=True):
+        yield picture | {"link": file_link(picture["path"], folder), "thumbnail": thumbnail}
+    for failure in failures:
+        yield failure | {"link": file_link(failure["path"], folder)}
+
+
+def file_link(path: str, folder: str) -> str | None:
+    """A link from a page in `folder` to a file, relative and percent-encoded.
+
+    It begins with a dot and holds no colon, so that no name can become a scheme such
+    as javascript:. None for a name that cannot be a file's.
+    """
+    try:
+        return "./" + quote(os.fsencode(os.path.relpath(path, folder)))
+    except ValueError:  # of which UnicodeEncodeError is one
+        return None

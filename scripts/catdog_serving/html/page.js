@@ -1,0 +1,65 @@
+
+"use strict";
+
+const byId = (id) => document.getElementById(id);
+
+/** The value of a JSON block; the block's text is let go. */
+function readBlock(id) {
+  const block = byId(id);
+  const value = JSON.parse(block.textContent);
+  block.remove();
+  return value;
+}
+
+/** An element; children that are strings become text, never markup. */
+function make(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** The same for SVG. */
+function draw(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function filled(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+const count = (number) => number.toLocaleString("en");
+const mass = (number) => (number === null ? "–" : number.toFixed(4));
+const fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
+
+/** "1 picture", "1,200 pictures". */
+const plural = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+
+/** One row of a .bars grid: name, a bar for a share in [0, 1], number. */
+function bar(name, share, kind) {
+  const fill = make("div");
+  fill.style.width = `${100 * share}%`;
+  return [
+    make("span", {}, name),
+    make("div", { class: `track ${kind}` }, fill),
+    make("span", { class: "number" }, mass(share)),
+  ];
+}
+
+/** Say in the page's head which model answered, and loudly if it is untrained. */
+function showModel(model) {
+  if (!model) return;
+  byId("model").textContent =
+    `${model.network} · ${model.weights} · ${model.precision}`;
+  byId("untrained").hidden = !model.untrained;
+}
+
+/** A table's row of texts; on a phone each is shown with its column's name. */
+function tableRow(columns, texts) {
+  return make(
+    "tr",
+    {},
+    ...texts.map((text, i) => make("td", { "data-name": i ? columns[i] : null }, text)),
+  );
+}

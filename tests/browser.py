@@ -1,0 +1,78 @@
+"""Real headless Chromium (Debian's) that opens pages from disk and notes what goes wrong."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+
+DESKTOP = (1360, 900)
+PHONE = (360, 740)
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A running browser; the test is skipped where Chromium is not installed."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("chromium is not installed (apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Problems:
+    """What a good page from disk never does."""
+
+    console: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def note_dialog(self, dialog: Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def note_request(self, request: Request) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            self.requests.append(request.url)
+
+
+@contextmanager
+def opened(
+    browser: Browser, path: Path, size: tuple[int, int] = DESKTOP, **options: Any
+) -> Iterator[Page]:
+    """Open a page from disk; fail on console errors, dialogs and requests to anywhere."""
+    problems = Problems()
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: problems.console.append(message.text))
+        page.on("pageerror", lambda error: problems.console.append(str(error)))
+        page.on("dialog", problems.note_dialog)
+        page.on("request", problems.note_request)
+        page.goto(path.as_uri())
+        yield page
+        assert problems == Problems()
+    finally:
+        context.close()
+
+
+def fits_in_width(page: Page) -> bool:
+    """No horizontal scrolling."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))

@@ -1,0 +1,232 @@
+"""The folder report in a real browser: from disk, with hostile names, with 10,000 pictures."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from catdog_serving.html.folder_report import write_folder_report
+from tests.browser import PHONE, chromium, fits_in_width, opened
+from tests.pictures import encode, noise, quadrants
+from tests.unit.test_folder_report import MODEL, failure, folder, picture
+
+MARKUP = "<img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cats, dogs, neithers and failures, among them every kind of hostile name."""
+    root = tmp_path_factory.mktemp("report")
+    names = [MARKUP, "</script><script>alert(2)<", "a&b.png", "line\u2028.png", "\"'.png"]
+    names.append(os.fsdecode(b"byte-\xff.png"))
+    rows = [picture(str(root / name.replace("/", "_")), 0.3, 0.1) for name in names]
+    for row in rows:
+        Path(row["path"]).write_bytes(encode(noise(64, 64)))
+    rows += [picture(str(root / f"dog{i}.png"), 0.01, 0.4 + i / 100) for i in range(40)]
+    rows += [picture(str(root / f"cup{i}.png"), 0.01, 0.02, label="neither") for i in range(5)]
+    rows += [failure(MARKUP, "cannot decode <b>12</b> bytes"), failure("empty.jpg", "no bytes")]
+    write_folder_report(root / "report.html", rows, [folder(51, 2), folder(0)], MODEL)
+    return root / "report.html"
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(".card .name").all_inner_texts()
+
+
+def chip(page: Page, label: str) -> Locator:
+    return page.locator("#chips").get_by_role("button", name=label)
+
+
+def focused_name(page: Page) -> str:
+    return page.locator(".card:focus .name").inner_text()
+
+
+def test_hostile_names_are_text(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        page.get_by_label("Search names").fill("onerror")
+        expect(page.locator(".card")).to_have_count(2)
+        assert names(page) == [MARKUP, MARKUP]
+        page.locator(".card.failed").click()
+        expect(page.locator("#detail-name")).to_have_text(MARKUP)
+        expect(page.locator("#detail-body")).to_contain_text("cannot decode <b>12</b> bytes")
+        assert page.locator("#detail-body img, #detail-body b").count() == 0
+
+
+def test_the_summary_is_complete(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        expect(page.locator("#folders tr")).to_have_count(2)
+        row = page.locator("#folders tr").first
+        assert row.locator("td").all_inner_texts() == [
+            *("album", "51", "2", "1", "2.00", "25.50", "0.5000", "0.2500")
+        ]
+        expect(page.locator("#model")).to_have_text("net · ids · fp32")
+        expect(page.locator("#failure-types")).to_have_text("2 failed: InvalidImage 2")
+        assert page.locator("#labels .number").all_inner_texts() == ["6", "40", "5"]
+        assert page.locator("#cat-histogram rect").count() == 20
+        titles = page.locator("#cat-histogram title").all_text_contents()
+        assert titles[6] == "cat mass 0.30 to 0.35: 6 pictures"
+        expect(page.locator("#untrained, #truncated").first).to_be_hidden()
+
+
+def test_labels_filter_and_say_how_many(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        for label, number in (("cat", 6), ("neither", 5), ("failed", 2), ("all", 53)):
+            chip(page, f"{label} {number}").click()
+            expect(page.locator("#found")).to_have_text(f"{number} of 53 shown")
+            if label != "all":
+                expect(page.locator(".card")).to_have_count(number)
+                assert page.locator(f".card.{label}").count() == number
+
+
+def test_the_order_can_be_chosen(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        chip(page, "dog").click()
+        assert names(page)[:2] == ["dog0.png", "dog1.png"]
+        page.get_by_label("Order").select_option("most certain first")
+        assert names(page)[:2] == ["dog39.png", "dog38.png"]
+        page.get_by_label("Order").select_option("by name")
+        assert names(page)[:3] == ["dog0.png", "dog1.png", "dog2.png"]
+        chip(page, "all").click()
+        page.get_by_label("Order").select_option("least certain first")
+        assert names(page)[0] == MARKUP
+        page.locator(".card").first.focus()
+        page.keyboard.press("End")
+        assert focused_name(page) == "empty.jpg"  # failures are last
+
+
+def test_the_detail_panel_shows_the_answer(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        page.get_by_label("Search names").fill("a&b")
+        page.locator(".card").click()
+        body = page.locator("#detail-body")
+        expect(body.locator(".answer")).to_have_text("cat · tabby (50%)")
+        assert body.locator(".number").all_inner_texts() == ["0.3000", "0.1000", "0.6000", "0.3000"]
+        assert body.locator("img").evaluate("image => image.naturalWidth") == 64
+        with page.context.expect_page() as original:
+            body.get_by_role("link").click()
+        original.value.wait_for_load_state()
+        assert original.value.url == report.with_name("a&b.png").as_uri()
+        assert original.value.locator("img").evaluate("image => image.naturalWidth") == 64
+
+
+def test_everything_works_with_the_keyboard(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        page.get_by_label("Search names").focus()
+        page.keyboard.type("dog")
+        page.keyboard.press("Tab")  # the order
+        page.keyboard.press("Tab")
+        assert focused_name(page) == "dog0.png"
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        expect(page.locator("#detail-name")).to_have_text("dog2.png")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#detail-name")).to_have_text("dog3.png")
+        page.keyboard.press("Escape")
+        expect(page.locator("#detail")).to_be_hidden()
+        assert focused_name(page) == "dog3.png"
+        page.keyboard.press("ArrowDown")
+        assert focused_name(page) != "dog3.png"
+        page.keyboard.press("End")
+        assert focused_name(page) == "dog39.png"
+        expect(page.locator(".card:focus")).to_be_in_viewport(ratio=0.99)
+        page.keyboard.press("Home")
+        assert focused_name(page) == "dog0.png"
+
+
+def test_a_phone_needs_no_horizontal_scrolling(browser: Browser, report: Path) -> None:
+    with opened(browser, report, PHONE, has_touch=True, is_mobile=True) as page:
+        assert fits_in_width(page)
+        page.locator(".card").first.tap()
+        expect(page.locator("#detail")).to_be_visible()
+        assert fits_in_width(page)
+        assert page.locator("#detail").evaluate("panel => panel.offsetWidth") == PHONE[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_can_be_read_in_both_schemes(browser: Browser, report: Path, scheme: str) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of 4.5 between text and ground."""
+    with opened(browser, report, color_scheme=scheme) as page:
+        contrasts = page.evaluate(
+            """() => {
+              const probe = document.body.appendChild(document.createElement("i"));
+              const luminance = (name) => {
+                probe.style.color = `var(--${name})`;
+                const [r, g, b] = getComputedStyle(probe).color.match(/[0-9.]+/g).map((v) => {
+                  const s = v / 255;
+                  return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+                });
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+              };
+              const contrast = (a, b) => {
+                const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+                return (high + 0.05) / (low + 0.05);
+              };
+              const texts = ["text", "muted", "cat", "dog", "neither", "failed", "accent"];
+              const pairs = texts.flatMap((t) => [[t, "ground"], [t, "surface"]]);
+              pairs.push(["warning-text", "warning-ground"], ["muted", "sunken"]);
+              return Object.fromEntries(pairs.map(([t, g]) => [`${t} on ${g}`, contrast(t, g)]));
+            }"""
+        )
+    assert {pair: value for pair, value in contrasts.items() if value < 4.5} == {}
+
+
+def test_untrained_weights_are_called_so(browser: Browser, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    write_folder_report(target, [picture("a", 0.9, 0)], [folder(1)], MODEL | {"untrained": True})
+    with opened(browser, target) as page:
+        expect(page.get_by_role("alert")).to_have_text("Untrained model: its answers mean nothing.")
+
+
+def test_ten_thousand_pictures_are_shown_a_few_at_a_time(browser: Browser, tmp_path: Path) -> None:
+    for i in range(10):
+        (tmp_path / f"{i}.png").write_bytes(encode(quadrants(48, 30 + i)))
+    rows = []
+    for i in range(12_000):
+        path = tmp_path / f"photo-{i:05}.png"
+        os.link(tmp_path / f"{i % 10}.png", path)
+        rows.append(picture(str(path), 0.3 + i / 20_000, 0.0))
+    start = time.perf_counter()
+    write_folder_report(tmp_path / "report.html", rows, [folder(12_000)], MODEL)
+    written = time.perf_counter()
+    with opened(browser, tmp_path / "report.html") as page:
+        loaded = time.perf_counter()
+        expect(page.locator("#truncated")).to_contain_text(
+            "lists the 10,000 least certain of 12,000 pictures"
+        )
+        expect(page.locator("#found")).to_have_text("10,000 of 10,000 shown")
+        assert page.locator("*").count() < 1500
+        page.locator(".card").first.focus()
+        page.keyboard.press("End")
+        assert focused_name(page) == "photo-09999.png"
+        assert page.locator("*").count() < 1500
+        search_ms = page.evaluate(
+            """() => {
+              const search = document.getElementById("search");
+              const times = ["4", "42", "photo-042", ""].map((text) => {
+                const start = performance.now();
+                search.value = text;
+                search.dispatchEvent(new Event("input"));
+                return performance.now() - start;
+              });
+              return Math.max(...times);
+            }"""
+        )
+        page.get_by_label("Search names").fill("photo-042")
+        expect(page.locator("#found")).to_have_text("100 of 10,000 shown")
+        page.get_by_label("Search names").fill("photo-04242")
+        assert names(page) == ["photo-04242.png"]
+    size_mb = (tmp_path / "report.html").stat().st_size / 1e6
+    print(
+        f"\n10,000 pictures, {size_mb:.1f} MB: written in {written - start:.2f} s, "
+        f"loaded in {loaded - written:.2f} s, slowest search {search_ms:.1f} ms"
+    )
