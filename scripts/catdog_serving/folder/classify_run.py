@@ -18,6 +18,7 @@ from catdog_serving.folder.process import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.rows import ModelName, Row
 from catdog_serving.folder.sort_files import check_target, print_sorted, sort_files
+from catdog_serving.html.folder_report import write_folder_report
 from catdog_serving.whole_file import write_whole
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -167,6 +168,9 @@ def _write_outputs(
         sys.stdout.buffer.writelines(outputs.render(run.format, rows(), reports, model))
     elif run.output is not None and run.format != "jsonl":
         write_whole(run.output, outputs.render(run.format, rows(), reports, model))
+    if run.report is not None:  # before the pictures are moved: it holds thumbnails
+        folders = [outputs.summary(report) for report in reports]
+        write_folder_report(run.report, rows(), folders, model.to_dict())
     if run.sort_into is not None:
         to_stderr = Console(stderr=True) if run.format != "table" or run.output else console
         report = sort_files(
