@@ -12,6 +12,7 @@ from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 import catdog.runtime
+from catdog.runtime import Placement
 from catdog_handler import CatDogHandler
 from catdog_telemetry import Telemetry
 from tests.conftest import ROOT
@@ -115,8 +116,10 @@ def loaded_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Records the device of each torch runtime instead of loading a network."""
     devices: list[str] = []
 
-    def record(path: Path, info: object, device: str, threads: int) -> ColourRuntime:
-        devices.append(device)
+    def record(
+        path: Path, info: object, placement: Placement, threads: int, compiled: bool
+    ) -> ColourRuntime:
+        devices.append(placement.device)
         return ColourRuntime()
 
     monkeypatch.setattr(catdog.runtime, "TorchRuntime", record)
