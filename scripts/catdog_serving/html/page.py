@@ -56,7 +56,7 @@ def write_page(
         target: The .html file; its folder is made if missing.
         layout: What the page is made of.
         title: Plain text.
-        values: What the page's script reads, by block id.
+        values: What the page's script reads, by the block's name.
         lists: The same for lists, whose items are written as they come, so that
             they need not be in memory at once.
 
@@ -110,7 +110,7 @@ def embedded_json(value: Any) -> str:
 
 
 def _block(block: str, chunks: Iterable[str]) -> Iterator[str]:
-    yield f'<script type="application/json" id="{block}">'
+    yield f'<script type="application/json" id="data-{block}">'
     yield from chunks
     yield "</script>\n"
 
