@@ -14,7 +14,7 @@ from catdog_serving.folder.backends import ImageResult
 from catdog_serving.folder.process import FolderReport
 
 _STYLES = {"cat": "green", "dog": "blue", "neither": "dim"}
-_UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
+UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
 
 
 def print_table(
@@ -22,7 +22,7 @@ def print_table(
 ) -> None:
     """A row per file, then the summary of each folder."""
     if not console.is_terminal:
-        console.width = _UNBOUNDED_WIDTH
+        console.width = UNBOUNDED_WIDTH
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("file", overflow="fold")
     table.add_column("label")
