@@ -85,7 +85,7 @@ function showPlots() {
 function showMistakes() {
   byId("mistakes-title").textContent = mistakes.length
     ? "Worst mistakes: the highest mass on the wrong animal"
-    : "No mistakes: every animal's own mass was the larger one";
+    : "No mistakes";
   byId("mistakes").append(...mistakes.map((item) => {
     const name = fileName(item.path);
     const picture = item.thumbnail
