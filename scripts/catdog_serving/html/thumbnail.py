@@ -12,12 +12,12 @@ from PIL import Image
 from catdog.memory_budget import MemoryBudget
 from catdog.preprocess import (
     DECODE_BYTES_PER_PIXEL,
-    FOLDER_FORMATS,
     InvalidImage,
     Limits,
     opened_image,
     upright_rgb,
 )
+from catdog_serving.folder.picture_formats import folder_formats
 
 _SHORTER_SIDE = 128
 _LONGEST_SIDE = 256
