@@ -14,6 +14,7 @@ from typing import IO, Self, TypeAlias
 import requests
 from PIL import Image
 from tenacity import (
+    RetryCallState,
     Retrying,
     retry_if_exception_type,
     stop_after_attempt,
@@ -47,7 +48,8 @@ class CatDogClient:
             machine's own configuration names is used, if `url` is that server's.
         config: The config.properties to find that server by (default: the one here).
         retries: How often a busy or lost server is tried again, with growing
-            random pauses. A refused picture is never sent again.
+            random pauses, at least as long as the answer's Retry-After. A refused
+            picture is never sent again.
         read_timeout_s: Longest wait for one answer.
         connections: Requests that may be under way at once.
     """
@@ -71,7 +73,7 @@ class CatDogClient:
         self._retrying = Retrying(
             retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
             stop=stop_after_attempt(retries + 1),
-            wait=wait_random_exponential(multiplier=0.2, max=10),
+            wait=_pause_s,
             reraise=True,
         )
 
@@ -119,6 +121,16 @@ class CatDogClient:
         raise _server_error(response)
 
 
+_random_pause = wait_random_exponential(multiplier=0.2, max=10)
+
+
+def _pause_s(state: RetryCallState) -> float:
+    """Seconds before the next try: random, but at least what the server asked for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked_s = error.retry_after_s if isinstance(error, ServerBusyError) else 0
+    return asked_s + _random_pause(state)
+
+
 def _read(picture: Picture) -> bytes:
     if isinstance(picture, str | Path):
         return Path(picture).read_bytes()
@@ -141,9 +153,12 @@ def _server_error(response: requests.Response) -> ServerError:
         return InvalidImageError(
             "the file is larger than the server accepts (max_request_size)", status=413
         )
-    if status == 503:
+    if status in (429, 503, 504):  # 429 and 504 come from nginx in front
         return ServerBusyError(
-            "the server's queue is full or it has no worker", status=status, kind=kind
+            "the server's queue is full or it has no worker" if status == 503 else message,
+            status=status,
+            kind=kind,
+            retry_after_s=_retry_after_s(response),
         )
     if status in (500, 507):  # "Worker died.": it is started again by itself
         return ServerUnavailableError(f"the server lost its worker: {message}", status=status)
@@ -157,3 +172,9 @@ def _error_body(response: requests.Response) -> tuple[str, str]:
         return str(body["type"]), str(body["message"])
     except (requests.JSONDecodeError, KeyError, TypeError):
         return "", response.text.strip()[:200]
+
+
+def _retry_after_s(response: requests.Response) -> int:
+    """What nginx asks for in whole seconds, at most a minute; 0 when there is nothing."""
+    value = response.headers.get("Retry-After", "")
+    return min(int(value), 60) if value.isascii() and value.isdigit() else 0
