@@ -106,10 +106,13 @@ def prometheus(
 
 
 def scraped(prometheus: Prometheus) -> bool:
+    """Whether it is up and has seen the server; at first it refuses connections, then answers 503."""
     try:
-        return bool(prometheus.query('catdog_invalid and on (instance) up{job="catdog"} == 1'))
+        if requests.get(f"{prometheus.url}/-/ready", timeout=10).status_code != 200:
+            return False
     except requests.ConnectionError:
-        return False  # it is not listening yet
+        return False
+    return bool(prometheus.query('catdog_invalid and on (instance) up{job="catdog"} == 1'))
 
 
 # --- as files -------------------------------------------------------------------------------
