@@ -47,6 +47,8 @@ class CatDogHandler:
 
     def initialize(self, context: Any) -> None:
         """Load the archive that TorchServe unpacked, on the worker's own GPU, and warm it up."""
+        self.telemetry = Telemetry(context.metrics, context.manifest["model"]["modelVersion"])
+        self.telemetry.started()
         properties = context.system_properties
         gpu_id = properties.get("gpu_id")
         self.classifier = Classifier.load(
@@ -54,7 +56,6 @@ class CatDogHandler:
             device="cpu" if gpu_id is None else f"cuda:{gpu_id}",
             workers=int(os.environ.get(WORKERS_VARIABLE, "1")),
         )
-        self.telemetry = Telemetry(context.metrics, self.classifier.identity.version)
         self.classifier.warm_up(batch_size=properties["batch_size"])
         info = self.classifier.info
         log.info(

@@ -64,6 +64,7 @@ def test_wrong_usage_is_exit_2() -> None:
     assert catdog("classify").returncode == 2
     assert catdog("frobnicate").returncode == 2
     assert catdog("classify", "x.jpg", "--format", "xml").returncode == 2
+    assert catdog("status", "--watch", "--json").returncode == 2
     for wrong in (["--network", "vgg"], ["--runtime", "onnx", "--precision", "bf16"]):
         result = catdog("package", *wrong)
         assert result.returncode == 2
