@@ -177,6 +177,20 @@ def test_ctrl_c_ends_a_folder_with_130_and_keeps_what_is_done(
     assert f"interrupted; {done} files are in {output}; to go on: the same" in errors
 
 
+@pytest.mark.parametrize("command", ["classify", "evaluate"])
+def test_a_missing_path_is_one_line(tmp_path: Path, make_config: MakeConfig, command: str) -> None:
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(request, 200, json.dumps(ANSWER).encode())
+
+    with http_server(answer) as url:
+        result = catdog(
+            *(command, tmp_path / "nope", "--url", url, "--jobs", "1"),
+            *("--config", make_config(None).path),
+        )
+    assert result.returncode == 3
+    assert result.stderr == f"catdog: there is no file or folder {tmp_path / 'nope'}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,7 +12,7 @@ from tests.stub_backend import touch
 def shown(tmp_path: Path, terminal: bool) -> str:
     touch(tmp_path, "a.jpg", "b.jpg", "c.jpg", "notes.txt")
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
-    with FolderProgress(lambda: find_sources([tmp_path]), console, plain_interval_s=0) as progress:
+    with FolderProgress(find_sources([tmp_path]), console, plain_interval_s=0) as progress:
         wait_until(lambda: progress._total is not None, "the count")
         progress.add(failed=False)
         progress.add(failed=True)

@@ -112,7 +112,7 @@ def evaluate(
     errors = Console(stderr=True)
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
-        FolderProgress(lambda: find_sources([directory]), errors) as progress,
+        FolderProgress(find_sources([directory]), errors) as progress,
     ):
         evaluation = evaluate_folder(directory, opened, progress.add)
     if report:

@@ -87,6 +87,7 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
     def sources() -> list[ImageFiles]:
         return find_sources(run.paths, run.patterns, run.shard)
 
+    to_classify, to_count = sources(), sources()
     errors = Console(stderr=True)
     with ExitStack() as stack:
         journal_path = run.journal or _temporary_journal(run, stack)
@@ -95,7 +96,7 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
             if journal_path
             else None
         )
-        with FolderProgress(sources, console if console.is_terminal else errors) as progress:
+        with FolderProgress(to_count, console if console.is_terminal else errors) as progress:
             show = _live_output(run, backend.model, progress, console)
 
             def on_row(row: Row) -> None:
@@ -106,7 +107,7 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
 
             try:
                 old_rows = journal.old_rows() if journal else ()
-                reports = process_sources(sources(), backend, on_row, old_rows)
+                reports = process_sources(to_classify, backend, on_row, old_rows)
             except KeyboardInterrupt:
                 _say_interrupted(run, progress.done, errors)
                 raise

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -29,19 +29,19 @@ class FolderProgress(ExitStack):
     does not wait for it.
 
     Args:
-        count_files: Makes the sources to count; they are walked to their end.
+        sources: What is classified, as objects of its own: they are walked to their end.
         console: Where to show it: the terminal, or standard error.
         plain_interval_s: Time between two lines where there is no terminal.
     """
 
     def __init__(
         self,
-        count_files: Callable[[], Sequence[ImageFiles]],
+        sources: Sequence[ImageFiles],
         console: Console,
         plain_interval_s: float = PLAIN_INTERVAL_S,
     ) -> None:
         super().__init__()
-        self._count_files = count_files
+        self._sources = sources
         self._console = console
         self._interval_s = plain_interval_s
         self._stopped = threading.Event()
@@ -104,7 +104,7 @@ class FolderProgress(ExitStack):
 
     def _count(self) -> None:
         count = 0
-        for source in self._count_files():
+        for source in self._sources:
             for _ in source:
                 count += 1
                 if self._stopped.is_set():
