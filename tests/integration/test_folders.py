@@ -14,6 +14,7 @@ import pytest
 
 from catdog.networks import get_network
 from catdog_serving.build.weights import find_weights
+from catdog_serving.errors import RefusedError
 from catdog_serving.folder.backends import HttpBackend
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.local_backend import LocalBackend
@@ -21,6 +22,7 @@ from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import FolderReport, process_folder
 from catdog_serving.folder.rows import Row
 from catdog_serving.operate.server import TorchServe
+from tests.archives import repack
 from tests.conftest import PHOTOS, MakeConfig
 from tests.pictures import encode, noise
 from tests.processes import wait_until
@@ -237,6 +239,13 @@ def test_small_outputs_agree_with_each_other(archive: Path, tmp_path: Path) -> N
         *(row["path"] for row in document["images"]),
     ]
     assert "failed   " in (tmp_path / "out.table").read_text()
+
+
+def test_an_archive_of_another_version_is_one_line(archive: Path, tmp_path: Path) -> None:
+    settings = {"model-config_yaml": b"handler: {old_setting: 1}"}
+    other = repack(archive, tmp_path / "other.mar", **settings)
+    with pytest.raises(RefusedError, match="is not for this version of catdog.*old_setting"):
+        LocalBackend(other)
 
 
 def test_threads_end_when_a_run_is_given_up(server: TorchServe, album: Path) -> None:

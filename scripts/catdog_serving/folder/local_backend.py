@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catdog.preprocess import InvalidImage
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, FileFacts, ImageError, read_file
 from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
@@ -33,7 +33,13 @@ class LocalBackend(Backend):
                 f"--backend local needs {error.name}; run: pip install 'catdog[serve]'"
             ) from error
         model_dir = self.enter_context(open_archive(archive))
-        self._classifier = Classifier.load(model_dir, formats=folder_formats())
+        try:
+            self._classifier = Classifier.load(model_dir, formats=folder_formats())
+        except (ValueError, FileNotFoundError) as error:
+            raise RefusedError(
+                f"{archive} is not for this version of catdog: {error}; "
+                "build it again with: catdog package"
+            ) from error
         self.callback(self._classifier.close)
         self._reader = self.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reader"))
         info = self._classifier.info
