@@ -60,12 +60,13 @@ def status(
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
     from catdog_serving.operate.status import print_status
-    from catdog_serving.operate.watch import watch
 
     server = TorchServe(ServingConfig.read(config))
     if live:
         if as_json:
             raise UsageError("choose one of --json and --watch")
+        from catdog_serving.operate.watch import watch
+
         watch(server, console, interval)
         return
     found = server.status()

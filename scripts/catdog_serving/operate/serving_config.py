@@ -104,8 +104,8 @@ class ServingConfig:
     @property
     def served_batching(self) -> dict[str, Any]:
         """`batching`, with at least one worker a GPU."""
-        batching = self.batching
-        workers = {key: max(int(batching[key]), self.gpus) for key in ("minWorkers", "maxWorkers")}
+        batching, gpus = self.batching, self.gpus
+        workers = {key: max(int(batching[key]), gpus) for key in ("minWorkers", "maxWorkers")}
         return batching | workers
 
     @property
