@@ -21,8 +21,6 @@ from catdog_serving.folder.sort_files import check_target, print_sorted, sort_fi
 from catdog_serving.html.folder_report import write_folder_report
 from catdog_serving.whole_file import write_whole
 
-FORMATS = ("table", "json", "jsonl", "csv")
-
 
 @dataclass(frozen=True)
 class ClassifyRun:
@@ -32,7 +30,7 @@ class ClassifyRun:
         paths: Files and folders.
         patterns: `--glob`: take only files that match one.
         shard: Take only this part of the files.
-        format: One of `FORMATS`.
+        format: "table", "json", "jsonl" or "csv".
         output: The file for the results; None for standard output.
         report: The HTML page to write.
         resume: Go on with the journal that is there.

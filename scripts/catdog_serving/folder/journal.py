@@ -59,7 +59,7 @@ class Journal:
 
     def _begin(self, model: ModelName) -> None:
         if _is_empty(self.path):
-            self._write_line(first_line(model))
+            self.write(first_line(model))
             return
         found, self._old = read_journal(self.path)
         if found != model:
@@ -68,7 +68,7 @@ class Journal:
                 "models are not mixed: choose another output"
             )
         self._file = _open_locked(self._part)
-        self._write_line(first_line(model))
+        self.write(first_line(model))
 
     def __enter__(self) -> Self:
         return self
@@ -85,8 +85,17 @@ class Journal:
             self._lock = self._file
 
     def write(self, row: Row) -> None:
-        """Add a row."""
-        self._write_line(row)
+        """Add a row; the model's line is one too.
+
+        Raises:
+            NotReadyError: If it cannot be written.
+        """
+        line = memoryview(to_line(row))
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise NotReadyError(f"cannot write {self.path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Make it last; an unfinished resume keeps the old rows that were not reached."""
@@ -96,14 +105,6 @@ class Journal:
         self._file.close()
         _join(self.path, self._part)
         self._lock.close()
-
-    def _write_line(self, values: dict[str, Any]) -> None:
-        line = memoryview(to_line(values))
-        try:
-            while line:
-                line = line[self._file.write(line) :]
-        except OSError as error:
-            raise NotReadyError(f"cannot write {self.path}: {error.strerror}") from error
 
 
 def first_line(model: ModelName) -> dict[str, Any]:

@@ -116,11 +116,10 @@ def process_sources(
         report = reports[id(source)]
         report.add(row)
         report.reused += reused and "error" not in row
-        report.skipped = source.skipped
         now = time.perf_counter()
         report.seconds, since = report.seconds + now - since, now
         on_row(row)
-    _check_not_empty(sources, reports)
+    _count_skipped(sources, reports)
     return list({id(report): report for report in reports.values()}.values())
 
 
@@ -134,10 +133,11 @@ def _reports(sources: Sequence[ImageFiles]) -> dict[int, FolderReport]:
     }
 
 
-def _check_not_empty(sources: Sequence[ImageFiles], reports: dict[int, FolderReport]) -> None:
+def _count_skipped(sources: Sequence[ImageFiles], reports: dict[int, FolderReport]) -> None:
+    """What is known of a folder when it was walked; one without any picture is an error."""
     for source in sources:
         report = reports[id(source)]
-        report.skipped = source.skipped if source.is_folder else 0
+        report.skipped += source.skipped
         if source.is_folder and not source.is_sharded and not report.images + report.failed:
             raise NotReadyError(
                 f"{source.root} holds no pictures ({report.skipped} other files); "
