@@ -6,7 +6,6 @@ byte for byte, the file that was classified.
 """
 
 import errno
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder.rows import Row
+from catdog_serving.model_archive import file_sha256
 
 FAILED = "failed"
 
@@ -127,7 +127,7 @@ def _place(row: Row, source: Path, folder: Path, move: bool) -> bool:
     """Find a free name and take it; False if the same content has one already."""
     for place in _names(folder, source.name):
         if os.path.lexists(place):
-            if place.is_file() and _sha256(place) == row["sha256"]:
+            if _holds(place, row):
                 if move:
                     source.unlink()
                 return False
@@ -151,7 +151,7 @@ def _bring_to(row: Row, source: Path, place: Path, move: bool) -> None:
     partial = place.with_name(f".catdog-{os.getpid()}.part")
     try:
         shutil.copy2(source, partial)
-        if _sha256(partial) != row["sha256"]:
+        if file_sha256(partial) != row["sha256"]:
             raise OSError(errno.EAGAIN, "it changes while it is copied")
         _replace_reserved(partial, place)
     finally:
@@ -180,6 +180,10 @@ def _is_free(path: Path, claimed: set[Path]) -> bool:
     return path not in claimed and not os.path.lexists(path)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _holds(place: Path, row: Row) -> bool:
+    """Whether a file has the row's content; of a thousand IMG_0001.jpg most differ in size."""
+    return (
+        place.is_file()
+        and place.stat().st_size == row["size"]
+        and file_sha256(place) == row["sha256"]
+    )
