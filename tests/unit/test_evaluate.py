@@ -153,6 +153,17 @@ def shown(evaluation: Evaluation) -> str:
     return console.file.getvalue()
 
 
+def test_names_cannot_move_the_cursor() -> None:
+    hostile = Path("a\x1b[2J\udcff.jpg")
+    outcomes = [
+        ("dog", hostile, answer(0.9, 0.0)),
+        ("cat", hostile, ImageError("InvalidImage", "cannot decode")),
+    ]
+    text = shown(evaluate(outcomes))
+    assert text.count("a\\x1b[2J\\udcff.jpg") == 2
+    assert "\x1b" not in text
+
+
 def test_a_person_sees_figures_failures_and_the_model() -> None:
     text = shown(with_failures())
     assert "1.0000  6 of 6; 95 % interval 0.6097 to 1.0000" in text

@@ -63,6 +63,14 @@ def test_json_has_a_row_per_file_and_no_nan() -> None:
     assert json.loads(whole("json", []))["images"] == []
 
 
+def test_folders_whose_names_are_no_unicode_survive_json() -> None:
+    report = FolderReport("album-\udcff")
+    document = b"".join(outputs.render("json", [row("a\udcff.jpg")], [report], MODEL))
+    values = json.loads(document.decode())
+    assert values["folders"][0]["folder"] == "album-\udcff"
+    assert values["images"][0]["path"] == "a\udcff.jpg"
+
+
 def test_csv_has_a_line_per_file_with_flat_columns() -> None:
     lines = list(csv.DictReader(io.StringIO(whole("csv", [row("a.jpg"), row("b.jpg", True)]))))
     assert [line["path"] for line in lines] == ["a.jpg", "b.jpg"]

@@ -118,7 +118,7 @@ def evaluate(
     if report:
         write_evaluation_report(report, evaluation)
     if output_format is EvaluationFormat.json:
-        console.print_json(data=evaluation.to_dict())
+        console.print_json(data=evaluation.to_dict(), ensure_ascii=True)
     else:
         print_evaluation(evaluation, console)
     if evaluation.failures:

@@ -44,7 +44,7 @@ def to_json(
 ) -> Iterator[bytes]:
     """One document: the model, each folder's summary, a row per file."""
     head = {"model": model.to_dict(), "folders": [summary(report) for report in reports]}
-    yield json.dumps(head, indent=1, ensure_ascii=False)[:-2].encode() + b',\n "images": ['
+    yield json.dumps(head, indent=1)[:-2].encode() + b',\n "images": ['
     separator = b"\n  "
     for row in rows:
         yield separator + to_line(row).rstrip()
@@ -105,9 +105,9 @@ def table_header() -> Text:
 
 def table_row(row: Row) -> Text:
     """A file's line; what has no fixed width, the name, comes last."""
-    name = _printable(row["path"])
+    name = printable(row["path"])
     if "error" in row:
-        reason = _printable(row["error"]["message"])
+        reason = printable(row["error"]["message"])
         return Text.assemble(("failed ", _STYLES["failed"]), f"  {name}: {reason}")
     breed = row["breed"]
     breed_text = f"{breed['name']} ({breed['share']:.0%})" if breed else ""
@@ -137,7 +137,7 @@ def _summary_line(report: FolderReport) -> str:
         if count
     )
     line = (
-        f"{escape(_printable(report.folder))}: {report.images} images in {report.seconds:.2f} s, "
+        f"{escape(printable(report.folder))}: {report.images} images in {report.seconds:.2f} s, "
         f"{report.images_per_s:.2f} images/s{extra}"
     )
     if report.mean_cat is None or report.mean_dog is None:
@@ -145,7 +145,7 @@ def _summary_line(report: FolderReport) -> str:
     return f"{line}\n  mean masses: cat {report.mean_cat:.4f}, dog {report.mean_dog:.4f}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A name without what would move the cursor or colour the terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

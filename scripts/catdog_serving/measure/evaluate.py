@@ -15,6 +15,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.iterate import ImageFiles
+from catdog_serving.folder.outputs import printable
 from catdog_serving.measure.evaluation import LABELS, TRUTHS, Evaluation, evaluate
 from catdog_serving.measure.metrics import Share
 
@@ -104,14 +105,15 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     for sample in evaluation.mistakes:
         console.print(
             f"  {sample.wrong_mass:.4f}  {sample.truth} taken for {sample.taken_for}  "
-            f"{escape(str(sample.path))}",
+            f"{escape(printable(str(sample.path)))}",
             highlight=False,
         )
     if evaluation.failures:
         console.print(f"\n{len(evaluation.failures)} failed and are no part of any accuracy")
     for failure in evaluation.failures:
         console.print(
-            f"  {escape(str(failure.path))}: {escape(failure.error.message)}", highlight=False
+            f"  {escape(printable(str(failure.path)))}: {escape(failure.error.message)}",
+            highlight=False,
         )
     if evaluation.model:
         model = evaluation.model
