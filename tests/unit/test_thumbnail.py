@@ -60,6 +60,12 @@ def test_broken_pictures_have_none(tmp_path: Path, content: bytes) -> None:
     assert thumbnail_of(tmp_path, content) is None
 
 
+def test_the_largest_pictures_have_one_too(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(encode(Image.new("1", (11_000, 8_000))))
+    (found,) = thumbnails([tmp_path / "large.png"])
+    assert found is not None
+
+
 def test_what_is_no_file_has_none_and_the_order_stays(tmp_path: Path) -> None:
     good = tmp_path / os.fsdecode(b"good-\xff.png")
     good.write_bytes(encode(quadrants()))

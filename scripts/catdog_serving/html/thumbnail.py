@@ -2,22 +2,23 @@
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
+from catdog.cores import usable_cores
 from catdog.memory_budget import MemoryBudget
 from catdog.preprocess import (
     DECODE_BYTES_PER_PIXEL,
     InvalidImage,
     Limits,
+    decoding_bytes,
     opened_image,
     upright_rgb,
 )
 from catdog_serving.folder.picture_formats import folder_formats
+from catdog_serving.in_order import map_in_order
 
 _SHORTER_SIDE = 128
 _LONGEST_SIDE = 256
@@ -26,9 +27,10 @@ _LONGEST_SIDE = 256
 _WEBP = {"quality": 45, "method": 2}
 
 # Where Pillow itself begins to warn. JPEG is decoded at an eighth of its size where that
-# is enough, so that only other formats need much memory; they take turns for this much.
+# is enough, so that only other formats need much memory; they take turns for what one of
+# the largest needs.
 _LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1000)
-_MEMORY_BYTES = 1_000_000_000
+_MEMORY_BYTES = _LIMITS.max_pixels * DECODE_BYTES_PER_PIXEL
 
 
 def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
@@ -40,16 +42,16 @@ def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
         readable picture.
     """
     memory = MemoryBudget(_MEMORY_BYTES)
-    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="thumbnail") as pool:
-        yield from pool.map(lambda path: _thumbnail(path, memory), paths)
+    return map_in_order(lambda path: _thumbnail(path, memory), paths, usable_cores())
 
 
 def _thumbnail(path: Path, memory: MemoryBudget) -> str | None:
     try:
         data = path.read_bytes()
         with opened_image(data, _LIMITS, folder_formats()) as image:
+            full_size = image.size
             image.draft(None, (2 * _SHORTER_SIDE, 2 * _SHORTER_SIDE))
-            with memory.reserve(image.width * image.height * DECODE_BYTES_PER_PIXEL):
+            with memory.reserve(decoding_bytes(image, full_size)):
                 upright = upright_rgb(image)
     except (OSError, ValueError, InvalidImage):  # ValueError: the path cannot be a file's
         return None
