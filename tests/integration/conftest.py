@@ -1,10 +1,12 @@
-"""What several modules of integration tests share: nginx before the shared server."""
+"""What several modules of integration tests share: nginx before the shared server, a browser."""
 
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from catdog_serving.operate.server import TorchServe
+from tests.browser import chromium
 from tests.edge import Edge, running_edge
 
 
@@ -18,3 +20,9 @@ def edge(server: TorchServe) -> Iterator[Edge]:
 def key(edge: Edge) -> str:
     """A key that no other test uses, so that no other test's requests count against its rate."""
     return next(edge.keys)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running

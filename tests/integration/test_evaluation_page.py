@@ -1,7 +1,6 @@
 """An evaluation of real photos by the real network, and its page in a real browser."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,11 @@ from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.html.evaluation_report import write_evaluation_report
 from catdog_serving.measure.evaluate import evaluate_folder
 from catdog_serving.measure.evaluation import Evaluation, evaluate
-from tests.browser import PHONE, chromium, fits_in_width, opened
+from tests.browser import PHONE, fits_in_width, opened
 from tests.pictures import encode, quadrants
 from tests.unit.test_evaluate import always_cat, answer, classified
 
 MARKUP = "<img src=x onerror=alert(1)>.png"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from catdog_serving.operate.api_page import render, style_hash
+from catdog_serving.operate.api_page import STYLE, render
 from tests.conftest import ROOT
+from tests.pages import policy_hash
 
 SOURCE = ROOT / "docs" / "openapi.yaml"
 DOCUMENT = yaml.safe_load(SOURCE.read_text())
@@ -60,4 +61,4 @@ def test_a_schema_of_an_unknown_kind_fails() -> None:
 
 def test_nginx_allows_exactly_the_pages_style() -> None:
     allowed = re.findall(r"'(sha256-[^']+)'", (ROOT / "config" / "nginx.conf").read_text())
-    assert allowed == [style_hash()]
+    assert allowed == [policy_hash(STYLE).strip("'")]

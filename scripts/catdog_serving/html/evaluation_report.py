@@ -17,6 +17,7 @@ from catdog_serving.measure.plots import draw_plots
 MAX_FAILURES = 1_000
 
 _LAYOUT = Layout(
+    heading="Evaluation",
     body="evaluation_report.html",
     styles=("page.css", "evaluation_report.css"),
     scripts=("page.js", "evaluation_report.js"),

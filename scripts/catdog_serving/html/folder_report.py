@@ -22,6 +22,7 @@ MAX_FAILURES = 1_000
 HISTOGRAM_BINS = 20
 
 _LAYOUT = Layout(
+    heading="Folder report",
     body="folder_report.html",
     styles=("page.css", "folder_report.css"),
     scripts=("page.js", "folder_summary.js", "gallery.js", "folder_report.js"),

@@ -26,16 +26,31 @@ from catdog_serving.whole_file import write_whole
 _ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
+# page.js fills in when the page was made, the model, and the warning.
+_HEAD = """<header class="head">
+  <h1>{heading}</h1>
+  <p class="muted" id="made"></p>
+  <p class="model" id="model"></p>
+</header>
+<p class="warning" id="untrained" role="alert" hidden>
+  Untrained model: its answers mean nothing.
+</p>
+<noscript><p class="warning">This page needs JavaScript.</p></noscript>
+"""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The package files of one kind of page.
 
     Attributes:
-        body: The HTML inside `<body>`.
+        heading: What kind of page it is.
+        body: The HTML below the page's head.
         styles: CSS, put together in this order.
         scripts: JavaScript, put together in this order, run after the body.
     """
 
+    heading: str
     body: str
     styles: tuple[str, ...]
     scripts: tuple[str, ...]
@@ -85,6 +100,7 @@ def _page(
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
     )
+    yield _HEAD.format(heading=layout.heading)
     yield _package_file(layout.body)
     for block, value in values.items():
         yield from _block(block, (embedded_json(value),))

@@ -7,8 +7,6 @@ nginx serves it at /docs (config/nginx/routes.conf). After a change of openapi.y
 It knows the parts of OpenAPI that openapi.yaml uses, and fails on a schema that it does not know.
 """
 
-import base64
-import hashlib
 import html
 import re
 import sys
@@ -36,11 +34,6 @@ th, td { padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid #e4e4e4; text
   h2, th, td { border-color: #444; }
 }
 """
-
-
-def style_hash() -> str:
-    """The style sheet's hash as a Content-Security-Policy names it: `sha256-...`, base64."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
 
 def render(document: Node) -> str:
