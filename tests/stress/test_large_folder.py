@@ -14,14 +14,14 @@ FILES = 100_000
 RSS_GROWTH_MB = 30
 OVERHEAD_MS = 1.0
 
-# Runs `catdog classify` itself, but for the backend, which answers at once.
+# Runs `catdog classify` itself, but for the backend, which reads each file and answers at once.
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
 import psutil
 from rich.console import Console
 from catdog_serving.folder.classify_run import ClassifyRun, run_classify
-from catdog_serving.folder.contents import FileFacts
+from catdog_serving.folder.contents import read_file
 from catdog_serving.folder.rows import ImageResult
 from tests.stub_backend import NameBackend, prediction
 
@@ -32,7 +32,8 @@ rss_mb = {}
 class Instant(NameBackend):
     def classify_files(self, paths):
         for count, path in enumerate(paths, 1):
-            yield ImageResult(FileFacts(path, 1, 2, "0" * 64), answer)
+            facts, _ = read_file(path)
+            yield ImageResult(facts, answer)
             if count in (10_000, 100_000):
                 rss_mb[count] = psutil.Process().memory_info().rss / 1e6
 
