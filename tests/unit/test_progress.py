@@ -1,6 +1,8 @@
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
 from catdog_serving.folder.iterate import find_sources
@@ -37,3 +39,22 @@ def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
 
 def test_durations_are_read_like_a_clock() -> None:
     assert [_duration(s) for s in (0.4, 59.6, 61, 3661)] == ["0:00", "1:00", "1:01", "1:01:01"]
+
+
+def test_the_rate_is_the_recent_one_whatever_was_done_before_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("catdog_serving.folder.progress.time", clock)
+    touch(tmp_path, "a.jpg")
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with FolderProgress(find_sources([tmp_path]), console) as progress:
+        for _ in range(50_000):
+            progress.add(failed=False)
+        for _ in range(120):
+            now += 0.5
+            progress.add(failed=False)
+    assert isinstance(console.file, io.StringIO)
+    last = console.file.getvalue().splitlines()[-1]
+    assert ", 2.0 images/s" in last

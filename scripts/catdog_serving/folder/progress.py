@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
@@ -20,6 +21,7 @@ from rich.text import Text
 from catdog_serving.folder.iterate import ImageFiles
 
 PLAIN_INTERVAL_S = 10.0
+_RECENT_SECONDS = 30
 
 
 class FolderProgress(ExitStack):
@@ -51,7 +53,8 @@ class FolderProgress(ExitStack):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._start = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._recent = deque([(self._said, 0)], maxlen=_RECENT_SECONDS)
         self._bar = Progress(
             SpinnerColumn(),
             BarColumn(),
@@ -73,6 +76,9 @@ class FolderProgress(ExitStack):
         """Count one file."""
         self.done += 1
         self.failed += failed
+        now = time.monotonic()
+        if now - self._recent[-1][0] >= 1:
+            self._recent.append((now, self.done))
         if self._console.is_terminal:
             self._bar.update(
                 self._task,
@@ -89,8 +95,13 @@ class FolderProgress(ExitStack):
         """Print above the bar."""
         self._console.print(line, soft_wrap=True)
 
+    def _images_per_s(self) -> float:
+        """Over the last half minute: files that were done before a resume pass at once."""
+        since, done_then = self._recent[0]
+        return (self.done - done_then) / max(time.monotonic() - since, 1e-9)
+
     def _rate(self) -> str:
-        return f"{self.done / (time.monotonic() - self._start):.1f} images/s"
+        return f"{self._images_per_s():.1f} images/s"
 
     def _failures(self) -> str:
         return f"{self.failed} failed" if self.failed else ""
@@ -98,8 +109,8 @@ class FolderProgress(ExitStack):
     def _plain_line(self) -> str:
         parts = [f"{self.done} of {self._total or 'more'} files", self._rate()]
         if self._total:
-            per_file_s = (time.monotonic() - self._start) / self.done
-            parts.append(f"{_duration((self._total - self.done) * per_file_s)} left")
+            left_s = (self._total - self.done) / self._images_per_s()
+            parts.append(f"{_duration(left_s)} left")
         return ", ".join(filter(None, [*parts, self._failures()]))
 
     def _count(self) -> None:
