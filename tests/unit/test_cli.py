@@ -177,6 +177,30 @@ def test_ctrl_c_ends_a_folder_with_130_and_keeps_what_is_done(
     assert f"interrupted; {done} files are in {output}; to go on: the same" in errors
 
 
+def test_a_server_that_is_lost_leaves_what_is_done_and_says_so(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    output = tmp_path / "out.jsonl"
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        if body == b"last":
+            send(request, 404, b'{"code": 404, "type": "ModelNotFoundException", "message": "no"}')
+        else:
+            send(request, 200, json.dumps(ANSWER).encode())
+
+    for name in ("a", "b", "last"):
+        (tmp_path / f"{name}.jpg").write_text(name)
+    with http_server(answer) as url:
+        result = catdog(
+            *("classify", tmp_path, "--url", url, "--jobs", "1"),
+            *("--format", "jsonl", "--output", output, "--config", make_config(None).path),
+        )
+    assert result.returncode == 3
+    assert output.read_text().count("\n") == 1 + 2
+    assert f"interrupted; 2 files are in {output}; to go on: the same" in result.stderr
+    assert "catdog: the server answered 404" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["classify", "evaluate"])
 def test_a_missing_path_is_one_line(tmp_path: Path, make_config: MakeConfig, command: str) -> None:
     def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:

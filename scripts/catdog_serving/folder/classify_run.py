@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from catdog_serving.errors import UsageError
+from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources
@@ -106,7 +106,7 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
             try:
                 old_rows = journal.old_rows() if journal else ()
                 reports = process_sources(to_classify, backend, on_row, old_rows)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, ServerError):  # not lost, if there is a journal
                 _say_interrupted(run, progress.done, errors)
                 raise
         if journal:
