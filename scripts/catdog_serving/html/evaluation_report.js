@@ -122,7 +122,6 @@ function showFailures() {
   byId("failures-panel").hidden = false;
 }
 
-byId("made").textContent = `made ${figures.made} by catdog ${figures.catdog_version}`;
 showModel(figures.model);
 showTiles();
 showConfusion();

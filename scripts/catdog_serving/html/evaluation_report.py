@@ -3,11 +3,9 @@
 import base64
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import catdog
 from catdog_serving.html.links import file_link
 from catdog_serving.html.page import Layout, write_page
 from catdog_serving.html.thumbnail import thumbnails
@@ -35,11 +33,7 @@ def write_evaluation_report(target: Path, evaluation: Evaluation) -> None:
         NotReadyError: If the file cannot be written.
     """
     folder = os.path.abspath(target.parent)
-    figures = evaluation.to_dict() | {
-        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        "catdog_version": catdog.__version__,
-        "failed": len(evaluation.failures),
-    }
+    figures = evaluation.to_dict() | {"failed": len(evaluation.failures)}
     figures["failures"] = figures["failures"][:MAX_FAILURES]
     plots = [
         {"title": title, "image": "data:image/png;base64," + base64.b64encode(png).decode()}

@@ -8,11 +8,9 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import catdog
 from catdog_serving.html.links import file_link
 from catdog_serving.html.page import Layout, write_page
 from catdog_serving.html.thumbnail import thumbnails
@@ -57,8 +55,6 @@ def write_folder_report(
         collected.add(row)
     pictures = collected.least_certain()
     summary = {
-        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        "catdog_version": catdog.__version__,
         "model": model,
         "folders": list(folders),
         "labels": dict(collected.labels),

@@ -7,7 +7,6 @@ const FOLDER_COLUMNS = [
 ];
 
 function showSummary(summary) {
-  byId("made").textContent = `made ${summary.made} by catdog ${summary.catdog_version}`;
   showModel(summary.model);
   byId("folder-columns").append(...FOLDER_COLUMNS.map((name) => make("th", { scope: "col" }, name)));
   byId("folders").append(...summary.folders.map((folder) => tableRow(FOLDER_COLUMNS, [

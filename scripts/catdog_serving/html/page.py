@@ -15,10 +15,12 @@ import html
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import catdog
 from catdog_serving.whole_file import write_whole
 
 # In JSON these occur inside strings alone, where an escape means the same. U+2028,
@@ -26,10 +28,10 @@ from catdog_serving.whole_file import write_whole
 _ESCAPES = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
-# page.js fills in when the page was made, the model, and the warning.
+# page.js fills in the model and the warning.
 _HEAD = """<header class="head">
   <h1>{heading}</h1>
-  <p class="muted" id="made"></p>
+  <p class="muted">made {made} by catdog {version}</p>
   <p class="model" id="model"></p>
 </header>
 <p class="warning" id="untrained" role="alert" hidden>
@@ -100,7 +102,8 @@ def _page(
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
     )
-    yield _HEAD.format(heading=layout.heading)
+    made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+    yield _HEAD.format(heading=layout.heading, made=made, version=catdog.__version__)
     yield _package_file(layout.body)
     for block, value in values.items():
         yield from _block(block, (embedded_json(value),))

@@ -16,6 +16,7 @@ from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.iterate import ImageFiles
 from catdog_serving.folder.outputs import printable
+from catdog_serving.folder.rows import ModelName
 from catdog_serving.measure.evaluation import LABELS, TRUTHS, Evaluation, evaluate
 from catdog_serving.measure.metrics import Share
 
@@ -117,11 +118,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         )
     if evaluation.model:
         model = evaluation.model
-        untrained = " (untrained: its answers mean nothing)" if evaluation.untrained else ""
-        console.print(
-            f"\nmodel: {model.network} {model.weights}{untrained}, {model.precision}, "
-            f"version {model.version}"
-        )
+        name = ModelName(model.network, model.weights, model.precision)
+        console.print(f"\nmodel: {escape(str(name))}, version {model.version}")
 
 
 def _figures(evaluation: Evaluation) -> Table:
