@@ -4,9 +4,9 @@ import statistics
 import time
 from pathlib import Path
 
+from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import process_sources
-from catdog_serving.folder.iterate import find_sources
 from catdog_serving.operate.server import TorchServe
 from tests.loads import send_all
 

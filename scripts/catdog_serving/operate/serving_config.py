@@ -12,13 +12,14 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import MODEL_NAME, archive_version
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
-_GRPC = (
+GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
 _CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its default
 _PATHS = ("model_store", "metrics_config")
+_LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ServingConfig:
                 "config.properties with --config"
             )
         config = cls(path.resolve(), parse_properties(path.read_text(encoding="utf-8")))
-        required = {*ADDRESSES, *(key for pair in _GRPC for key in pair), "model_store", "models"}
+        required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
         missing = sorted(required - set(config.values))
         if missing:
             raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
@@ -110,7 +111,7 @@ class ServingConfig:
                     f"{self.path}: {key}={self.values[key]} is not http://HOST:PORT"
                 )
             found[key] = (parts.hostname, parts.port)
-        for host_key, port_key in _GRPC:
+        for host_key, port_key in GRPC:
             found[port_key] = (self.values[host_key], int(self.values[port_key]))
         return found
 
@@ -125,24 +126,35 @@ class ServingConfig:
         really has (TorchServe ignores it otherwise), and the tokens are turned off
         only while every address is loopback.
         """
-        values = dict(self.values)
-        for key in _PATHS:
-            if key in values:
-                values[key] = str(self.root / values[key])
+        values = self.with_absolute_paths()
         version = archive_version(self.archive)
         values["models"] = json.dumps({MODEL_NAME: {version: self.batching}})
         values.pop("vmargs", None)  # read by TorchServe's launcher only; see server.py
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
         target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
 
+    def with_absolute_paths(self) -> dict[str, str]:
+        """The values, for a file that lies elsewhere."""
+        values = dict(self.values)
+        for key in _PATHS:
+            if key in values:
+                values[key] = str(self.root / values[key])
+        if "vmargs" in values:
+            values["vmargs"] = " ".join(
+                f"{_LOG_OPTION}{self.root / option.removeprefix(_LOG_OPTION)}"
+                if option.startswith(_LOG_OPTION)
+                else option
+                for option in values["vmargs"].split()
+            )
+        return values
+
     def java_options(self) -> list[str]:
-        """The options of `vmargs`, with the log configuration's path made absolute."""
-        key = "-Dlog4j.configurationFile="
+        """The options of `vmargs`, with the log configuration as the URI that Java wants."""
         return [
-            f"{key}{(self.root / option.removeprefix(key)).as_uri()}"
-            if option.startswith(key)
+            f"{_LOG_OPTION}{Path(option.removeprefix(_LOG_OPTION)).as_uri()}"
+            if option.startswith(_LOG_OPTION)
             else option
-            for option in self.values.get("vmargs", "").split()
+            for option in self.with_absolute_paths().get("vmargs", "").split()
         ]
 
 
