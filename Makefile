@@ -15,7 +15,7 @@ WEIGHTS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run serve stop status classify package test stress soak lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package test stress soak lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -49,14 +49,23 @@ classify: | $(VENV)/.installed ## classify DIR=... with the running server
 package: | $(VENV)/.installed ## build the archive: NETWORK=..., WEIGHTS=...
 	@$(CATDOG) package --network $(NETWORK) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-test: $(VENV)/.installed-dev ## run all tests
+test: $(VENV)/.installed-dev programs ## run all tests
 	@$(BIN)/pytest
 
-stress: $(VENV)/.installed-dev ## try to break it: hostile inputs, killed workers, full queues
+stress: $(VENV)/.installed-dev programs ## try to break it: hostile inputs, killed workers, full queues
 	@$(BIN)/pytest -s tests/stress
 
 soak: $(VENV)/.installed-dev ## half an hour of steady load
 	@$(BIN)/pytest -s tests/soak
+
+# Debian's programs that the tests start; a test without its program is skipped with the reason.
+PROGRAMS := chromium nginx openssl curl prometheus promtool
+PACKAGES := chromium nginx openssl curl prometheus
+programs:
+	@for program in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing=1; done; \
+	test -z "$$missing" || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
+	echo "installing $(PACKAGES) for the tests ..."; \
+	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES) >/dev/null; }
 
 lint: $(VENV)/.installed-dev ## check style and types
 	@$(BIN)/ruff check handler scripts tests

@@ -11,6 +11,7 @@ of its batch gets predictions.
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from catdog.classifier import Classifier
+from catdog.cores import WORKERS_VARIABLE
 from catdog.postprocess import Prediction
 from catdog.preprocess import InvalidImage, InvalidReason
 from catdog.runtime import ModelOutput
@@ -45,13 +47,15 @@ class CatDogHandler:
 
     def initialize(self, context: Any) -> None:
         """Load the archive that TorchServe unpacked, on the worker's own GPU, and warm it up."""
+        self.telemetry = Telemetry(context.metrics, context.manifest["model"]["modelVersion"])
+        self.telemetry.started()
         properties = context.system_properties
         gpu_id = properties.get("gpu_id")
         self.classifier = Classifier.load(
             Path(properties["model_dir"]),
             device="cpu" if gpu_id is None else f"cuda:{gpu_id}",
+            workers=int(os.environ.get(WORKERS_VARIABLE, "1")),
         )
-        self.telemetry = Telemetry(context.metrics, self.classifier.identity.version)
         self.classifier.warm_up(batch_size=properties["batch_size"])
         info = self.classifier.info
         log.info(
@@ -67,7 +71,8 @@ class CatDogHandler:
     def handle(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of N rows with N JSON bodies, in order."""
         if self._is_describe(data, context):
-            return [_to_json(self.classifier.info.to_dict() | {"device": self.classifier.device})]
+            facts = {"device": self.classifier.device, "threads": self.classifier.threads}
+            return [_to_json(self.classifier.info.to_dict() | facts)]
         clock = StageClock()
         with clock.stage("preprocess"):
             prepared = self.preprocess(data)

@@ -6,17 +6,19 @@ silently, so a missing declaration is reported once, when the worker starts.
 
 import logging
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 
 from catdog.postprocess import Prediction
-from catdog.preprocess import InvalidImage
+from catdog.preprocess import InvalidImage, InvalidReason
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +26,16 @@ PICTURES = "catdog_pictures"  # counter by label and version
 INVALID = "catdog_invalid"  # counter by reason and version
 BATCH_PICTURES = "catdog_batch_pictures"  # histogram
 STAGE_SECONDS = "catdog_stage_seconds"  # histogram by stage
+WORKER_STARTS = "catdog_worker_starts"  # counter by worker
+WORKER_MEMORY = "catdog_worker_memory_bytes"  # gauge by worker: its resident memory
 
 SERIES = {
     PICTURES: MetricTypes.COUNTER,
     INVALID: MetricTypes.COUNTER,
     BATCH_PICTURES: MetricTypes.HISTOGRAM,
     STAGE_SECONDS: MetricTypes.HISTOGRAM,
+    WORKER_STARTS: MetricTypes.COUNTER,
+    WORKER_MEMORY: MetricTypes.GAUGE,
 }
 
 # What a client may call its request: no spaces, quotes or line ends that could forge a log line
@@ -65,12 +71,23 @@ class Telemetry:
 
     def __init__(self, metrics: Any, version: str) -> None:
         self._version = version
+        self._worker = worker_id(sys.argv)
+        self._process = psutil.Process()
         self._series = {}
         for name, kind in SERIES.items():
             try:
                 self._series[name] = metrics.get_metric(name, kind)
             except MetricsCacheKeyError as error:
                 log.warning("series %s is not declared in metrics_config: %s", name, error)
+
+    def started(self) -> None:
+        """Report a worker that begins to load; one that fails is started again and counted again.
+
+        The refusals start at 0, because Prometheus sees no rise in a series' first value.
+        """
+        self._add(WORKER_STARTS, 1, self._worker)
+        for reason in InvalidReason:
+            self._add(INVALID, 0, reason, self._version)
 
     def batch(
         self,
@@ -104,6 +121,7 @@ class Telemetry:
         self._add(BATCH_PICTURES, len(results))
         for stage, seconds in clock.seconds.items():
             self._add(STAGE_SECONDS, round(seconds, 6), stage)
+        self._add(WORKER_MEMORY, self._process.memory_info().rss, self._worker)
 
     def _add(self, name: str, value: float, *dimensions: str) -> None:
         if name in self._series:
@@ -123,3 +141,15 @@ def client_request_id(context: Any, index: int) -> str | None:
         ):
             return value
     return None
+
+
+def worker_id(arguments: Sequence[str]) -> str:
+    """The id that the describe API gives this worker: TorchServe starts it with a socket named so.
+
+    Args:
+        arguments: The worker's command line.
+    """
+    for argument in arguments:
+        if match := re.search(r"\.ts\.sock\.(\d+)$", argument):
+            return match[1]
+    return "unknown"

@@ -9,7 +9,7 @@ from torchvision.models import ResNet152_Weights
 
 from catdog.classifier import Classifier
 from catdog.model_info import ModelInfo
-from catdog.preprocess import Preprocessing
+from catdog.preprocess import HTTP_FORMATS, Preprocessing
 from catdog.runtime import ModelOutput
 from catdog.settings import Settings
 from tests.conftest import ROOT
@@ -62,9 +62,12 @@ class ColourRuntime:
             logits[:, CATEGORIES.index(name)] = pixels[:, channel].mean(axis=(1, 2)) / 16
         return ModelOutput(logits, np.zeros((len(pixels), 2048, 7, 7), dtype=np.float32))
 
+    def batch_sizes(self, largest: int) -> list[int]:
+        return [1, largest]
+
 
 def colour_classifier(tmp_path: Path) -> tuple[Classifier, ColourRuntime]:
     folder = write_model_dir(tmp_path, model_info())
     runtime = ColourRuntime()
     settings = Settings.read(folder / "model-config.yaml")
-    return Classifier(folder, ModelInfo.read(folder), settings, runtime), runtime
+    return Classifier(folder, ModelInfo.read(folder), settings, runtime, 2, HTTP_FORMATS), runtime

@@ -14,7 +14,7 @@ class ParsedPage(HTMLParser):
     Attributes:
         title: The text of <title>.
         policy: The content security policy, directive -> sources.
-        blocks: The JSON blocks by id.
+        blocks: The JSON blocks by name.
         inline: The texts of <style> and of scripts that run, by tag.
         tags: Every start tag in order.
     """
@@ -49,7 +49,7 @@ class ParsedPage(HTMLParser):
         if tag == "title":
             self.title = self._text
         elif attributes.get("type") == "application/json":
-            self.blocks[attributes["id"] or ""] = json.loads(self._text)
+            self.blocks[(attributes["id"] or "").removeprefix("data-")] = json.loads(self._text)
         elif tag in self.inline:
             self.inline[tag].append(self._text)
 

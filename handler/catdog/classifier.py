@@ -16,15 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
+from catdog.cores import threads_per_worker
 from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import ModelIdentity, Prediction, predict
 from catdog.preprocess import (
-    DECODE_BYTES_PER_PIXEL,
     HTTP_FORMATS,
     InvalidImage,
+    decoding_bytes,
     opened_image,
     preprocess_image,
+    scale_large_jpeg,
     upright_rgb,
 )
 from catdog.runtime import ModelOutput, Runtime, load_runtime
@@ -39,6 +41,7 @@ class Classifier:
         settings: The archive's settings.
         identity: Network, weights and version, as every answer carries them.
         device: Where the network runs.
+        threads: CPU threads that decode, and then compute.
     """
 
     def __init__(
@@ -47,7 +50,8 @@ class Classifier:
         info: ModelInfo,
         settings: Settings,
         runtime: Runtime,
-        formats: Sequence[str] = HTTP_FORMATS,
+        threads: int,
+        formats: Sequence[str],
     ) -> None:
         self.info = info
         self.settings = settings
@@ -59,11 +63,16 @@ class Classifier:
         self._runtime = runtime
         self._formats = formats
         self._memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self.threads = threads
+        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     @classmethod
     def load(
-        cls, model_dir: Path, device: str = "cpu", formats: Sequence[str] = HTTP_FORMATS
+        cls,
+        model_dir: Path,
+        device: str = "cpu",
+        formats: Sequence[str] = HTTP_FORMATS,
+        workers: int = 1,
     ) -> "Classifier":
         """Load an unpacked archive; the only way to load one.
 
@@ -71,6 +80,7 @@ class Classifier:
             model_dir: The folder with model.json, model-config.yaml and the model.
             device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning.
             formats: Pillow's names of the picture formats to accept.
+            workers: How many processes like this one share the machine's cores.
 
         Raises:
             ValueError: If the folder's facts or settings are wrong.
@@ -78,8 +88,9 @@ class Classifier:
         """
         info = ModelInfo.read(model_dir)
         settings = Settings.read(model_dir / SETTINGS_FILE)
-        runtime = load_runtime(model_dir, info, device, settings.inference_threads)
-        return cls(model_dir, info, settings, runtime, formats)
+        threads = threads_per_worker(settings.fixed_threads, workers)
+        runtime = load_runtime(model_dir, info, device, threads, settings.compile)
+        return cls(model_dir, info, settings, runtime, threads, formats)
 
     def classify(self, pictures: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
         """Classify N pictures in one batch: N results, in order."""
@@ -120,13 +131,13 @@ class Classifier:
         return [item if isinstance(item, InvalidImage) else next(predictions) for item in prepared]
 
     def warm_up(self, batch_size: int) -> None:
-        """Classify the golden pictures alone and in a full batch, so that nothing is first later.
+        """Classify the golden pictures in batches of each size, so that nothing is first later.
 
         Args:
             batch_size: The largest batch that will come.
         """
         pictures = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
-        for size in (1, batch_size):
+        for size in self._runtime.batch_sizes(batch_size):
             self.classify(list(islice(cycle(pictures), size)))
         self.classify([b"no picture"])  # has Pillow load the decoders that no golden picture needs
 
@@ -137,8 +148,9 @@ class Classifier:
     def _prepare(self, picture: bytes | bytearray) -> np.ndarray | InvalidImage:
         try:
             with opened_image(picture, self.settings.limits, self._formats) as image:
-                pixels = image.width * image.height
-                with self._memory.reserve(pixels * DECODE_BYTES_PER_PIXEL):
+                full_size = image.size
+                scale_large_jpeg(image, self.info.preprocessing.resize_size)
+                with self._memory.reserve(decoding_bytes(image, full_size)):
                     return preprocess_image(upright_rgb(image), self.info.preprocessing)
         except InvalidImage as invalid:
             # A new one: a raised exception keeps the decoder's frames, and the bytes, alive.

@@ -1,8 +1,9 @@
 """Bytes to pixels: decode a picture safely, then resize and crop it.
 
 For upright 8-bit RGB pictures the pixels are bit-equal to torchvision's
-`Resize(256)` + `CenterCrop(224)` on a PIL image. Normalising is the runtime's
-work, because it is cheaper inside the network's own graph.
+`Resize(256)` + `CenterCrop(224)` on a PIL image; large JPEGs are decoded at a half,
+a quarter or an eighth of their size first. Normalising is the runtime's work,
+because it is cheaper inside the network's own graph.
 """
 
 import io
@@ -23,6 +24,14 @@ FOLDER_FORMATS = (
 # The most that decoding and turning takes at once: four copies at Pillow's 4 bytes a pixel
 # (WebP; JPEG and PNG take one to three). Measured by tests/stress/test_decode_memory.py.
 DECODE_BYTES_PER_PIXEL = 16
+
+# A progressive JPEG keeps 2-byte coefficients of its three channels at full size, whatever
+# size it is decoded to (libjpeg, jdcoefct.c).
+_PROGRESSIVE_BYTES_PER_PIXEL = 6
+
+# JPEG's scaled decoding is used only while the shorter side stays at least so many times
+# the size that it is resized to: below, it shows in the masses.
+_SCALED_DECODING_MARGIN = 2
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upright
@@ -151,6 +160,38 @@ def opened_image(
             InvalidReason.UNDECODABLE,
             f"cannot decode {len(data)} bytes as an image; send JPEG, PNG or WebP",
         ) from error
+
+
+def scale_large_jpeg(image: Image.Image, resize_size: int) -> None:
+    """Have an opened large JPEG decoded smaller: its inverse DCT gives 1/2, 1/4 or 1/8 for less.
+
+    Pictures whose shorter side is below four times `resize_size`, and other formats, stay
+    as they are, bit for bit.
+
+    Args:
+        image: As `opened_image` gives it; its `size` becomes the smaller one.
+        resize_size: The shorter side that it will be resized to, in pixels.
+    """
+    if image.format != "JPEG":
+        return
+    smallest = _SCALED_DECODING_MARGIN * resize_size
+    for factor in (8, 4, 2):
+        if min(image.size) >= factor * smallest:
+            image.draft(None, (image.width // factor, image.height // factor))
+            return
+
+
+def decoding_bytes(image: Image.Image, full_size: tuple[int, int]) -> int:
+    """The most memory that decoding an opened picture and turning it upright takes.
+
+    Args:
+        image: The picture, perhaps scaled.
+        full_size: Width and height as its header has them.
+    """
+    needed = image.width * image.height * DECODE_BYTES_PER_PIXEL
+    if image.size != full_size and "progressive" in image.info:
+        needed += full_size[0] * full_size[1] * _PROGRESSIVE_BYTES_PER_PIXEL
+    return needed
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -4,20 +4,16 @@ Two runtimes, one interface. `onnx` is for CPUs and imports no torch; `torch`
 is for GPUs (and works on CPUs). The archive says which one it holds.
 """
 
-from __future__ import annotations
-
 import importlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from catdog.model_info import ModelInfo
 from catdog.networks import get_network
-
-if TYPE_CHECKING:
-    import torch
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +41,14 @@ class Runtime(Protocol):
         """Run pixels, uint8, shape (N, 3, H, W), N >= 1, in one forward pass."""
         ...
 
+    def batch_sizes(self, largest: int) -> Sequence[int]:
+        """The sizes to run once before the first request, up to the largest that will come."""
+        ...
 
-def load_runtime(model_dir: Path, info: ModelInfo, device: str, threads: int) -> Runtime:
+
+def load_runtime(
+    model_dir: Path, info: ModelInfo, device: str, threads: int, compiled: bool = False
+) -> Runtime:
     """Load the network of a model directory.
 
     Args:
@@ -54,17 +56,36 @@ def load_runtime(model_dir: Path, info: ModelInfo, device: str, threads: int) ->
         info: Its model.json.
         device: The device wished for: "cpu" or "cuda:N". What cannot be had
             falls back to the CPU with a warning in the log.
-        threads: CPU threads of one forward pass; 0 takes every core.
+        threads: CPU threads of one forward pass.
+        compiled: torch runtime: compile the network first.
     """
-    device = choose_device(device, info.runtime)
     path = model_dir / MODEL_FILES[info.runtime]
+    placement = choose_placement(device, info.runtime, info.precision)
     if info.runtime == "onnx":
         return OnnxRuntime(path, threads)
-    return TorchRuntime(path, info, device, threads)
+    return TorchRuntime(path, info, placement, threads, compiled)
 
 
-def choose_device(wanted: str, runtime: str) -> str:
-    """Settle on a device that is there: the wanted one, or "cpu" with a logged warning."""
+class Placement(NamedTuple):
+    """Where a network runs, and in what: the one decision about both.
+
+    Attributes:
+        device: "cpu" or "cuda:N".
+        precision: What it computes in there; a CPU has no use for half precision.
+    """
+
+    device: str
+    precision: str
+
+
+def choose_placement(wanted: str, runtime: str, precision: str) -> Placement:
+    """Settle on a device that is there, the wanted one or the CPU with a logged warning."""
+    device = _choose_device(wanted, runtime)
+    half = precision in ("bf16", "fp16")
+    return Placement(device, "fp32" if half and device == "cpu" else precision)
+
+
+def _choose_device(wanted: str, runtime: str) -> str:
     if wanted == "cpu":
         return "cpu"
     if runtime == "onnx":
@@ -101,47 +122,68 @@ class OnnxRuntime:
         logits, features = self._session.run(["logits", "features"], {"pixels": pixels})
         return ModelOutput(np.asarray(logits), np.asarray(features))
 
+    def batch_sizes(self, largest: int) -> Sequence[int]:
+        return sorted({1, largest})
+
 
 class TorchRuntime:
-    """torch: batch norm folded, channels_last; half precision on CUDA if the archive says so."""
+    """torch: batch norm folded, channels_last, half precision on CUDA if the archive says so.
 
-    def __init__(self, path: Path, info: ModelInfo, device: str, threads: int) -> None:
+    Pixels travel to a GPU as pinned uint8, a quarter of their float size, and are
+    normalised there. A compiled network is compiled for batches of 1, 2, 4, 8 ...;
+    others are filled up to the next of these.
+    """
+
+    def __init__(
+        self, path: Path, info: ModelInfo, placement: Placement, threads: int, compiled: bool
+    ) -> None:
         import torch
 
         from catdog.torch_module import PixelsToLogits, fold_batch_norm
 
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads)
         network = get_network(info.network)
         module = network.build()
         state = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(state, strict=True)
         folded = fold_batch_norm(PixelsToLogits(network, module, info.preprocessing).eval())
-        self.device = device
-        self._autocast = _autocast_dtype(info.precision, device)
-        self._module = folded.to(device).to(memory_format=torch.channels_last)
+        self.device = placement.device
+        self._on_gpu = placement.device != "cpu"
+        self._half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(placement.precision)
+        self._compiled = compiled
+        placed = folded.to(placement.device).to(memory_format=torch.channels_last)
+        self._module = torch.compile(placed, dynamic=False) if compiled else placed
 
     def run(self, pixels: np.ndarray) -> ModelOutput:
         import torch
 
+        count = len(pixels)
+        if self._compiled:
+            pixels = _fill_up(pixels, _next_power_of_two(count))
         batch = torch.from_numpy(pixels)
-        if self.device != "cpu":
+        if self._on_gpu:
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         batch = batch.contiguous(memory_format=torch.channels_last)
         with (
             torch.inference_mode(),
-            torch.autocast(
-                self.device.partition(":")[0], self._autocast, enabled=self._autocast is not None
-            ),
+            torch.autocast(self.device.partition(":")[0], self._half, self._half is not None),
         ):
             logits, features = self._module(batch)
-        return ModelOutput(logits.float().cpu().numpy(), features.float().cpu().numpy())
+        return ModelOutput(
+            logits[:count].float().cpu().numpy(), features[:count].float().cpu().numpy()
+        )
+
+    def batch_sizes(self, largest: int) -> Sequence[int]:
+        if not self._compiled:
+            return sorted({1, largest})
+        return [2**power for power in range(_next_power_of_two(largest).bit_length())]
 
 
-def _autocast_dtype(precision: str, device: str) -> torch.dtype | None:
-    """The half precision to compute in; None for float32, which a CPU always uses."""
-    import torch
+def _next_power_of_two(count: int) -> int:
+    return 1 << (count - 1).bit_length()
 
-    if device == "cpu" or precision == "fp32":
-        return None
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+def _fill_up(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Add black pictures, so that there are `size`."""
+    missing = size - len(pixels)
+    return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else pixels

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from PIL import Image
@@ -26,27 +26,19 @@ class Settings:
     presence_threshold: float
     max_pixels: int
     max_aspect_ratio: float
-    decode_threads: int
     decode_memory_mb: int
-    inference_threads: int
+    threads: int | Literal["auto"]
+    compile: bool
 
     def __post_init__(self) -> None:
-        for name, lowest, highest in (
-            ("presence_threshold", 0.01, 1),
-            ("max_pixels", 1, _PILLOW_MAX_PIXELS),
-            ("max_aspect_ratio", 1, 1000),
-            ("decode_threads", 1, 64),
-            ("decode_memory_mb", 1, 1_000_000),
-            ("inference_threads", 0, 1024),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"{name} must be a number, got {value!r}")
-            if not lowest <= value <= highest:
-                raise ValueError(f"{name} must be in {lowest}..{highest}, got {value}")
-        for name in ("max_pixels", "decode_threads", "decode_memory_mb", "inference_threads"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
+        _check_number("presence_threshold", self.presence_threshold, 0.01, 1, whole=False)
+        _check_number("max_pixels", self.max_pixels, 1, _PILLOW_MAX_PIXELS)
+        _check_number("max_aspect_ratio", self.max_aspect_ratio, 1, 1000, whole=False)
+        _check_number("decode_memory_mb", self.decode_memory_mb, 1, 1_000_000)
+        if self.threads != "auto":
+            _check_number('threads ("auto" or a number)', self.threads, 1, 1024)
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"compile must be true or false, got {self.compile!r}")
         needed_mb = -(-self.max_pixels * DECODE_BYTES_PER_PIXEL // 1_000_000)
         if self.decode_memory_mb < needed_mb:
             raise ValueError(
@@ -54,6 +46,11 @@ class Settings:
                 f"{self.max_pixels} pixels at {DECODE_BYTES_PER_PIXEL} bytes; "
                 f"got {self.decode_memory_mb}"
             )
+
+    @property
+    def fixed_threads(self) -> int | None:
+        """CPU threads of one worker, if a number is set."""
+        return None if self.threads == "auto" else self.threads
 
     @property
     def limits(self) -> Limits:
@@ -80,3 +77,14 @@ class Settings:
             return cls(**values)
         except ValueError as error:
             raise ValueError(f"{path}: section handler: {error}") from error
+
+
+def _check_number(
+    name: str, value: object, lowest: float, highest: float, whole: bool = True
+) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} must be in {lowest}..{highest}, got {value}")
+    if whole and not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number, got {value}")

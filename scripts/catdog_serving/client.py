@@ -16,6 +16,7 @@ from typing import IO, Self, TypeAlias
 import requests
 from PIL import Image
 from tenacity import (
+    RetryCallState,
     Retrying,
     retry_if_exception_type,
     sleep_using_event,
@@ -55,7 +56,8 @@ class CatDogClient:
             machine's own configuration names is used, if `url` is that server's.
         config: The config.properties to find that server by (default: the one here).
         retries: How often a busy or lost server is tried again, with growing random
-            pauses up to `LONGEST_PAUSE_S`. A refused picture is never sent again.
+            pauses up to `LONGEST_PAUSE_S`, on top of the answer's Retry-After. A refused
+            picture is never sent again.
         read_timeout_s: Longest wait for one answer.
         connections: Requests that may be under way at once.
     """
@@ -80,7 +82,7 @@ class CatDogClient:
         self._retrying = Retrying(
             retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
             stop=stop_after_attempt(retries + 1) | stop_when_event_set(self._closed),
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
+            wait=_pause_s,
             sleep=sleep_using_event(self._closed),
             reraise=True,
         )
@@ -156,6 +158,14 @@ class CatDogClient:
         raise _server_error(response)
 
 
+def _pause_s(state: RetryCallState) -> float:
+    """Seconds before the next try: random, but at least what the server asked for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked_s = error.retry_after_s if isinstance(error, ServerBusyError) else 0
+    random_pause = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+    return asked_s + random_pause(state)
+
+
 def _read(picture: Picture) -> bytes:
     if isinstance(picture, str | Path):
         return Path(picture).read_bytes()
@@ -178,9 +188,12 @@ def _server_error(response: requests.Response) -> ServerError:
         return InvalidImageError(
             "the file is larger than the server accepts (max_request_size)", status=413
         )
-    if status == 503:
+    if status in (429, 503, 504):  # 429 and 504 come from nginx in front
         return ServerBusyError(
-            "the server's queue is full or it has no worker", status=status, kind=kind
+            "the server's queue is full or it has no worker" if status == 503 else message,
+            status=status,
+            kind=kind,
+            retry_after_s=_retry_after_s(response),
         )
     if status in (500, 507):  # "Worker died.": it is started again by itself
         return ServerUnavailableError(f"the server lost its worker: {message}", status=status)
@@ -194,3 +207,9 @@ def _error_body(response: requests.Response) -> tuple[str, str]:
         return str(body["type"]), str(body["message"])
     except (requests.JSONDecodeError, KeyError, TypeError):
         return "", response.text.strip()[:200]
+
+
+def _retry_after_s(response: requests.Response) -> int:
+    """What nginx asks for in whole seconds, at most a minute; 0 when there is nothing."""
+    value = response.headers.get("Retry-After", "")
+    return min(int(value), 60) if value.isascii() and value.isdigit() else 0

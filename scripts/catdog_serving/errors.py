@@ -2,7 +2,7 @@
 
 CatDogError
 ├── InvalidImageError        the server refused the picture (4xx)                    1
-├── ServerBusyError          the queue is full or no worker is there (503)           3
+├── ServerBusyError          full queue or no worker (503), over a limit (429)       3
 ├── ServerUnavailableError   no server, or it broke off                              3
 ├── UsageError               the command was given what does not go together         2
 ├── NotReadyError            this machine lacks something: weights, Java, a port     3
@@ -43,7 +43,17 @@ class InvalidImageError(ServerError):
 
 
 class ServerBusyError(ServerError):
-    """The server has too much to do; it helps to wait."""
+    """The server has too much to do, or this client sends too much; it helps to wait.
+
+    Attributes:
+        retry_after_s: How long the answer asked to wait; 0 when it did not.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, kind: str = "", retry_after_s: int = 0
+    ) -> None:
+        super().__init__(message, status=status, kind=kind)
+        self.retry_after_s = retry_after_s
 
 
 class ServerUnavailableError(ServerError):

@@ -8,7 +8,9 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from catdog.model_info import MODEL_INFO_FILE
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MODEL_NAME = "catdog"
@@ -54,6 +56,17 @@ def archive_version(archive: Path) -> str:
     except (zipfile.BadZipFile, KeyError) as error:
         raise NotReadyError(f"{archive} is not a model archive: {error}") from error
     return version
+
+
+def archive_facts(archive: Path) -> dict[str, Any]:
+    """The model.json of an archive, as plain values."""
+    check_owner(archive)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            facts: dict[str, Any] = json.loads(packed.read(MODEL_INFO_FILE))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+    return facts
 
 
 def file_sha256(path: Path) -> str:

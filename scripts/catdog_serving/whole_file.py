@@ -1,6 +1,7 @@
 """Write files that are either there as a whole, or not at all."""
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,20 +9,23 @@ from catdog_serving.errors import NotReadyError
 
 
 def write_whole(path: Path, blocks: Iterable[bytes]) -> None:
-    """Write a file that appears under its name only when it is complete.
+    """Write a file that appears under its name, or replaces what has it, when it is complete.
+
+    Args:
+        path: The file; its folder is made if missing.
+        blocks: The content, taken as it is written.
 
     Raises:
         NotReadyError: If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.writelines(blocks)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with tempfile.TemporaryDirectory(prefix=".catdog-", dir=path.parent) as scratch:
+            partial = Path(scratch, path.name)
+            with partial.open("wb") as file:
+                file.writelines(blocks)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     except OSError as error:
         raise NotReadyError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

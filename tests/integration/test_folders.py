@@ -225,6 +225,10 @@ def test_small_outputs_agree_with_each_other(archive: Path, tmp_path: Path) -> N
     common = (tmp_path / "in", "--backend", "local", "--archive", archive)
     for name in ("json", "csv", "jsonl", "table"):
         assert finished(*common, "--format", name, "--output", tmp_path / f"out.{name}") == 1
+    for _ in range(2):  # a page can be made again, and leaves no journal
+        assert finished(*common, "--report", tmp_path / "page.html") == 1
+    assert "noise.png" in (tmp_path / "page.html").read_text()
+    assert not list(tmp_path.glob("page.html.*"))
     document = json.loads((tmp_path / "out.json").read_text())
     assert document["images"] == rows_of(tmp_path / "out.jsonl")
     assert document["folders"][0]["failed"] == 1

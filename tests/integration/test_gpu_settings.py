@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from catdog.cores import usable_cores
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from tests.conftest import SAMPLES, BuildArchive, MakeConfig
@@ -34,7 +35,6 @@ def test_four_workers_are_spread_over_two_gpus(
     config = make_config(
         build("efficientnet_lite0", None, "torch"),
         batching={"minWorkers": 4, "maxWorkers": 4},
-        number_of_gpu="2",
     )
     with TorchServe(config) as server:
         server.wait_for_workers(4)
@@ -48,9 +48,22 @@ def test_four_workers_are_spread_over_two_gpus(
             if "torch sees no CUDA device" in line
         )
         assert given == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
-        assert server.status().to_dict()["model"]["device"] == "cpu"
+        facts = server.status().to_dict()["model"]
+        assert facts["device"] == "cpu"
+        assert facts["threads"] == max(1, usable_cores() // 4)
         with CatDogClient(config.inference_url) as client:
             assert client.classify(SAMPLES / "chelsea.png").label == "cat"
+
+
+@pytest.mark.usefixtures("_two_gpus")
+def test_without_settings_a_torch_archive_gets_a_worker_a_gpu_and_an_onnx_archive_none(
+    build: BuildArchive, archive: Path, make_config: MakeConfig
+) -> None:
+    with_torch = make_config(build("efficientnet_lite0", None, "torch"))
+    assert (with_torch.gpus, with_torch.served_batching["minWorkers"]) == (2, 2)
+    assert with_torch.default_jobs == 2 * 2 * 8
+    with_onnx = make_config(archive)
+    assert (with_onnx.gpus, with_onnx.served_batching["minWorkers"]) == (0, 1)
 
 
 @pytest.mark.usefixtures("_two_gpus")

@@ -13,6 +13,7 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
+from catdog_serving.operate.series import scrape
 from catdog_serving.operate.server import TorchServe
 from tests.archives import repack
 from tests.conftest import ROOT, SAMPLES, MakeConfig
@@ -83,9 +84,14 @@ def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(
         # The archive's unpacked copy loses its network, and the worker is started again.
         (model,) = server.run.temporary.glob("models/*/model.onnx")
         model.write_bytes(b"this is no network")
-        psutil.Process(server.versions()[0].workers[0].pid).kill()
+        (worker,) = server.versions()[0].workers
+        psutil.Process(worker.pid).kill()
         wait_until(lambda: "InvalidProtobuf" in status(server).stderr, "the reason", timeout_s=60)
         assert status(server).returncode == 3
+        # The start that failed is counted, under the id of the worker that it replaces.
+        with requests.Session() as session:
+            series = scrape(session, server.config.values["metrics_address"], 10)
+        assert series.total("catdog_worker_starts", worker=worker.id) >= 2
 
 
 def test_the_first_request_is_as_fast_as_the_tenth(

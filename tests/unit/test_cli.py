@@ -14,7 +14,7 @@ from tests.processes import wait_until
 from tests.unit.test_client import ANSWER
 
 CATDOG = [sys.executable, "-m", "catdog_serving"]
-COMMANDS = ("package", "serve", "stop", "status", "classify", "merge")
+COMMANDS = ("package", "serve", "stop", "status", "classify", "merge", "evaluate")
 
 
 def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +64,7 @@ def test_wrong_usage_is_exit_2() -> None:
     assert catdog("classify").returncode == 2
     assert catdog("frobnicate").returncode == 2
     assert catdog("classify", "x.jpg", "--format", "xml").returncode == 2
+    assert catdog("status", "--watch", "--json").returncode == 2
     for wrong in (["--network", "vgg"], ["--runtime", "onnx", "--precision", "bf16"]):
         result = catdog("package", *wrong)
         assert result.returncode == 2

@@ -97,7 +97,10 @@ def test_torchserves_own_413_is_an_invalid_image() -> None:
             client.classify(b"huge")
 
 
-@pytest.mark.parametrize("trouble", [(503, BUSY), (507, DIED), (500, DIED)])
+LIMITED = {"code": 429, "type": "TooManyRequestsException", "message": "too many requests"}
+
+
+@pytest.mark.parametrize("trouble", [(503, BUSY), (507, DIED), (500, DIED), (429, LIMITED)])
 def test_a_busy_or_lost_server_is_tried_again(trouble: tuple[int, object]) -> None:
     script = Script(trouble, trouble, (200, ANSWER))
     with http_server(script) as url, CatDogClient(url) as client:
@@ -112,6 +115,29 @@ def test_a_server_that_stays_busy_is_given_up() -> None:
             client.classify(b"data")
     assert caught.value.status == 503
     assert len(script.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "at_least_s", "below_s"),
+    [("3", 3, 4), ("3600", 60, 61), ("Tue, 24 Nov 2026 08:00:00 GMT", 0, 1), ("-5", 0, 1)],
+)
+def test_the_pause_is_at_least_what_the_server_asks_for_and_a_minute_at_most(
+    monkeypatch: pytest.MonkeyPatch, asked: str, at_least_s: float, below_s: float
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("catdog_serving.client.sleep_using_event", lambda closed: pauses.append)
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        request.send_response(429)
+        request.send_header("Retry-After", asked)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    with http_server(answer) as url, CatDogClient(url, retries=1) as client:
+        with pytest.raises(ServerBusyError):
+            client.classify(b"data")
+    (pause_s,) = pauses
+    assert at_least_s <= pause_s < below_s
 
 
 def test_other_refusals_are_neither_retried_nor_called_invalid() -> None:

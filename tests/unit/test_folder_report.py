@@ -10,7 +10,8 @@ from urllib.parse import unquote_to_bytes, urljoin
 import pytest
 
 from catdog_serving.html import folder_report
-from catdog_serving.html.folder_report import file_link, write_folder_report
+from catdog_serving.html.folder_report import write_folder_report
+from catdog_serving.html.links import file_link
 from tests.pages import ParsedPage
 from tests.pictures import encode, noise
 from tests.unit.test_page import HOSTILE

@@ -12,8 +12,9 @@ from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
 import catdog.runtime
+from catdog.runtime import Placement
 from catdog_handler import CatDogHandler
-from catdog_telemetry import Telemetry
+from catdog_telemetry import Telemetry, worker_id
 from tests.conftest import ROOT
 from tests.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
 from tests.pictures import encode
@@ -24,7 +25,8 @@ RED, GREEN = (bytearray(encode(Image.new("RGB", (80, 60), c))) for c in ("red", 
 def context_for(
     *headers: dict[str, str], model_dir: Path | None = None, gpu: int | None = None
 ) -> Context:
-    context = Context("catdog", str(model_dir), {}, len(headers), gpu, "0.12.0")
+    manifest = {"model": {"modelVersion": "7.0"}}
+    context = Context("catdog", str(model_dir), manifest, len(headers), gpu, "0.12.0")
     context.request_processor = [RequestProcessor(h) for h in headers]
     context.request_ids = {index: f"id-{index}" for index in range(len(headers))}
     metrics = MetricsCacheYamlImpl(str(ROOT / "config" / "metrics.yaml"))
@@ -115,8 +117,10 @@ def loaded_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Records the device of each torch runtime instead of loading a network."""
     devices: list[str] = []
 
-    def record(path: Path, info: object, device: str, threads: int) -> ColourRuntime:
-        devices.append(device)
+    def record(
+        path: Path, info: object, placement: Placement, threads: int, compiled: bool
+    ) -> ColourRuntime:
+        devices.append(placement.device)
         return ColourRuntime()
 
     monkeypatch.setattr(catdog.runtime, "TorchRuntime", record)
@@ -204,6 +208,23 @@ def test_the_declared_series_are_written(tmp_path: Path, caplog: pytest.LogCaptu
     assert any(m.startswith("invalid.Count:1|#reason:empty,version:7.0|") for m in written)
     assert any(m.startswith("batch_pictures.Count:3|") for m in written)
     assert sum(m.startswith("stage_seconds.Seconds:") for m in written) == 3
+    (memory,) = (m for m in written if m.startswith("worker_memory_bytes.Bytes:"))
+    assert int(memory.split(":")[1].split("|")[0]) > 1e6
+
+
+def test_a_start_is_counted_before_anything_can_fail(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), pytest.raises(FileNotFoundError):
+        CatDogHandler().initialize(context_for(model_dir=tmp_path / "nothing here"))
+    assert "[METRICS]catdog_worker_starts.Count:1|#worker:unknown|" in caplog.text
+    assert "[METRICS]catdog_invalid.Count:0|#reason:undecodable,version:7.0|" in caplog.text
+
+
+def test_a_worker_is_named_as_torchserve_names_it() -> None:
+    socket = "/run/user/1000/catdog-0123456789/tmp/.ts.sock.9003"
+    assert worker_id(["worker.py", "--sock-type", "unix", "--sock-name", socket]) == "9003"
+    assert worker_id(["pytest"]) == "unknown"
 
 
 def test_an_undeclared_series_warns_once_and_fails_nothing(
@@ -214,7 +235,7 @@ def test_an_undeclared_series_warns_once_and_fails_nothing(
     metrics = MetricsCacheYamlImpl(str(path))
     metrics.initialize_cache()
     telemetry = Telemetry(metrics, "1.0")
-    assert caplog.text.count("is not declared in metrics_config") == 4
+    assert caplog.text.count("is not declared in metrics_config") == 6
     handler = CatDogHandler()
     handler.classifier, _ = colour_classifier(tmp_path)
     handler.telemetry = telemetry

@@ -17,7 +17,10 @@ from catdog.preprocess import (
     Limits,
     Preprocessing,
     decode_image,
+    opened_image,
     preprocess_image,
+    scale_large_jpeg,
+    upright_rgb,
 )
 from tests.conftest import LIMITS, SAMPLES
 from tests.pictures import encode, noise, png, png_chunk, quadrants
@@ -65,6 +68,40 @@ def test_resize_size_is_the_weights_own() -> None:
 def test_a_crop_larger_than_the_resized_picture_is_refused() -> None:
     with pytest.raises(ValueError, match="crop_size"):
         Preprocessing(200, 224, IMAGENET.mean, IMAGENET.std)
+
+
+@pytest.mark.parametrize(
+    ("size", "scaled"),
+    [
+        ((1023, 4000), (1023, 4000)),  # the shorter side would fall below 2 x 256
+        ((1024, 4000), (512, 2000)),
+        ((4000, 3000), (1000, 750)),
+        ((4097, 8000), (513, 1000)),  # rounded up, as libjpeg does
+    ],
+)
+def test_only_large_jpegs_are_decoded_smaller(
+    size: tuple[int, int], scaled: tuple[int, int]
+) -> None:
+    for format in ("JPEG", "PNG"):
+        with opened_image(encode(Image.new("RGB", size), format), LIMITS) as image:
+            scale_large_jpeg(image, 256)
+            expected = scaled if format == "JPEG" else size
+            assert image.size == expected
+            assert upright_rgb(image).size == expected
+
+
+def test_a_scaled_jpeg_is_turned_upright_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode(quadrants(2400, 1600), "JPEG", exif=exif, quality=95)
+    with opened_image(content, LIMITS) as image:
+        scale_large_jpeg(image, 256)
+        upright = upright_rgb(image)
+    assert upright.size == (800, 1200)
+    corners = [upright.getpixel(place) for place in ((100, 100), (700, 100), (100, 1100))]
+    whole = decode_image(content, LIMITS)
+    expected = [whole.getpixel(place) for place in ((200, 200), (1400, 200), (200, 2200))]
+    assert np.abs(np.subtract(corners, expected)).max() <= 2
 
 
 # --- formats and modes ----------------------------------------------------------------------

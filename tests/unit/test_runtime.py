@@ -1,14 +1,18 @@
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from catdog.model_info import ModelInfo
 from catdog.networks import NETWORKS, get_network
 from catdog.preprocess import Preprocessing
-from catdog.runtime import choose_device
+from catdog.runtime import choose_placement, load_runtime
 from catdog.torch_module import PixelsToLogits, fold_batch_norm
+from catdog_serving.model_archive import open_archive
+from tests.conftest import BuildArchive
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -60,8 +64,8 @@ def test_folding_leaves_no_batch_norm_and_the_same_numbers(name: str) -> None:
 
 
 def test_the_cpu_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert choose_device("cpu", "torch") == "cpu"
-    assert choose_device("cpu", "onnx") == "cpu"
+    assert choose_placement("cpu", "torch", "fp32") == ("cpu", "fp32")
+    assert choose_placement("cpu", "onnx", "int8") == ("cpu", "int8")
     assert not caplog.records
 
 
@@ -70,7 +74,7 @@ def test_a_gpu_without_cuda_falls_back_and_says_so(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with caplog.at_level(logging.WARNING):
-        assert choose_device("cuda:1", "torch") == "cpu"
+        assert choose_placement("cuda:1", "torch", "bf16") == ("cpu", "fp32")
     assert "torch sees no CUDA device" in caplog.text
 
 
@@ -78,5 +82,42 @@ def test_an_onnx_archive_on_a_gpu_worker_says_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert choose_device("cuda:0", "onnx") == "cpu"
+        assert choose_placement("cuda:0", "onnx", "fp32") == ("cpu", "fp32")
     assert "package with --runtime torch" in caplog.text
+
+
+def test_a_gpu_that_is_there_is_taken_with_the_archives_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_placement("cuda:1", "torch", "bf16") == ("cuda:1", "bf16")
+
+
+def test_a_compiled_network_gives_the_same_and_fills_batches_up(
+    build: BuildArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def compile_eagerly(module: nn.Module, dynamic: bool) -> Callable[[torch.Tensor], object]:
+        assert dynamic is False
+
+        def run(batch: torch.Tensor) -> object:
+            seen.append(len(batch))
+            return module(batch)
+
+        return run
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 224, 224), dtype=np.uint8)
+    with open_archive(build("efficientnet_lite0", None, "torch")) as model_dir:
+        info = ModelInfo.read(model_dir)
+        plain = load_runtime(model_dir, info, "cpu", 2)
+        monkeypatch.setattr(torch, "compile", compile_eagerly)
+        compiled = load_runtime(model_dir, info, "cpu", 2, compiled=True)
+    assert list(compiled.batch_sizes(5)) == [1, 2, 4, 8]
+    assert list(plain.batch_sizes(5)) == [1, 5]
+    for size in (1, 2, 3, 5):
+        expected, output = plain.run(pixels[:size]), compiled.run(pixels[:size])
+        assert output.logits.shape == (size, 1000)
+        assert output.features.shape == expected.features.shape
+        np.testing.assert_allclose(output.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    assert seen == [1, 2, 4, 8]

@@ -1,10 +1,11 @@
-"""catdog classify and merge."""
+"""catdog classify, merge and evaluate."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from catdog_serving.commands.options import (
     ArchiveOption,
@@ -79,6 +80,48 @@ def classify(
     with open_backend(backend.value, config, archive, url, jobs) as opened:
         reports = run_classify(run, opened, console)
     if any(one.failed for one in reports):
+        raise typer.Exit(1)
+
+
+class EvaluationFormat(StrEnum):
+    table = "table"
+    json = "json"
+
+
+def evaluate(
+    config: ConfigOption,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Holds cats/ and dogs/, and perhaps neither/.")
+    ],
+    backend: BackendOption = BackendName.http,
+    archive: ArchiveOption = None,
+    url: UrlOption = None,
+    jobs: JobsOption = None,
+    output_format: Annotated[EvaluationFormat, typer.Option("--format")] = EvaluationFormat.table,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page with plots and the worst mistakes.")
+    ] = None,
+) -> None:
+    """Measure accuracy on pictures whose class is known by their folder."""
+    from catdog_serving.folder.iterate import find_sources
+    from catdog_serving.folder.open_backend import open_backend
+    from catdog_serving.folder.progress import FolderProgress
+    from catdog_serving.html.evaluation_report import write_evaluation_report
+    from catdog_serving.measure.evaluate import evaluate_folder, print_evaluation
+
+    errors = Console(stderr=True)
+    with (
+        open_backend(backend.value, config, archive, url, jobs) as opened,
+        FolderProgress(lambda: find_sources([directory]), errors) as progress,
+    ):
+        evaluation = evaluate_folder(directory, opened, progress.add)
+    if report:
+        write_evaluation_report(report, evaluation)
+    if output_format is EvaluationFormat.json:
+        console.print_json(data=evaluation.to_dict())
+    else:
+        print_evaluation(evaluation, console)
+    if evaluation.failures:
         raise typer.Exit(1)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from catdog_serving.commands.options import ConfigOption, console
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
 
 
 def serve(
@@ -49,13 +49,26 @@ def stop(config: ConfigOption) -> None:
 def status(
     config: ConfigOption,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    live: Annotated[
+        bool, typer.Option("--watch", help="Rates, times, queue and memory, until Ctrl-C.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.5, metavar="SECONDS", help="Between two looks of --watch.")
+    ] = 2.0,
 ) -> None:
     """Show models, versions, workers and queue; exit 0 only when a worker is READY."""
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
     from catdog_serving.operate.status import print_status
+    from catdog_serving.operate.watch import watch
 
-    found = TorchServe(ServingConfig.read(config)).status()
+    server = TorchServe(ServingConfig.read(config))
+    if live:
+        if as_json:
+            raise UsageError("choose one of --json and --watch")
+        watch(server, console, interval)
+        return
+    found = server.status()
     if as_json:
         console.print_json(data=found.to_dict())
     else:

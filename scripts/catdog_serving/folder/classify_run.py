@@ -113,6 +113,8 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
         if journal:
             journal.close()
             _write_outputs(run, backend.model, journal.path, reports, console)
+            if run.output is None:  # nobody asked for it; it was there for an interruption
+                journal.path.unlink()
     if run.format == "table" and run.output is None:
         outputs.print_summary(reports, backend.model, console)
     return reports

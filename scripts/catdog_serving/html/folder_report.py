@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import catdog
+from catdog_serving.html.links import file_link
 from catdog_serving.html.page import Layout, write_page
 from catdog_serving.html.thumbnail import thumbnails
 
@@ -130,15 +130,3 @@ def _listed(
         yield picture | {"link": file_link(picture["path"], folder), "thumbnail": thumbnail}
     for failure in failures:
         yield failure | {"link": file_link(failure["path"], folder)}
-
-
-def file_link(path: str, folder: str) -> str | None:
-    """A link from a page in `folder` to a file, relative and percent-encoded.
-
-    It begins with a dot and holds no colon, so that no name can become a scheme such
-    as javascript:. None for a name that cannot be a file's.
-    """
-    try:
-        return "./" + quote(os.fsencode(os.path.relpath(path, folder)))
-    except ValueError:  # of which UnicodeEncodeError is one
-        return None

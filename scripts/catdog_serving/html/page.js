@@ -4,8 +4,8 @@
 const byId = (id) => document.getElementById(id);
 
 /** The value of a JSON block; the block's text is let go. */
-function readBlock(id) {
-  const block = byId(id);
+function readBlock(name) {
+  const block = byId(`data-${name}`);
   const value = JSON.parse(block.textContent);
   block.remove();
   return value;

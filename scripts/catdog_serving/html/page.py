@@ -13,15 +13,13 @@ import base64
 import hashlib
 import html
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from catdog_serving.errors import NotReadyError
+from catdog_serving.whole_file import write_whole
 
 # In JSON these occur inside strings alone, where an escape means the same. U+2028,
 # U+2029 and lone surrogates are escaped by json.dumps, which writes ASCII.
@@ -56,24 +54,19 @@ def write_page(
         target: The .html file; its folder is made if missing.
         layout: What the page is made of.
         title: Plain text.
-        values: What the page's script reads, by block id.
+        values: What the page's script reads, by the block's name.
         lists: The same for lists, whose items are written as they come, so that
             they need not be in memory at once.
 
     Raises:
         NotReadyError: If the file cannot be written.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".catdog-page-", dir=target.parent) as scratch:
-            partial = Path(scratch, "page.html")
-            # A lone surrogate (an undecodable byte of a file name) cannot be UTF-8; as a
-            # character reference it shows as the replacement character.
-            with partial.open("w", encoding="utf-8", errors="xmlcharrefreplace") as file:
-                file.writelines(_page(layout, title, values, lists))
-            os.replace(partial, target)
-    except OSError as error:
-        raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
+    # A lone surrogate (an undecodable byte of a file name) cannot be UTF-8; as a character
+    # reference it shows as the replacement character.
+    blocks = (
+        text.encode("utf-8", "xmlcharrefreplace") for text in _page(layout, title, values, lists)
+    )
+    write_whole(target, blocks)
 
 
 def _page(
@@ -110,7 +103,7 @@ def embedded_json(value: Any) -> str:
 
 
 def _block(block: str, chunks: Iterable[str]) -> Iterator[str]:
-    yield f'<script type="application/json" id="{block}">'
+    yield f'<script type="application/json" id="data-{block}">'
     yield from chunks
     yield "</script>\n"
 

@@ -12,12 +12,12 @@ from PIL import Image
 from catdog.memory_budget import MemoryBudget
 from catdog.preprocess import (
     DECODE_BYTES_PER_PIXEL,
-    FOLDER_FORMATS,
     InvalidImage,
     Limits,
     opened_image,
     upright_rgb,
 )
+from catdog_serving.folder.picture_formats import folder_formats
 
 _SHORTER_SIDE = 128
 _LONGEST_SIDE = 256
@@ -47,7 +47,7 @@ def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
 def _thumbnail(path: Path, memory: MemoryBudget) -> str | None:
     try:
         data = path.read_bytes()
-        with opened_image(data, _LIMITS, FOLDER_FORMATS) as image:
+        with opened_image(data, _LIMITS, folder_formats()) as image:
             image.draft(None, (2 * _SHORTER_SIDE, 2 * _SHORTER_SIDE))
             with memory.reserve(image.width * image.height * DECODE_BYTES_PER_PIXEL):
                 upright = upright_rgb(image)

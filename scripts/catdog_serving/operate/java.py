@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from catdog.cores import WORKERS_VARIABLE
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
@@ -68,7 +69,7 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
         return subprocess.Popen(
             command,
             cwd=run.path,
-            env=_environment(run),
+            env=_environment(run) | {WORKERS_VARIABLE: str(config.served_batching["maxWorkers"])},
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import MODEL_NAME, archive_version
+from catdog_serving.model_archive import MODEL_NAME, archive_facts, archive_version
+from catdog_serving.operate.gpus import gpu_count
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 GRPC = (
@@ -92,6 +93,23 @@ class ServingConfig:
         return entry
 
     @property
+    def gpus(self) -> int:
+        """GPUs to use: number_of_gpu, or, without it, all there are if the archive can use them."""
+        configured = self.values.get("number_of_gpu")
+        if configured is not None:
+            return int(configured)
+        if not self.archive.is_file() or archive_facts(self.archive)["runtime"] != "torch":
+            return 0
+        return gpu_count()
+
+    @property
+    def served_batching(self) -> dict[str, Any]:
+        """`batching`, with at least one worker a GPU."""
+        batching = self.batching
+        workers = {key: max(int(batching[key]), self.gpus) for key in ("minWorkers", "maxWorkers")}
+        return batching | workers
+
+    @property
     def job_queue_size(self) -> int:
         """Requests that may wait; what comes on top is answered 503."""
         return int(self.values.get("job_queue_size", _TORCHSERVE_QUEUE))
@@ -99,7 +117,8 @@ class ServingConfig:
     @property
     def default_jobs(self) -> int:
         """Requests to keep under way so that every worker's next batch is full."""
-        return 2 * int(self.batching["maxWorkers"]) * int(self.batching["batchSize"])
+        batching = self.served_batching
+        return 2 * int(batching["maxWorkers"]) * int(batching["batchSize"])
 
     def endpoints(self) -> dict[str, tuple[str, int]]:
         """The five addresses that the server listens on: name -> (host, port)."""
@@ -123,12 +142,13 @@ class ServingConfig:
         """Write what the server really runs on.
 
         Paths become absolute, the `models` entry names the version that the archive
-        really has (TorchServe ignores it otherwise), and the tokens are turned off
-        only while every address is loopback.
+        really has (TorchServe ignores it otherwise) and a worker for every GPU, and the
+        tokens are turned off only while every address is loopback.
         """
         values = self.with_absolute_paths()
         version = archive_version(self.archive)
-        values["models"] = json.dumps({MODEL_NAME: {version: self.batching}})
+        values["models"] = json.dumps({MODEL_NAME: {version: self.served_batching}})
+        values["number_of_gpu"] = str(self.gpus)
         values.pop("vmargs", None)  # read by TorchServe's launcher only; see server.py
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
         target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))

@@ -1,0 +1,60 @@
+"""The page of `catdog evaluate --report`: figures, plots, and the worst mistakes as pictures."""
+
+import base64
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import catdog
+from catdog_serving.html.links import file_link
+from catdog_serving.html.page import Layout, write_page
+from catdog_serving.html.thumbnail import thumbnails
+from catdog_serving.measure.evaluation import Evaluation
+from catdog_serving.measure.plots import draw_plots
+
+MAX_FAILURES = 1_000
+
+_LAYOUT = Layout(
+    body="evaluation_report.html",
+    styles=("page.css", "evaluation_report.css"),
+    scripts=("page.js", "evaluation_report.js"),
+)
+
+
+def write_evaluation_report(target: Path, evaluation: Evaluation) -> None:
+    """Write the page.
+
+    Args:
+        target: The .html file to make or replace.
+        evaluation: What to show.
+
+    Raises:
+        NotReadyError: If the file cannot be written.
+    """
+    folder = os.path.abspath(target.parent)
+    figures = evaluation.to_dict() | {
+        "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "catdog_version": catdog.__version__,
+        "failed": len(evaluation.failures),
+    }
+    figures["failures"] = figures["failures"][:MAX_FAILURES]
+    plots = [
+        {"title": title, "image": "data:image/png;base64," + base64.b64encode(png).decode()}
+        for title, png in draw_plots(evaluation).items()
+    ]
+    mistakes = _pictured(figures.pop("mistakes"), folder)
+    write_page(
+        target,
+        _LAYOUT,
+        "catdog: evaluation",
+        {"figures": figures},
+        {"plots": plots, "mistakes": mistakes},
+    )
+
+
+def _pictured(mistakes: list[dict[str, Any]], folder: str) -> Iterator[dict[str, Any]]:
+    pictures = thumbnails(Path(mistake["path"]) for mistake in mistakes)
+    for mistake, picture in zip(mistakes, pictures, strict=True):
+        yield mistake | {"link": file_link(mistake["path"], folder), "thumbnail": picture}

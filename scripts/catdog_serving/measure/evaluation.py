@@ -1,0 +1,241 @@
+"""What an evaluation says, and how it follows from answers and truths.
+
+Two questions are kept apart:
+
+- two-way, cats and dogs alone: is the right animal's mass the larger one?
+- three-way, with pictures of neither: is the label right?
+
+Files that failed are counted and listed; they are no part of any accuracy.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catdog.networks import SEEDED
+from catdog.postprocess import ModelIdentity, Prediction
+from catdog_serving.folder.contents import ImageError
+from catdog_serving.measure.metrics import (
+    BestThreshold,
+    CalibrationBin,
+    Share,
+    ThresholdCurve,
+    best_threshold,
+    calibration_bins,
+    expected_calibration_error,
+    roc_auc,
+    threshold_curve,
+)
+
+TRUTHS = ("cat", "dog", "neither")
+LABELS = (*TRUTHS, "failed")
+WORST = 20  # mistakes that are listed
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One classified picture whose truth is known."""
+
+    path: Path
+    truth: str
+    label: str
+    cat: float
+    dog: float
+
+    @property
+    def other(self) -> float:
+        return max(0.0, 1 - self.cat - self.dog)
+
+    @property
+    def taken_for(self) -> str | None:
+        """The wrong animal it was taken for; None if this is no mistake.
+
+        For a cat or dog it is one when the other animal has the larger mass, and for a
+        picture of neither when it is labelled as an animal.
+        """
+        winner = "cat" if self.cat > self.dog else "dog"
+        is_mistake = self.label != "neither" if self.truth == "neither" else winner != self.truth
+        return winner if is_mistake else None
+
+    @property
+    def wrong_mass(self) -> float:
+        """The mass on the animal it was taken for; 0 if this is no mistake."""
+        return {"cat": self.cat, "dog": self.dog, None: 0.0}[self.taken_for]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One file that could not be classified."""
+
+    path: Path
+    truth: str
+    error: ImageError
+
+
+@dataclass(frozen=True)
+class ThreeWay:
+    """How right the labels are when pictures of neither are among them.
+
+    Attributes:
+        right: Pictures with the right label, by the archive's own presence_threshold.
+        best: The presence_threshold that would be best for these pictures.
+        curve: What every other one would give.
+    """
+
+    right: Share
+    best: BestThreshold
+    curve: ThresholdCurve = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that one evaluation says.
+
+    Attributes:
+        model: Who answered; None if every file failed.
+        confusion: Truth -> label -> pictures; "failed" is a label here.
+        two_way: Cats and dogs whose own mass is the larger one.
+        cats, dogs: The same for each.
+        three_way: Right labels; None without pictures of neither.
+        roc_auc: Of cats against dogs by cat - dog: a picture with little of both masses
+            ranks in the middle, which a quotient would not do. None without both.
+        calibration: Confidence against accuracy, two-way, of cats and dogs. Confidence
+            is max(cat, dog) / (cat + dog), so at least 0.5; 0.5 if both masses are 0.
+        calibration_error: The expected calibration error over these bins.
+        mean_masses: Truth -> "cat", "dog", "other" -> mean mass.
+        mistakes: The 20 with the highest mass on the wrong animal, the worst first.
+        failures: Files that could not be classified.
+        samples: All the others.
+    """
+
+    model: ModelIdentity | None
+    confusion: dict[str, dict[str, int]]
+    two_way: Share
+    cats: Share
+    dogs: Share
+    three_way: ThreeWay | None
+    roc_auc: float | None
+    calibration: tuple[CalibrationBin, ...]
+    calibration_error: float | None
+    mean_masses: dict[str, dict[str, float]]
+    mistakes: tuple[Sample, ...]
+    failures: tuple[Failure, ...]
+    samples: tuple[Sample, ...] = field(repr=False)
+
+    @property
+    def untrained(self) -> bool:
+        return self.model is not None and self.model.weights == SEEDED
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON, without the single samples."""
+        return {
+            "model": asdict(self.model) | {"untrained": self.untrained} if self.model else None,
+            "confusion": self.confusion,
+            "two_way": self.two_way.to_dict(),
+            "cats": self.cats.to_dict(),
+            "dogs": self.dogs.to_dict(),
+            "three_way": self.three_way.right.to_dict() if self.three_way else None,
+            "best_threshold": self.three_way.best.to_dict() if self.three_way else None,
+            "roc_auc": self.roc_auc,
+            "calibration_error": self.calibration_error,
+            "calibration": [part.to_dict() for part in self.calibration],
+            "mean_masses": self.mean_masses,
+            "mistakes": [
+                asdict(sample) | {"path": str(sample.path), "taken_for": sample.taken_for}
+                for sample in self.mistakes
+            ],
+            "failures": [
+                {"path": str(f.path), "truth": f.truth, "error": asdict(f.error)}
+                for f in self.failures
+            ],
+        }
+
+
+def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageError]]) -> Evaluation:
+    """Compare answers with the truth.
+
+    Args:
+        outcomes: The truth ("cat", "dog" or "neither"), the file and what became of it.
+    """
+    samples: list[Sample] = []
+    failures: list[Failure] = []
+    model: ModelIdentity | None = None
+    for truth, path, outcome in outcomes:
+        if isinstance(outcome, ImageError):
+            failures.append(Failure(path, truth, outcome))
+            continue
+        samples.append(Sample(path, truth, outcome.label, outcome.cat, outcome.dog))
+        model = model or ModelIdentity(
+            outcome.network, outcome.weights, outcome.precision, outcome.version
+        )
+    return _evaluation(model, tuple(samples), tuple(failures))
+
+
+def _evaluation(
+    model: ModelIdentity | None, samples: tuple[Sample, ...], failures: tuple[Failure, ...]
+) -> Evaluation:
+    truth = np.array([sample.truth for sample in samples], dtype=str)  # (N,)
+    masses = np.array([(s.cat, s.dog) for s in samples], dtype=float).reshape(-1, 2)
+    right = truth == np.where(masses[:, 0] > masses[:, 1], "cat", "dog")
+    animal = truth != "neither"
+    confidence = _confidence(masses[animal])
+    bins = calibration_bins(confidence, right[animal])
+    three_way = None
+    if not animal.all():
+        labelled_right = np.array([sample.label == sample.truth for sample in samples])
+        curve = threshold_curve(masses.sum(axis=1), ~animal, right)
+        three_way = ThreeWay(_share(labelled_right), best_threshold(curve), curve)
+    mistakes = [sample for sample in samples if sample.taken_for]
+    return Evaluation(
+        model=model,
+        confusion=_confusion(samples, failures),
+        two_way=_share(right[animal]),
+        cats=_share(right[truth == "cat"]),
+        dogs=_share(right[truth == "dog"]),
+        three_way=three_way,
+        roc_auc=roc_auc(truth[animal] == "cat", masses[animal, 0] - masses[animal, 1]),
+        calibration=bins,
+        calibration_error=expected_calibration_error(bins),
+        mean_masses=_mean_masses(truth, masses),
+        mistakes=tuple(sorted(mistakes, key=lambda s: -s.wrong_mass)[:WORST]),
+        failures=failures,
+        samples=samples,
+    )
+
+
+def _share(right: np.ndarray) -> Share:
+    return Share(int(right.sum()), len(right))
+
+
+def _confidence(masses: np.ndarray) -> np.ndarray:
+    """How sure the two-way answer is of itself: in [0.5, 1], shape (N,), from (N, 2)."""
+    total = masses.sum(axis=1)
+    confidence = np.full(len(masses), 0.5)
+    np.divide(masses.max(axis=1, initial=0), total, out=confidence, where=total > 0)
+    return confidence
+
+
+def _confusion(
+    samples: tuple[Sample, ...], failures: tuple[Failure, ...]
+) -> dict[str, dict[str, int]]:
+    counts = Counter((sample.truth, sample.label) for sample in samples)
+    counts.update((failure.truth, "failed") for failure in failures)
+    truths = {truth for truth, _ in counts}
+    return {
+        truth: {label: counts[truth, label] for label in LABELS}
+        for truth in TRUTHS
+        if truth in truths
+    }
+
+
+def _mean_masses(truth: np.ndarray, masses: np.ndarray) -> dict[str, dict[str, float]]:
+    means = {}
+    for name in TRUTHS:
+        if (truth == name).any():
+            cat, dog = masses[truth == name].mean(axis=0).tolist()
+            means[name] = {"cat": cat, "dog": dog, "other": max(0.0, 1 - cat - dog)}
+    return means

@@ -1,0 +1,241 @@
+"""Evaluations of classifiers whose quality is known, and of folders that are not as they should."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from catdog.postprocess import Prediction
+from catdog_serving.errors import NotReadyError
+from catdog_serving.folder.contents import ImageError
+from catdog_serving.measure.evaluate import class_folders, evaluate_folder, print_evaluation
+from catdog_serving.measure.evaluation import Evaluation, evaluate
+from catdog_serving.measure.metrics import Share
+from catdog_serving.measure.plots import draw_plots
+from tests.stub_backend import NameBackend, touch
+
+Outcomes = Iterator[tuple[str, Path, Prediction | ImageError]]
+
+
+def answer(cat: float, dog: float, weights: str = "ids") -> Prediction:
+    """What the handler answers, with a presence_threshold of 0.25."""
+    label = "neither" if cat + dog < 0.25 else "cat" if cat > dog else "dog"
+    other = 1 - cat - dog
+    return Prediction(label, cat, dog, other, None, (), None, "net", weights, "fp32", "1.0")
+
+
+def classified(
+    classify: Callable[[str], tuple[float, float]], truths: tuple[str, ...], each: int = 10
+) -> Outcomes:
+    for truth in truths:
+        for number in range(each):
+            cat, dog = classify(truth)
+            spread = 1 - number / 1000  # so that no two pictures score the same
+            yield truth, Path(f"{truth}{number}.jpg"), answer(cat * spread, dog * spread)
+
+
+def perfect(truth: str) -> tuple[float, float]:
+    return {"cat": (0.9, 0.0), "dog": (0.0, 0.9), "neither": (0.02, 0.01)}[truth]
+
+
+def reversed_(truth: str) -> tuple[float, float]:
+    return perfect({"cat": "dog", "dog": "cat", "neither": "neither"}[truth])
+
+
+def always_cat(truth: str) -> tuple[float, float]:
+    return 0.8, 0.1
+
+
+def test_a_perfect_classifier_has_perfect_figures() -> None:
+    evaluation = evaluate(classified(perfect, ("cat", "dog", "neither")))
+    assert evaluation.two_way == Share(20, 20)
+    assert evaluation.cats == evaluation.dogs == Share(10, 10)
+    assert evaluation.three_way is not None
+    assert evaluation.three_way.right == Share(30, 30)
+    best = evaluation.three_way.best
+    assert best.right == Share(30, 30)
+    assert (best.low, best.high) == pytest.approx((0.03, 0.9 * 0.991))
+    assert evaluation.roc_auc == 1
+    assert evaluation.calibration_error == pytest.approx(0)
+    assert evaluation.mistakes == ()
+    assert evaluation.mean_masses["cat"]["cat"] == pytest.approx(0.9 * 0.9955)
+    assert evaluation.mean_masses["neither"]["dog"] == pytest.approx(0.01 * 0.9955)
+
+
+def test_a_reversed_classifier_has_the_worst_figures() -> None:
+    evaluation = evaluate(classified(reversed_, ("cat", "dog")))
+    assert evaluation.two_way == Share(0, 20)
+    assert evaluation.three_way is None
+    assert evaluation.roc_auc == 0
+    assert evaluation.calibration_error == pytest.approx(1)
+    assert evaluation.confusion["cat"] == {"cat": 0, "dog": 10, "neither": 0, "failed": 0}
+    assert len(evaluation.mistakes) == 20
+
+
+def test_a_classifier_that_always_says_cat_is_half_right() -> None:
+    evaluation = evaluate(classified(always_cat, ("cat", "dog", "neither")))
+    assert evaluation.two_way == Share(10, 20)
+    assert (evaluation.cats, evaluation.dogs) == (Share(10, 10), Share(0, 10))
+    assert evaluation.roc_auc == pytest.approx(0.5)
+    assert evaluation.calibration_error == pytest.approx(abs(8 / 9 - 0.5))
+    assert evaluation.three_way is not None
+    assert evaluation.three_way.right == Share(10, 30)
+    assert evaluation.confusion == {
+        truth: {"cat": 10, "dog": 0, "neither": 0, "failed": 0}
+        for truth in ("cat", "dog", "neither")
+    }
+
+
+def test_the_worst_twenty_mistakes_come_first() -> None:
+    outcomes = [("dog", Path(f"{i}.jpg"), answer(0.5 + i / 100, 0.1)) for i in range(30)]
+    outcomes.append(("neither", Path("cup.jpg"), answer(0.1, 0.85)))
+    outcomes.append(("neither", Path("unseen.jpg"), answer(0.2, 0.01)))
+    mistakes = evaluate(outcomes).mistakes
+    assert [str(m.path) for m in mistakes[:3]] == ["cup.jpg", "29.jpg", "28.jpg"]
+    assert [(m.taken_for, m.wrong_mass) for m in mistakes[:2]] == [("dog", 0.85), ("cat", 0.79)]
+    assert len(mistakes) == 20
+
+
+def test_equal_masses_count_as_dog_as_in_the_handler() -> None:
+    evaluation = evaluate([("dog", Path("a"), answer(0, 0)), ("cat", Path("b"), answer(0.4, 0.4))])
+    assert (evaluation.cats, evaluation.dogs) == (Share(0, 1), Share(1, 1))
+    assert evaluation.calibration_error == pytest.approx(0)  # both sure by half, one is right
+
+
+def with_failures() -> Evaluation:
+    outcomes = list(classified(perfect, ("cat", "dog"), each=3))
+    bad = ImageError("InvalidImage", "cannot decode [12] bytes")
+    return evaluate([*outcomes, ("cat", Path("[red]bad.jpg"), bad)])
+
+
+def test_failed_pictures_are_listed_and_are_no_part_of_accuracy() -> None:
+    evaluation = with_failures()
+    assert evaluation.two_way == Share(6, 6)
+    assert evaluation.confusion["cat"]["failed"] == 1
+    assert [(f.path.name, f.truth) for f in evaluation.failures] == [("[red]bad.jpg", "cat")]
+
+
+def test_nothing_classified_is_no_crash() -> None:
+    bad = ImageError("InvalidImage", "x")
+    evaluation = evaluate([("cat", Path("a"), bad), ("dog", Path("b"), bad)])
+    assert evaluation.two_way.value is None
+    assert evaluation.model is None
+    assert draw_plots(evaluation) == {}
+    assert "two-way accuracy" in shown(evaluation)
+
+
+def test_an_evaluation_is_json() -> None:
+    evaluation = evaluate(classified(always_cat, ("cat", "dog", "neither")))
+    document = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert document["two_way"]["value"] == 0.5
+    assert document["model"]["untrained"] is False
+    assert document["mistakes"][0]["path"] == "dog0.jpg"
+    assert document["mistakes"][0]["taken_for"] == "cat"
+    assert document["best_threshold"]["right"]["total"] == 30
+
+
+def test_untrained_weights_are_called_so() -> None:
+    evaluation = evaluate([("cat", Path("a"), answer(1, 0, weights="seeded"))])
+    assert evaluation.untrained
+    assert "seeded (untrained: its answers mean nothing)" in shown(evaluation)
+
+
+def shown(evaluation: Evaluation) -> str:
+    console = Console(file=io.StringIO())
+    print_evaluation(evaluation, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_person_sees_figures_failures_and_the_model() -> None:
+    text = shown(with_failures())
+    assert "1.0000  6 of 6; 95 % interval 0.6097 to 1.0000" in text
+    assert "1 failed and are no part of any accuracy" in text
+    assert "[red]bad.jpg: cannot decode [12] bytes" in text  # not taken for markup
+    assert "model: net ids, fp32, version 1.0" in text
+
+
+# ---- plots ----
+
+
+def test_plots_are_drawn_for_what_there_is() -> None:
+    two_way = ["ROC curve", "Reliability", "Cat mass by truth"]
+    plots = draw_plots(evaluate(classified(perfect, ("cat", "dog"))))
+    assert list(plots) == two_way
+    plots = draw_plots(evaluate(classified(perfect, ("cat", "dog", "neither"))))
+    assert list(plots) == [*two_way, "Accuracy by presence_threshold"]
+    for png in plots.values():
+        with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+            assert image.width > 600
+            assert len(image.convert("L").getcolors() or ()) > 10  # more than an empty sheet
+
+
+# ---- folders ----
+
+
+@pytest.mark.parametrize("names", [("cats", "dogs"), ("Cat", "DOG"), ("cats", "dogs", "Others")])
+def test_class_folders_are_found_by_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *(f"{name}/a.jpg" for name in names), "README.txt")
+    truths = ("cat", "dog", "neither")[: len(names)]
+    expected = {truth: tmp_path / name for truth, name in zip(truths, names, strict=True)}
+    assert class_folders(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("cats/a.jpg", "dogs/b.jpg", "birds/c.jpg"), r"birds is no class .* called: cat, cats"),
+        (("cats/a.jpg",), "has no folder dogs"),
+        (("dogs/a.jpg",), "has no folder cats"),
+        (("cats/a.jpg", "Cat/b.jpg", "dogs/c.jpg"), "are the same class"),
+        (("cats/a.jpg", "dogs/notes.txt"), "dogs holds no pictures"),
+    ],
+)
+def test_wrong_folders_are_named(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    touch(tmp_path, *files)
+    with pytest.raises(NotReadyError, match=message):
+        class_folders(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="there is no folder"):
+        class_folders(tmp_path / "nope")
+
+
+def test_a_folder_is_classified_by_the_backend(tmp_path: Path) -> None:
+    touch(tmp_path, "cats/cat1.jpg", "cats/deep/cat2.jpg", "cats/bad.jpg", "dogs/cat.jpg")
+    seen: list[bool] = []
+    with NameBackend() as backend:
+        evaluation = evaluate_folder(tmp_path, backend, seen.append)
+    assert evaluation.confusion == {
+        "cat": {"cat": 2, "dog": 0, "neither": 0, "failed": 1},
+        "dog": {"cat": 1, "dog": 0, "neither": 0, "failed": 0},
+    }
+    assert sorted(seen) == [False, False, False, True]
+    assert [m.path for m in evaluation.mistakes] == [tmp_path / "dogs" / "cat.jpg"]
+
+
+@pytest.mark.parametrize("package", ["sklearn", "matplotlib"])
+def test_a_missing_extra_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with NameBackend() as backend, pytest.raises(NotReadyError, match=r"'catdog\[report\]'"):
+        evaluate_folder(tmp_path, backend, print)
+
+
+def test_the_modules_load_without_the_extra() -> None:
+    script = (
+        "import sys, catdog_serving.measure.evaluate, catdog_serving.html.evaluation_report; "
+        "print({'sklearn', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"

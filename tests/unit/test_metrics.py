@@ -1,0 +1,159 @@
+"""The evaluation's arithmetic against published values, hand counts and brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from catdog_serving.measure.metrics import (
+    LOWEST_THRESHOLD,
+    Share,
+    best_threshold,
+    calibration_bins,
+    expected_calibration_error,
+    roc_auc,
+    threshold_curve,
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [  # R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_intervals_are_the_published_ones(count: int, total: int, low: float, high: float) -> None:
+    assert Share(count, total).interval == pytest.approx((low, high), abs=0.5e-4)
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_an_interval_holds_its_share_and_mirrors(count: int, total: int) -> None:
+    count = min(count, total)
+    low, high = Share(count, total).interval
+    assert 0 <= low <= count / total + 1e-12
+    assert count / total - 1e-12 <= high <= 1
+    mirrored = Share(total - count, total).interval
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+def test_a_share_of_nothing_is_unknown() -> None:
+    assert Share(0, 0).to_dict() == {"count": 0, "total": 0, "value": None, "low": 0, "high": 1}
+
+
+# ---- the presence_threshold ----
+
+PICTURES = st.lists(
+    st.tuples(
+        st.integers(0, 30).map(lambda n: n / 30) | st.floats(0, 1),  # presence, with ties
+        st.sampled_from(["neither", "right animal", "wrong animal"]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def right_labels(pictures: list[tuple[float, str]], threshold: float) -> int:
+    """As the handler labels: neither when the presence is below the threshold."""
+    return sum(
+        truth == ("neither" if presence < threshold else "right animal")
+        for presence, truth in pictures
+    )
+
+
+def arrays(pictures: list[tuple[float, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    presence = np.array([presence for presence, _ in pictures])
+    truth = np.array([truth for _, truth in pictures])
+    return presence, truth == "neither", truth == "right animal"
+
+
+@given(PICTURES)
+@example([(0.0, "neither"), (1.0, "neither")])
+@example([(1.0, "right animal"), (0.01, "neither"), (0.01, "right animal")])
+def test_no_threshold_beats_the_best_one(pictures: list[tuple[float, str]]) -> None:
+    best = best_threshold(threshold_curve(*arrays(pictures)))
+    presences = sorted({LOWEST_THRESHOLD, 1.0, *(presence for presence, _ in pictures)})
+    midpoints = [(low + high) / 2 for low, high in itertools.pairwise(presences)]
+    allowed = [t for t in (*presences, *midpoints) if LOWEST_THRESHOLD < t <= 1]
+    assert right_labels(pictures, best.threshold) == best.right.count
+    assert max(right_labels(pictures, threshold) for threshold in allowed) == best.right.count
+    assert right_labels(pictures, best.high) == best.right.count
+    assert LOWEST_THRESHOLD <= best.low < best.threshold < best.high <= 1
+
+
+@given(PICTURES)
+def test_the_curve_is_right_everywhere(pictures: list[tuple[float, str]]) -> None:
+    curve = threshold_curve(*arrays(pictures))
+    for low, high, right in zip(curve.edges, curve.edges[1:], curve.right, strict=False):
+        assert right_labels(pictures, high) == right
+        assert right_labels(pictures, np.nextafter(low, 1)) == right
+
+
+def test_the_best_threshold_is_the_middle_of_the_widest_best_interval() -> None:
+    pictures = [(0.1, "neither"), (0.3, "right animal"), (0.4, "neither"), (0.8, "right animal")]
+    best = best_threshold(threshold_curve(*arrays(pictures)))
+    assert (best.threshold, best.low, best.high) == pytest.approx((0.6, 0.4, 0.8))
+    assert best.right == Share(3, 4)
+
+
+def test_a_picture_that_is_wrong_either_way_does_not_cut_the_interval() -> None:
+    pictures = [(0.2, "neither"), (0.5, "wrong animal"), (0.9, "right animal")]
+    best = best_threshold(threshold_curve(*arrays(pictures)))
+    assert (best.low, best.high) == pytest.approx((0.2, 0.9))
+
+
+# ---- calibration ----
+
+
+def test_the_calibration_error_is_the_hand_computed_one() -> None:
+    confidence = np.array([0.95, 0.97, 0.96, 0.55, 0.58])
+    right = np.array([True, True, False, True, False])
+    bins = calibration_bins(confidence, right)
+    filled = {(round(b.low, 3), b.right.count, b.right.total) for b in bins if b.right.total}
+    assert filled == {(0.933, 2, 3), (0.533, 1, 2)}
+    expected = 3 / 5 * abs(2 / 3 - 0.96) + 2 / 5 * abs(1 / 2 - 0.565)
+    assert expected_calibration_error(bins) == pytest.approx(expected)
+
+
+def test_every_confidence_has_its_bin() -> None:
+    confidence = np.array([0.0, 1 / 15, np.nextafter(1 / 15, 1), 0.5, 1.0])
+    counts = [b.right.total for b in calibration_bins(confidence, confidence > 2)]
+    assert [i for i, count in enumerate(counts) for _ in range(count)] == [0, 0, 1, 7, 14]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50))
+def test_the_calibration_error_is_a_mean_of_gaps(answers: list[tuple[float, bool]]) -> None:
+    confidence = np.array([confidence for confidence, _ in answers])
+    right = np.array([right for _, right in answers])
+    gaps = 0.0
+    for low in range(15):
+        members = (confidence * 15 > low) & (confidence * 15 <= low + 1)
+        if low == 0:
+            members |= confidence == 0
+        if members.any():
+            gaps += members.mean() * abs(right[members].mean() - confidence[members].mean())
+    assert expected_calibration_error(calibration_bins(confidence, right)) == pytest.approx(gaps)
+
+
+def test_the_calibration_error_of_nothing_is_unknown() -> None:
+    assert expected_calibration_error(calibration_bins(np.zeros(0), np.zeros(0, bool))) is None
+
+
+# ---- ROC ----
+
+
+@settings(deadline=None)  # the first call imports scikit-learn
+@given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_size=30))
+def test_the_auc_counts_pairs(pictures: list[tuple[bool, int]]) -> None:
+    cats = [score for is_cat, score in pictures if is_cat]
+    dogs = [score for is_cat, score in pictures if not is_cat]
+    auc = roc_auc(np.array([c for c, _ in pictures]), np.array([s for _, s in pictures]))
+    if not cats or not dogs:
+        assert auc is None
+        return
+    won = sum((cat > dog) + 0.5 * (cat == dog) for cat, dog in itertools.product(cats, dogs))
+    assert auc == pytest.approx(won / (len(cats) * len(dogs)))
