@@ -14,7 +14,7 @@ from tests.processes import wait_until
 from tests.unit.test_client import ANSWER
 
 CATDOG = [sys.executable, "-m", "catdog_serving"]
-COMMANDS = ("package", "serve", "stop", "status", "classify", "merge", "evaluate")
+COMMANDS = ("package", "serve", "stop", "status", "classify", "merge", "evaluate", "bench", "tune")
 
 
 def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
