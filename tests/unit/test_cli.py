@@ -65,10 +65,30 @@ def test_wrong_usage_is_exit_2() -> None:
     assert catdog("frobnicate").returncode == 2
     assert catdog("classify", "x.jpg", "--format", "xml").returncode == 2
     assert catdog("status", "--watch", "--json").returncode == 2
-    for wrong in (["--network", "vgg"], ["--runtime", "onnx", "--precision", "bf16"]):
+    for wrong in (
+        ["--network", "vgg"],
+        ["--runtime", "onnx", "--precision", "bf16"],
+        ["--precision", "int4"],
+    ):
         result = catdog("package", *wrong)
         assert result.returncode == 2
         assert "resnet152" in result.stderr or "onnx: fp32" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--precision", "int8"], "int8 needs pictures to calibrate with"),
+        (["--calibration", "."], "--calibration is for --precision int8 alone"),
+        (["--precision", "int8", "--calibration", "./none"], "does not exist"),
+        (["--precision", "int8", "--calibration", ".", "--runtime", "torch"], "onnx: fp32|int8"),
+        (["--precision", "int8", "--calibration", ".", "--min-same-winner", "98"], "in 0..1"),
+    ],
+)
+def test_int8_and_its_pictures_go_together(arguments: list[str], complaint: str) -> None:
+    result = catdog("package", *arguments, COLUMNS="300")
+    assert result.returncode == 2
+    assert complaint in result.stderr
 
 
 def test_without_a_server_status_is_one_line_and_exit_3(make_config: MakeConfig) -> None:
