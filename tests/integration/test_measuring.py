@@ -12,7 +12,7 @@ from rich.console import Console
 from catdog_serving.errors import NotReadyError
 from catdog_serving.measure import bench_report
 from catdog_serving.measure.bench import Plan, run_bench
-from catdog_serving.measure.bench_archives import PRECISIONS, Subject, bench_files
+from catdog_serving.measure.bench_archives import BenchFiles, Subject, save_state
 from catdog_serving.measure.bench_pictures import bench_pictures
 from catdog_serving.measure.chart import write_chart
 from catdog_serving.measure.tune import TuneTimes, check_alone, tune
@@ -35,22 +35,20 @@ SHORT = Plan(
 )
 
 
-def test_a_short_bench_has_every_figure_and_ratio(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_short_bench_has_every_figure_and_ratio(
+    archive: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
     subject = Subject("efficientnet_lite0", None, ROOT / "config" / "model-config.yaml")
-    built: list[str] = []
-    files = bench_files(subject, tmp_path / "cache", built.append)
-    assert len(built) == len(PRECISIONS) + 1
-    again: list[str] = []
-    assert bench_files(subject, tmp_path / "cache", again.append) == files
-    assert again == []
+    files = BenchFiles({"fp32": archive}, tmp_path / "state.pth")
+    save_state(subject, files.state)
 
     pictures = bench_pictures(None)[:20]
     result = run_bench(make_config(None), subject, files, pictures, SHORT)
     report = json.loads(bench_report.to_json_line(bench_report.to_dict(result)))
 
     assert report["answered_503"] == report["not_200"] == 0
-    assert report["multiply_adds"] == pytest.approx(0.385e9, rel=0.05)  # its paper: 407 M, by ours
-    for precision in PRECISIONS:
+    assert report["multiply_adds"] == pytest.approx(0.385e9, rel=0.05)
+    for precision in files.archives:
         for name in ("b1", "b8"):
             assert len(report["figures"][f"inprocess_{precision}_{name}"]["p50_ms"]["values"]) == 2
         for ratio in (

@@ -86,15 +86,15 @@ def bench_files(
     for precision, archive in archives.items():
         if not archive.is_file():
             tell(f"building {subject.network} {precision}, once")
-            build_archive(_spec(subject, precision, _calibration(folder)), archive)
+            build_archive(_spec(subject, precision, folder), archive)
     state = folder / _STATE
     if not state.is_file():
         tell("saving the weights for the reference loop, once")
-        _save_state(subject, state)
+        save_state(subject, state)
     return BenchFiles(archives, state)
 
 
-def _spec(subject: Subject, precision: str, calibration: Path) -> ArchiveSpec:
+def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
     """What to build; int8 is calibrated, and compared with fp32, on crops of the samples.
 
     They are too few kinds of pictures to judge its accuracy, and seeded weights have
@@ -109,7 +109,7 @@ def _spec(subject: Subject, precision: str, calibration: Path) -> ArchiveSpec:
         precision=precision,
         version="1.0",
         settings=subject.settings,
-        calibration=calibration if is_int8 else None,
+        calibration=_calibration(folder) if is_int8 else None,
         gate=AgreementGate(min_same_winner=0, max_mean_difference=1),
     )
 
@@ -117,12 +117,18 @@ def _spec(subject: Subject, precision: str, calibration: Path) -> ArchiveSpec:
 def _calibration(folder: Path) -> Path:
     """A folder of pictures to calibrate with, below `folder`."""
     pictures = folder / "calibration"
+    pictures.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(sample_crops()):
-        write_whole(pictures / f"{number:03}.jpg", [picture])
+        (pictures / f"{number:03}.jpg").write_bytes(picture)
     return pictures
 
 
-def _save_state(subject: Subject, path: Path) -> None:
+def save_state(subject: Subject, path: Path) -> None:
+    """Write the subject's weights as the reference loop reads them.
+
+    Raises:
+        NotReadyError: If they cannot be had.
+    """
     try:
         import io
 
