@@ -28,3 +28,8 @@ def test_a_ratio_is_taken_within_each_round() -> None:
     fast, slow = Figure((8.0, 4.0)), Figure((2.0, 1.0))
     assert ratio(fast, slow).values == (4, 4)
     assert difference(fast, slow).values == (6, 3)
+
+
+def test_when_there_was_enough_time_no_third_round_begins() -> None:
+    slow = Contender("slow", lambda: {"images_per_s": 1.0})
+    assert len(run_rounds([slow], 5, enough_s=0)["slow"]["images_per_s"].values) == 2

@@ -36,6 +36,7 @@ class Plan:
     Attributes:
         rounds: Of everything but open loops and folders.
         seconds: One contender in one round takes at least that.
+        enough_s: After that time no further round of them begins; there are two at least.
         batches: In-process batch sizes; 1 and 8 must be among them.
         concurrencies: Requests under way in closed loops; 1 and 16 must be among them.
         loads_percent: Arrival rates of open loops, of what 16 requests under way reached.
@@ -47,11 +48,12 @@ class Plan:
 
     rounds: int
     seconds: float
+    enough_s: float | None = None
     batches: tuple[int, ...] = (1, 4, 8, 16)
     concurrencies: tuple[int, ...] = (1, 4, 16, 32)
     loads_percent: tuple[int, ...] = (50, 80, 95)
     open_rounds: int = 1
-    open_seconds: float = 7.0
+    open_seconds: float = 5.0
     folder_pictures: int = 0
     folder_rounds: int = 0
 
@@ -59,7 +61,7 @@ class Plan:
 FULL = Plan(
     rounds=7, seconds=3.0, open_rounds=3, open_seconds=40.0, folder_pictures=100, folder_rounds=3
 )
-QUICK = Plan(rounds=3, seconds=1.0, batches=(1, 8))
+QUICK = Plan(rounds=3, seconds=0.8, enough_s=50.0, batches=(1, 8))
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def run_bench(
             server.wait_for_workers(int(private.served_batching["minWorkers"]))
             urls[precision] = private.inference_url
         compared = _compared(plan, loop, classifiers, urls, pictures)
-        figures = run_rounds(compared, plan.rounds, tell)
+        figures = run_rounds(compared, plan.rounds, tell, plan.enough_s)
         figures |= run_rounds(_open_loops(plan, urls, pictures, figures), plan.open_rounds, tell)
         if plan.folder_pictures:
             commands = _commands(plan, config, subject, files, pictures, scratch)

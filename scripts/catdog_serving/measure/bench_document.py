@@ -38,9 +38,10 @@ def _conditions(report: dict[str, Any]) -> str:
     machine, settings, plan = report["machine"], report["settings"], report["settings"]["plan"]
     packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     batching = settings["batching"]
+    rounds = len(report["figures"]["reference"]["images_per_s"]["values"])
     return "\n".join(
         (
-            f"- Run on {report['date'][:10]}: {plan['rounds']} interleaved rounds, at least "
+            f"- Run on {report['date'][:10]}: {rounds} interleaved rounds, at least "
             f"{plan['seconds']:g} s each; {plan['open_rounds']} of the open loops, "
             f"{plan['open_seconds']:g} s each.",
             f"- Machine: {machine['cores']} cores of {machine['cpu']} "

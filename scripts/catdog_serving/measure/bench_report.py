@@ -9,12 +9,7 @@ from catdog_serving.measure.bench import BenchResult
 from catdog_serving.measure.rounds import Figure, difference, ratio
 
 # Quantities that the table shows, with their heading; the JSON has all.
-_COLUMNS = {
-    "images_per_s": "images/s",
-    "p50_ms": "p50 ms",
-    "p95_ms": "p95 ms",
-    "p99_ms": "p99 ms",
-}
+_COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
 
 
 def ratios(result: BenchResult) -> dict[str, Figure]:
@@ -76,7 +71,7 @@ def to_dict(result: BenchResult) -> dict[str, Any]:
 
 
 def to_json_line(report: dict[str, Any]) -> str:
-    return json.dumps(report, separators=(",", ":"))
+    return json.dumps(report, separators=(",", ":"), allow_nan=False)
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -85,6 +80,9 @@ def table(report: dict[str, Any]) -> Table:
     shown = Table(
         title=f"{settings['network']} on {machine['cores']} cores of {machine['cpu']}",
         title_justify="left",
+        box=None,
+        caption="median, lowest-highest round",
+        caption_justify="left",
     )
     shown.add_column("what", no_wrap=True)
     for heading in _COLUMNS.values():

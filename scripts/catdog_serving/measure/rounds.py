@@ -6,12 +6,16 @@ summed up: single times of two runs must not be compared.
 """
 
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 # What one run of a contender gives: names with their unit, such as images_per_s or p50_ms.
 Measured = Mapping[str, float]
+
+
+_FEWEST_ROUNDS = 2  # or there would be no spread
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,25 @@ Figures = dict[str, dict[str, Figure]]  # contender -> quantity -> figure
 
 
 def run_rounds(
-    contenders: Sequence[Contender], rounds: int, tell: Callable[[str], None] = lambda _: None
+    contenders: Sequence[Contender],
+    rounds: int,
+    tell: Callable[[str], None] = lambda _: None,
+    enough_s: float | None = None,
 ) -> Figures:
     """Run all contenders once a round; every second round backwards, so that none is always first.
 
     Args:
         contenders: At least one.
-        rounds: At least one.
+        rounds: At most so many.
         tell: Is given a line before each run.
+        enough_s: From the third on, no round begins after that time.
     """
     seen: dict[str, list[Measured]] = {contender.name: [] for contender in contenders}
+    start = time.perf_counter()
     for number in range(rounds):
+        enough = enough_s is not None and time.perf_counter() - start > enough_s
+        if enough and number >= _FEWEST_ROUNDS:
+            break
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             tell(f"round {number + 1} of {rounds}: {contender.name}")
             seen[contender.name].append(contender.run())
