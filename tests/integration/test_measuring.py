@@ -15,7 +15,7 @@ from catdog_serving.measure.bench import Plan, run_bench
 from catdog_serving.measure.bench_archives import BenchFiles, Subject, save_state
 from catdog_serving.measure.bench_pictures import bench_pictures
 from catdog_serving.measure.chart import write_chart
-from catdog_serving.measure.tune import TuneTimes, check_alone, tune
+from catdog_serving.measure.tune import TuneTimes, check_ready, tune
 from catdog_serving.measure.tune_report import tune_table, verdict
 from catdog_serving.measure.tune_settings import Goal
 from catdog_serving.operate.batching import Batching, write_batching
@@ -115,7 +115,7 @@ def test_tune_stops_in_time_and_says_what_it_left_out(
 
 def test_tune_refuses_while_the_server_runs(server: TorchServe) -> None:
     with pytest.raises(NotReadyError, match="stop it first: catdog stop"):
-        check_alone(server.config)
+        check_ready(server.config)
     before = server.config.path.read_bytes()
     result = subprocess.run(
         [sys.executable, "-m", "catdog_serving", "tune", "--config", str(server.config.path)],

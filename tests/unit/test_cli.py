@@ -104,6 +104,12 @@ def test_serve_without_an_archive_says_how_to_build_one(make_config: MakeConfig)
     assert "build it with: catdog package" in result.stderr
 
 
+def test_tune_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
+    result = catdog("tune", "--config", make_config(None).path)
+    assert result.returncode == 3
+    assert "build it with: catdog package" in result.stderr
+
+
 def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
     result = catdog("serve", "--config", make_config(None).path, JAVA_HOME="/nonexistent")
     assert result.returncode == 3

@@ -76,7 +76,7 @@ def tune(
 ) -> None:
     """Try workers, batch size and batch delay; write the best into config.properties."""
     from catdog_serving.measure.bench_pictures import bench_pictures
-    from catdog_serving.measure.tune import candidates, check_alone, tune
+    from catdog_serving.measure.tune import candidates, check_ready, tune
     from catdog_serving.measure.tune_report import tune_table, verdict
     from catdog_serving.measure.tune_settings import Goal
     from catdog_serving.operate.batching import write_batching
@@ -85,7 +85,7 @@ def tune(
     if goal and p99_ms:
         raise UsageError("choose one of --goal throughput and --p99-ms")
     serving = ServingConfig.read(config)
-    check_alone(serving)
+    check_ready(serving)
     encoded = bench_pictures(pictures)
     with _progress() as tell:
         tuned = tune(serving, candidates(serving), encoded, Goal(p99_ms), tell=tell)

@@ -24,6 +24,7 @@ from catdog_serving.measure.tune_settings import (
     ranked,
     settings_to_try,
 )
+from catdog_serving.model_archive import check_owner
 from catdog_serving.operate.batching import Batching
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
@@ -62,7 +63,7 @@ class Tuned:
         current: The settings of the configuration.
         trials: All that were measured, the best first.
         chosen: The one to take; None if none meets the goal.
-        untried: Settings for which no time was left.
+        untried: Settings that did not start, or for which no time was left.
     """
 
     current: Batching
@@ -77,12 +78,15 @@ def candidates(config: ServingConfig) -> tuple[Batching, ...]:
     return settings_to_try(Batching.of(config), usable_cores(), config.gpus, memory_gb)
 
 
-def check_alone(config: ServingConfig) -> None:
-    """Make sure that the server of this configuration does not run: it would share the cores.
+def check_ready(config: ServingConfig) -> None:
+    """Make sure that there is an archive, and that nothing serves it: that would share the cores.
 
     Raises:
-        NotReadyError: If it does, however it was started.
+        NotReadyError: If there is no archive, or the server of this configuration runs,
+            however it was started.
+        RefusedError: If the archive is another user's.
     """
+    check_owner(config.archive)
     server = TorchServe(config)
     running = server.is_running()
     with suppress(ServerError):
@@ -105,7 +109,7 @@ def tune(
     """Measure settings and choose one; nothing is written.
 
     Args:
-        config: Its archive and its other settings are used; see `check_alone`.
+        config: Its archive and its other settings are used; see `check_ready`.
         settings: The current one first.
         pictures: Encoded.
         goal: What is best.
@@ -113,7 +117,8 @@ def tune(
         tell: Is given a line before each run.
 
     Raises:
-        NotReadyError: If not even the first setting's server starts.
+        NotReadyError: If the first setting's server does not start.
+        ServerError: If it does not answer.
     """
     clock = _Clock(times.total)
     runs: dict[Batching, list[Trial]] = {}
@@ -126,8 +131,14 @@ def tune(
             runs.setdefault(batching, []).append(trial)
 
         for number, batching in enumerate(settings, 1):
-            if clock.has_time():
+            if not clock.has_time():
+                break
+            try:
                 measure(batching, f"setting {number} of {len(settings)}")
+            except (NotReadyError, ServerError) as error:
+                if number == 1:  # what runs in production must run here
+                    raise
+                tell(f"left out, as it does not work here: {str(error).splitlines()[0]}")
         tried = [Trial.summed(found) for found in runs.values()]
         finalists = [trial.batching for trial in ranked(tried, goal)[: times.finalists]]
         if settings[0] not in finalists:

@@ -8,12 +8,12 @@ from catdog_serving.measure.tune_settings import SAME_WITHIN, Goal
 
 def tune_table(tuned: Tuned) -> Table:
     """All settings that were measured, the best first."""
-    table = Table()
-    for heading in ("workers", "batchSize", "maxBatchDelay", "images/s", "p50 ms", "p99 ms"):
-        table.add_column(heading, justify="right")
+    table = Table(box=None)
+    for heading in ("workers", "batchSize", "delay", "images/s", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("runs", "not 200"):
-        table.add_column(heading, justify="right", style="dim")
-    table.add_column("")
+        table.add_column(heading, justify="right", style="dim", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for trial in tuned.trials:
         batching = trial.batching
         marks = [
@@ -38,7 +38,7 @@ def tune_table(tuned: Tuned) -> Table:
 
 def verdict(tuned: Tuned, goal: Goal) -> str:
     """One line: what was chosen and why, or that nothing meets the goal."""
-    untried = f" ({len(tuned.untried)} settings were not tried: no time)" if tuned.untried else ""
+    untried = f" ({len(tuned.untried)} settings have no figures)" if tuned.untried else ""
     if tuned.chosen is None:
         nearest = tuned.trials[0]
         wanted = "answers with 200 alone"
