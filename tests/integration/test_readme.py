@@ -89,12 +89,16 @@ def test_the_other_commands_run_on_a_persons_pictures(checkout: Path) -> None:
     shutil.copy(SAMPLES / "rocket.jpg", pictures)
     shutil.copy(SAMPLES / "chelsea.png", checkout.parent / "cat.jpg")
     commands = [c for c in ALL_COMMANDS if c not in ("make run", "make stop") and "curl" not in c]
-    assert len(commands) == 5
+    assert len(commands) == 8
     for command in commands:
         output = run(command, checkout)
-        if command.startswith("catdog classify ~"):
-            assert re.search(r"cat\.jpg +cat ", output)
-            assert re.search(r"rocket\.jpg +neither ", output)
+        if command == "catdog classify ~/Pictures/holiday ~/cat.jpg":
+            assert re.search(r"^cat .*cat\.jpg$", output, re.MULTILINE)
+            assert re.search(r"^neither .*rocket\.jpg$", output, re.MULTILINE)
+    home = checkout.parent
+    assert "rocket.jpg" in (home / "pictures.html").read_text()
+    assert "rocket.jpg" in (home / "pictures.csv").read_text()
+    assert not (home / "sorted").exists()
 
 
 def test_the_python_example_runs(checkout: Path) -> None:

@@ -69,7 +69,8 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
 
     by_http = catdog("classify", SAMPLES, "--config", config.path)
     assert by_http.returncode == 0, by_http.stderr
-    labels = dict(re.findall(r"samples/(\S+) +(cat|dog|neither)", by_http.stdout))
+    rows = re.findall(r"^(cat|dog|neither) .*samples/(\S+)$", by_http.stdout, re.MULTILINE)
+    labels = {name: label for label, name in rows}
     assert labels == {
         "chelsea.png": "cat",
         "astronaut.png": "neither",

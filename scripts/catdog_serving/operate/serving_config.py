@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import MODEL_NAME, archive_facts, archive_version
+from catdog_serving.model_archive import MODEL_NAME, archive_runtime, archive_version
 from catdog_serving.operate.gpus import gpu_count
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
@@ -98,7 +98,7 @@ class ServingConfig:
         configured = self.values.get("number_of_gpu")
         if configured is not None:
             return int(configured)
-        if not self.archive.is_file() or archive_facts(self.archive)["runtime"] != "torch":
+        if not self.archive.is_file() or archive_runtime(self.archive) != "torch":
             return 0
         return gpu_count()
 
