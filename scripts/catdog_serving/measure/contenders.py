@@ -90,13 +90,14 @@ def open_loop_at(
 
 
 def matmul(seconds: float) -> Contender:
-    """The machine's peak: float32 matrix products by torch, 2 operations a multiply-add."""
+    """The machine's peak: float32 matrix products, 2 operations a multiply-add.
+
+    By numpy's OpenBLAS: it reached 210 GFLOP/s where torch reached 190 and ONNX Runtime 188.
+    """
 
     def run() -> Measured:
-        import torch
-
-        a = torch.rand(_MATMUL_SIDE, _MATMUL_SIDE)
-        took = _timed_calls(lambda _: torch.mm(a, a), [b""], 1, seconds)
+        a = np.random.default_rng(0).random((_MATMUL_SIDE, _MATMUL_SIDE), dtype=np.float32)
+        took = _timed_calls(lambda _: a @ a, [b""], 1, seconds)
         return {"gflop_per_s": 2 * _MATMUL_SIDE**3 / took["best_ms"] / 1e6}
 
     return Contender("matmul", run)
