@@ -15,7 +15,7 @@ WEIGHTS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package test stress soak lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package test stress soak bench bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -66,6 +66,13 @@ programs:
 	test -z "$$missing" || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
 	echo "installing $(PACKAGES) for the tests ..."; \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES) >/dev/null; }
+
+bench: | $(VENV)/.installed ## measure this machine (half an hour), and put the figures into the docs
+	@$(CATDOG) bench --output docs/performance/bench.json
+	@$(MAKE) --no-print-directory bench-document
+
+bench-document: | $(VENV)/.installed
+	@$(BIN)/python -m catdog_serving.measure.bench_document docs/performance/bench.json docs/performance.md
 
 lint: $(VENV)/.installed-dev ## check style and types
 	@$(BIN)/ruff check handler scripts tests

@@ -1,8 +1,6 @@
 """What unit and integration tests share: photos, archives, free ports, configurations."""
 
-import json
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +9,9 @@ import pytest
 from catdog.preprocess import Limits
 from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.client import CatDogClient
+from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig, parse_properties
+from catdog_serving.operate.serving_config import ServingConfig
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "scripts" / "catdog_serving" / "samples"
@@ -81,22 +80,8 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
     ) -> ServingConfig:
         root = tmp_path_factory.mktemp("serving")
         shutil.copytree(ROOT / "config", root / "config")
-        (root / "model-store").mkdir()
-        if archive is not None:
-            shutil.copy(archive, root / "model-store" / "catdog.mar")
-        path = root / "config" / "config.properties"
-        properties = parse_properties(path.read_text())
-        http = free_ports(5)
-        for key in ("inference_address", "management_address", "metrics_address"):
-            properties[key] = f"http://127.0.0.1:{http.pop()}"
-        for key in ("grpc_inference_port", "grpc_management_port"):
-            properties[key] = str(http.pop())
-        properties |= values
-        if batching:
-            config = ServingConfig(path, properties)
-            properties["models"] = json.dumps({"catdog": {"1.0": config.batching | batching}})
-        path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        return ServingConfig.read(path)
+        source = ServingConfig.read(ROOT / "config" / "config.properties")
+        return private_config(source, root, archive, batching, values)
 
     return make
 
@@ -112,12 +97,3 @@ def server(make_config: MakeConfig, archive: Path) -> Iterator[TorchServe]:
 def client(server: TorchServe) -> Iterator[CatDogClient]:
     with CatDogClient(server.config.inference_url) as connected:
         yield connected
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that the system says are free."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

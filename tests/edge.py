@@ -25,7 +25,8 @@ import psutil
 import pytest
 import requests
 
-from tests.conftest import ROOT, free_ports
+from catdog_serving.operate.private_config import free_ports
+from tests.conftest import ROOT
 from tests.processes import wait_until
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")

@@ -30,6 +30,7 @@ def model_info(**changes: object) -> ModelInfo:
         "golden": (),
         "catdog_version": "0.1.0",
         "code_sha256": "0" * 64,
+        "agreement": None,
     }
     return ModelInfo(**(values | changes))
 

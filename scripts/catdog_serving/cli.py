@@ -6,6 +6,7 @@ import sys
 import typer
 
 from catdog_serving.commands.folders import classify, evaluate, merge
+from catdog_serving.commands.measuring import bench, tune
 from catdog_serving.commands.packaging import package
 from catdog_serving.commands.serving import serve, status, stop
 from catdog_serving.errors import CatDogError
@@ -17,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (package, serve, stop, status, classify, merge, evaluate):
+for command in (package, serve, stop, status, classify, merge, evaluate, bench, tune):
     app.command()(command)
 
 

@@ -16,8 +16,9 @@ import requests
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
+from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, MakeConfig, free_ports
+from tests.conftest import SAMPLES, MakeConfig
 from tests.processes import wait_until
 
 CAT = SAMPLES / "chelsea.png"

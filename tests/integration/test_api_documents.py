@@ -13,8 +13,9 @@ from openapi_core import OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from PIL import Image
 
+from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import ROOT, SAMPLES, MakeConfig, free_ports
+from tests.conftest import ROOT, SAMPLES, MakeConfig
 from tests.loads import Answer, send_all
 from tests.pictures import encode
 

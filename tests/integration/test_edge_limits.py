@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 import requests
 
-from tests.conftest import free_ports
+from catdog_serving.operate.private_config import free_ports
 from tests.edge import DROP_KEY, NEW_KEY, UPGRADE, Edge, running_edge
 from tests.http_servers import http_server, send
 from tests.processes import wait_until

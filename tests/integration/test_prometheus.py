@@ -12,9 +12,10 @@ import pytest
 import requests
 import yaml
 
+from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import parse_properties
-from tests.conftest import ROOT, SAMPLES, free_ports
+from tests.conftest import ROOT, SAMPLES
 from tests.loads import send_all
 from tests.processes import wait_until
 

@@ -14,7 +14,7 @@ from tests.processes import wait_until
 from tests.unit.test_client import ANSWER
 
 CATDOG = [sys.executable, "-m", "catdog_serving"]
-COMMANDS = ("package", "serve", "stop", "status", "classify", "merge", "evaluate")
+COMMANDS = ("package", "serve", "stop", "status", "classify", "merge", "evaluate", "bench", "tune")
 
 
 def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -65,10 +65,30 @@ def test_wrong_usage_is_exit_2() -> None:
     assert catdog("frobnicate").returncode == 2
     assert catdog("classify", "x.jpg", "--format", "xml").returncode == 2
     assert catdog("status", "--watch", "--json").returncode == 2
-    for wrong in (["--network", "vgg"], ["--runtime", "onnx", "--precision", "bf16"]):
+    for wrong in (
+        ["--network", "vgg"],
+        ["--runtime", "onnx", "--precision", "bf16"],
+        ["--precision", "int4"],
+    ):
         result = catdog("package", *wrong)
         assert result.returncode == 2
         assert "resnet152" in result.stderr or "onnx: fp32" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--precision", "int8"], "int8 needs pictures to calibrate with"),
+        (["--calibration", "."], "--calibration is for --precision int8 alone"),
+        (["--precision", "int8", "--calibration", "./none"], "does not exist"),
+        (["--precision", "int8", "--calibration", ".", "--runtime", "torch"], "onnx: fp32|int8"),
+        (["--precision", "int8", "--calibration", ".", "--min-same-winner", "98"], "in 0..1"),
+    ],
+)
+def test_int8_and_its_pictures_go_together(arguments: list[str], complaint: str) -> None:
+    result = catdog("package", *arguments, COLUMNS="300")
+    assert result.returncode == 2
+    assert complaint in result.stderr
 
 
 def test_without_a_server_status_is_one_line_and_exit_3(make_config: MakeConfig) -> None:
@@ -80,6 +100,12 @@ def test_without_a_server_status_is_one_line_and_exit_3(make_config: MakeConfig)
 
 def test_serve_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
     result = catdog("serve", "--config", make_config(None).path)
+    assert result.returncode == 3
+    assert "build it with: catdog package" in result.stderr
+
+
+def test_tune_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
+    result = catdog("tune", "--config", make_config(None).path)
     assert result.returncode == 3
     assert "build it with: catdog package" in result.stderr
 

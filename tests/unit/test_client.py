@@ -14,7 +14,8 @@ from catdog_serving import (
     ServerUnavailableError,
 )
 from catdog_serving.errors import ServerError
-from tests.conftest import SAMPLES, free_ports
+from catdog_serving.operate.private_config import free_ports
+from tests.conftest import SAMPLES
 from tests.http_servers import http_server, send
 from tests.processes import wait_until
 

@@ -1,16 +1,48 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from catdog.model_info import GoldenPicture, ModelInfo
+from catdog.model_info import Agreement, GoldenPicture, ModelInfo
 from tests.model_dirs import CATEGORIES, model_info
+
+AGREEMENT = Agreement(
+    pictures=50,
+    calibration_pictures=50,
+    same_winner=0.98,
+    same_top_class=0.88,
+    mean_difference=0.0262,
+    max_difference=0.3246,
+)
 
 
 def test_facts_survive_the_file(tmp_path: Path) -> None:
     info = model_info(golden=(GoldenPicture("golden/a.png", 0.5, 0.25),))
     info.write(tmp_path)
     assert ModelInfo.read(tmp_path) == info
+
+
+def test_the_agreement_of_int8_survives_the_file(tmp_path: Path) -> None:
+    info = model_info(precision="int8", agreement=AGREEMENT)
+    info.write(tmp_path)
+    assert ModelInfo.read(tmp_path) == info
+    model_info().write(tmp_path)
+    assert json.loads((tmp_path / "model.json").read_text())["agreement"] is None
+
+
+def test_int8_without_a_measured_agreement_is_refused() -> None:
+    with pytest.raises(ValueError, match="agreement with fp32 if it is int8, and only then"):
+        model_info(precision="int8")
+    with pytest.raises(ValueError, match="got precision fp32"):
+        model_info(agreement=AGREEMENT)
+
+
+def test_an_agreement_reads_as_a_sentence() -> None:
+    assert str(replace(AGREEMENT, same_winner=1.0)) == (
+        "same winner as fp32 on 100.0% of 50 pictures, same top class on 88.0%, "
+        "masses differ by 0.0262 (mean), 0.3246 (max)"
+    )
 
 
 def test_missing_and_unknown_facts_are_named(tmp_path: Path) -> None:

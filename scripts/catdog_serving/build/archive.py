@@ -9,13 +9,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import catdog
-from catdog.model_info import ModelInfo, check_runtime
+from catdog.model_info import RUNTIMES, ModelInfo, check_runtime
 from catdog.networks import get_network
 from catdog.settings import SETTINGS_FILE, Settings
+from catdog_serving.build.agreement import AgreementGate, LogitsOf
+from catdog_serving.build.calibration import read_calibration_pictures
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import MODEL_NAME
@@ -30,13 +33,17 @@ class ArchiveSpec:
         network: A name in `NETWORKS`.
         weights: A published id, a path, "seeded", or None for the default.
         weights_url: A mirror to download from, or None.
-        runtime: "onnx", "torch", or None for torch where CUDA is present, else onnx.
+        runtime: "onnx", "torch", or None for the one that knows the precision; where
+            both do, torch if CUDA is present, else onnx.
         precision: One that the runtime knows.
         version: Stamped into the archive.
         settings: The model-config.yaml to pack.
+        calibration: A folder of pictures, for int8 and for nothing else.
+        gate: What int8 must reach.
 
     Raises:
-        ValueError: If there is no such network, runtime or precision.
+        ValueError: If there is no such network, runtime or precision, or int8 and
+            calibration do not go together.
     """
 
     network: str
@@ -46,11 +53,21 @@ class ArchiveSpec:
     precision: str
     version: str
     settings: Path
+    calibration: Path | None = None
+    gate: AgreementGate = field(default_factory=AgreementGate)
 
     def __post_init__(self) -> None:
         get_network(self.network)
-        if self.runtime is not None:
-            check_runtime(self.runtime, self.precision)
+        check_runtime(self.runtime, self.precision)
+        if self.precision == "int8" and self.calibration is None:
+            raise ValueError(
+                "int8 needs pictures to calibrate with and to measure: name a folder of them "
+                "with --calibration, such as those that will be classified"
+            )
+        if self.precision != "int8" and self.calibration is not None:
+            raise ValueError(
+                f"--calibration is for --precision int8 alone, and this is {self.precision}"
+            )
 
 
 def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
@@ -64,12 +81,12 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
         The new archive's facts.
 
     Raises:
-        NotReadyError: If weights or tools are missing.
-        RefusedError: If a setting is wrong or the built archive fails its check;
-            `output` is untouched then.
+        NotReadyError: If weights, tools or pictures to calibrate with are missing.
+        RefusedError: If a setting is wrong, int8 is too far from float32, or the built
+            archive fails its check; `output` is untouched then.
     """
     try:
-        Settings.read(spec.settings)  # a wrong setting fails here and not in the worker
+        settings = Settings.read(spec.settings)  # a wrong one fails here and not in the worker
     except FileNotFoundError as error:
         raise NotReadyError(f"there are no settings {spec.settings}; see --settings") from error
     except ValueError as error:
@@ -79,20 +96,18 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
         staging, made = Path(scratch, "model"), Path(scratch, "made")
         staging.mkdir()
         made.mkdir()
-        info = _fill_model_dir(spec, staging)
+        info = _fill_model_dir(spec, settings, staging)
         archive = _run_archiver(spec, staging, made)
         verify_archive(archive, source=staging)
         os.replace(archive, output)
     return info
 
 
-def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
+def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> ModelInfo:
     """Write everything that the archive holds, but for its manifest."""
     try:
-        import torch
-
-        from catdog_serving.build import golden
-        from catdog_serving.build.export import build_module, export
+        from catdog_serving.build import golden, quantise
+        from catdog_serving.build.export import build_module, eager_logits, export
         from catdog_serving.build.weights import find_weights
     except ImportError as error:
         raise NotReadyError(
@@ -100,7 +115,6 @@ def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
         ) from error
 
     weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url)
-    runtime = spec.runtime or ("torch" if torch.cuda.is_available() else "onnx")
     shutil.copytree(CORE, model_dir / CORE.name, ignore=shutil.ignore_patterns("__pycache__"))
     for source in (HANDLER, TELEMETRY):
         shutil.copy(source, model_dir)
@@ -110,6 +124,17 @@ def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
         shutil.copy(SAMPLES / name, model_dir / golden.GOLDEN_FOLDER)
 
     module = build_module(weights)
+    runtime = spec.runtime or _best_runtime(spec.precision)
+    logits_of: LogitsOf = partial(eager_logits, module)
+    agreement = None
+    if spec.calibration is None:
+        export(module, weights, runtime, model_dir)
+    else:
+        pictures = read_calibration_pictures(
+            spec.calibration, weights.preprocessing, settings.limits
+        )
+        logits_of, agreement = quantise.export_int8(module, weights, pictures, model_dir)
+        spec.gate.check(agreement)
     info = ModelInfo(
         network=weights.network.name,
         weights=weights.id,
@@ -119,13 +144,21 @@ def _fill_model_dir(spec: ArchiveSpec, model_dir: Path) -> ModelInfo:
         precision=spec.precision,
         preprocessing=weights.preprocessing,
         categories=weights.categories,
-        golden=golden.golden_pictures(module, weights),
+        golden=golden.golden_pictures(logits_of, weights.preprocessing),
         catdog_version=catdog.__version__,
         code_sha256=code_sha256(model_dir),
+        agreement=agreement,
     )
-    export(module, weights, runtime, model_dir)
     info.write(model_dir)
     return info
+
+
+def _best_runtime(precision: str) -> str:
+    """Of the runtimes that know the precision: torch if CUDA is present, else onnx."""
+    import torch
+
+    order = ("torch", "onnx") if torch.cuda.is_available() else ("onnx", "torch")
+    return next(name for name in order if precision in RUNTIMES[name])
 
 
 def _run_archiver(spec: ArchiveSpec, model_dir: Path, made: Path) -> Path:

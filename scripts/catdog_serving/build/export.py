@@ -6,6 +6,7 @@ import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from catdog.runtime import MODEL_FILES
@@ -20,13 +21,22 @@ def build_module(weights: Weights) -> PixelsToLogits:
     return PixelsToLogits(weights.network, module, weights.preprocessing).eval()
 
 
-def export(module: PixelsToLogits, weights: Weights, runtime: str, model_dir: Path) -> None:
-    """Write the model file of `runtime` ("onnx" or "torch") into `model_dir`."""
-    path = model_dir / MODEL_FILES[runtime]
+def eager_logits(module: PixelsToLogits, pixels: np.ndarray) -> np.ndarray:
+    """Run the eager network: pixels, uint8, (N, 3, S, S) -> logits (N, 1000)."""
+    with torch.inference_mode():
+        logits, _ = module(torch.from_numpy(pixels))
+    array: np.ndarray = logits.numpy()
+    return array
+
+
+def export(module: PixelsToLogits, weights: Weights, runtime: str, folder: Path) -> Path:
+    """Write the float32 model file of `runtime` ("onnx" or "torch"), and say where it is."""
+    path = folder / MODEL_FILES[runtime]
     if runtime == "torch":
         torch.save(dict(weights.state), path)
     else:
         _export_onnx(module, weights.preprocessing.crop_size, path)
+    return path
 
 
 def _export_onnx(module: PixelsToLogits, side: int, path: Path) -> None:

@@ -3,15 +3,22 @@
 They serve the check after packaging, the worker's warm-up and the check of a
 deploy. The expected masses come from the eager float32 network, not from the
 runtime that was packed, so that an export that computes something else is found.
+An int8 network's are its own: how far they are from float32 is for the gate in
+agreement.py.
 """
 
 import numpy as np
 
-from catdog.model_info import GOLDEN_TOLERANCE, GoldenPicture, ModelInfo
+from catdog.model_info import GoldenPicture, ModelInfo
 from catdog.postprocess import Prediction, class_masses
-from catdog.preprocess import InvalidImage, Limits, decode_image, preprocess_image
-from catdog.torch_module import PixelsToLogits
-from catdog_serving.build.weights import Weights
+from catdog.preprocess import (
+    InvalidImage,
+    Limits,
+    Preprocessing,
+    decode_image,
+    preprocess_image,
+)
+from catdog_serving.build.agreement import LogitsOf
 from catdog_serving.errors import RefusedError
 from catdog_serving.sample_pictures import SAMPLES
 
@@ -19,40 +26,36 @@ GOLDEN_NAMES = ("chelsea.png", "coffee.png")
 GOLDEN_FOLDER = "golden"
 
 
-def golden_pictures(module: PixelsToLogits, weights: Weights) -> tuple[GoldenPicture, ...]:
-    """Let the eager network say what each golden picture's masses are."""
-    import torch
-
-    pixels = np.stack([sample_pixels(name, weights) for name in GOLDEN_NAMES])
-    with torch.inference_mode():
-        logits, _ = module(torch.from_numpy(pixels))
+def golden_pictures(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[GoldenPicture, ...]:
+    """Let a network say what each golden picture's masses are."""
+    pixels = np.stack([sample_pixels(name, preprocessing) for name in GOLDEN_NAMES])
+    masses = class_masses(logits_of(pixels)).tolist()
     return tuple(
         GoldenPicture(f"{GOLDEN_FOLDER}/{name}", cat, dog)
-        for name, (cat, dog) in zip(
-            GOLDEN_NAMES, class_masses(logits.numpy()).tolist(), strict=True
-        )
+        for name, (cat, dog) in zip(GOLDEN_NAMES, masses, strict=True)
     )
 
 
-def sample_pixels(name: str, weights: Weights) -> np.ndarray:
+def sample_pixels(name: str, preprocessing: Preprocessing) -> np.ndarray:
     """One sample picture, prepared as the weights want it: uint8 (3, S, S)."""
     limits = Limits(max_pixels=10**6, max_aspect_ratio=10)
     image = decode_image((SAMPLES / name).read_bytes(), limits)
-    return preprocess_image(image, weights.preprocessing)
+    return preprocess_image(image, preprocessing)
 
 
 def check_golden(info: ModelInfo, results: list[Prediction | InvalidImage]) -> None:
     """Compare answers for the golden pictures with what model.json promises.
 
     Raises:
-        RefusedError: If one differs by more than `GOLDEN_TOLERANCE`.
+        RefusedError: If one differs by more than `info.golden_tolerance`.
     """
     for picture, result in zip(info.golden, results, strict=True):
         if isinstance(result, InvalidImage):
             raise RefusedError(f"{picture.file} could not be classified: {result}")
         distance = max(abs(result.cat - picture.cat), abs(result.dog - picture.dog))
-        if not distance <= GOLDEN_TOLERANCE:
+        if not distance <= info.golden_tolerance:
             raise RefusedError(
                 f"{picture.file} got cat {result.cat:.4f}, dog {result.dog:.4f}; model.json says "
-                f"cat {picture.cat:.4f}, dog {picture.dog:.4f} (tolerance {GOLDEN_TOLERANCE:g})"
+                f"cat {picture.cat:.4f}, dog {picture.dog:.4f} "
+                f"(tolerance {info.golden_tolerance:g})"
             )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.commands.options import ConfigOption, console
 
 
@@ -26,9 +27,30 @@ def package(
         typer.Option(envvar="CATDOG_WEIGHTS_URL", help="Download from this mirror instead."),
     ] = None,
     runtime: Annotated[
-        Runtime | None, typer.Option(help="Default: torch where CUDA is present, else onnx.")
+        Runtime | None,
+        typer.Option(
+            help="Default: torch where CUDA is present, else onnx, if it knows the precision."
+        ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="onnx: fp32; torch: fp32, bf16, fp16.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(help="onnx: fp32, int8; torch: fp32, bf16, fp16.")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="For int8: pictures like those to classify, 20 or more, better 200.",
+        ),
+    ] = None,
+    min_same_winner: Annotated[
+        float,
+        typer.Option(help="For int8: refuse if fewer of DIR's pictures have fp32's winner."),
+    ] = AgreementGate.min_same_winner,
+    max_mean_difference: Annotated[
+        float, typer.Option(help="For int8: refuse if masses are farther from fp32's on average.")
+    ] = AgreementGate.max_mean_difference,
     version: Annotated[str, typer.Option(help="Stamped into the archive.")] = "1.0",
     settings: Annotated[
         Path | None, typer.Option(help="The model-config.yaml to pack (default: beside --config).")
@@ -52,6 +74,8 @@ def package(
             precision=precision,
             version=version,
             settings=settings or config.parent / "model-config.yaml",
+            calibration=calibration,
+            gate=AgreementGate(min_same_winner, max_mean_difference),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -61,5 +85,7 @@ def package(
     console.print(
         f"packed  {info.network} {info.weights}{untrained}, {info.runtime} {info.precision}"
     )
+    if info.agreement:
+        console.print(f"int8    {info.agreement}", highlight=False, soft_wrap=True)
     console.print(f"into    {target}, version {version}", highlight=False, soft_wrap=True)
     console.print(f"SHA-256 {file_sha256(target)}", highlight=False, soft_wrap=True)

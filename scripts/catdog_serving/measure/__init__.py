@@ -1,1 +1,1 @@
-"""How good the answers are: `catdog evaluate`."""
+"""Accuracy on labelled pictures, and speed on this machine."""

@@ -13,13 +13,14 @@ from catdog_serving.model_archive import MODEL_NAME, archive_runtime, archive_ve
 from catdog_serving.operate.gpus import gpu_count
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
-_GRPC = (
+GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
 _CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its default
 _PATHS = ("model_store", "metrics_config")
+_LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class ServingConfig:
                 "config.properties with --config"
             )
         config = cls(path.resolve(), parse_properties(path.read_text(encoding="utf-8")))
-        required = {*ADDRESSES, *(key for pair in _GRPC for key in pair), "model_store", "models"}
+        required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
         missing = sorted(required - set(config.values))
         if missing:
             raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
@@ -129,7 +130,7 @@ class ServingConfig:
                     f"{self.path}: {key}={self.values[key]} is not http://HOST:PORT"
                 )
             found[key] = (parts.hostname, parts.port)
-        for host_key, port_key in _GRPC:
+        for host_key, port_key in GRPC:
             found[port_key] = (self.values[host_key], int(self.values[port_key]))
         return found
 
@@ -144,10 +145,7 @@ class ServingConfig:
         really has (TorchServe ignores it otherwise) and a worker for every GPU, and the
         tokens are turned off only while every address is loopback.
         """
-        values = dict(self.values)
-        for key in _PATHS:
-            if key in values:
-                values[key] = str(self.root / values[key])
+        values = self.with_absolute_paths()
         version = archive_version(self.archive)
         values["models"] = json.dumps({MODEL_NAME: {version: self.served_batching}})
         values["number_of_gpu"] = str(self.gpus)
@@ -155,14 +153,28 @@ class ServingConfig:
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
         target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
 
+    def with_absolute_paths(self) -> dict[str, str]:
+        """The values, for a file that lies elsewhere."""
+        values = dict(self.values)
+        for key in _PATHS:
+            if key in values:
+                values[key] = str(self.root / values[key])
+        if "vmargs" in values:
+            values["vmargs"] = " ".join(
+                f"{_LOG_OPTION}{self.root / option.removeprefix(_LOG_OPTION)}"
+                if option.startswith(_LOG_OPTION)
+                else option
+                for option in values["vmargs"].split()
+            )
+        return values
+
     def java_options(self) -> list[str]:
-        """The options of `vmargs`, with the log configuration's path made absolute."""
-        key = "-Dlog4j.configurationFile="
+        """The options of `vmargs`, with the log configuration as the URI that Java wants."""
         return [
-            f"{key}{(self.root / option.removeprefix(key)).as_uri()}"
-            if option.startswith(key)
+            f"{_LOG_OPTION}{Path(option.removeprefix(_LOG_OPTION)).as_uri()}"
+            if option.startswith(_LOG_OPTION)
             else option
-            for option in self.values.get("vmargs", "").split()
+            for option in self.with_absolute_paths().get("vmargs", "").split()
         ]
 
 

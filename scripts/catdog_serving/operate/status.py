@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from catdog.model_info import Agreement
 from catdog_serving.operate.management import ModelStatus
 from catdog_serving.operate.serving_config import ServingConfig
 
@@ -46,6 +47,12 @@ class ServerStatus:
             line += " (a GPU was given and is not used: see the worker's log)"
         return line
 
+    @property
+    def agreement(self) -> Agreement | None:
+        """With fp32, if the model is int8."""
+        found = (self.facts or {}).get("agreement")
+        return found and Agreement(**found)
+
     def to_dict(self) -> dict[str, Any]:
         facts = self.facts and {k: v for k, v in self.facts.items() if k != "categories"}
         return {
@@ -61,6 +68,8 @@ def print_status(status: ServerStatus, console: Console) -> None:
     """The model, then a row per version."""
     console.print(f"address  {status.url}", highlight=False, soft_wrap=True)
     console.print(f"model    {status.model_line}", highlight=False, soft_wrap=True)
+    if status.agreement:
+        console.print(f"int8     {status.agreement}", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("version", "workers", "batch", "delay", "waiting", "room"):
         table.add_column(column, justify="left" if column == "version" else "right")

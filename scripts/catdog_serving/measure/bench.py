@@ -1,0 +1,230 @@
+"""catdog bench: this machine's speed, in process and served, against the reference loop.
+
+Three servings of interleaved rounds: everything that is compared by images per
+second; then the open loops, which need the capacity that the first found; then
+whole commands over a folder. All servers are up from the start: a worker that
+waits takes no CPU time (seen: 0.01 s in 3 s for Java, 0.00 s for the worker).
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from catdog.classifier import Classifier
+from catdog_serving.errors import NotReadyError
+from catdog_serving.measure import contenders
+from catdog_serving.measure.bench_archives import BenchFiles, Subject
+from catdog_serving.measure.machine import machine_facts, versions
+from catdog_serving.measure.rounds import Contender, Figures, run_rounds
+from catdog_serving.model_archive import open_archive
+from catdog_serving.operate.private_config import private_config
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.serving_config import ServingConfig
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure.
+
+    Attributes:
+        rounds: Of everything but open loops and folders.
+        seconds: One contender in one round takes at least that.
+        enough_s: After that time no further round of them begins; there are two at least.
+        batches: In-process batch sizes; 1 and 8 must be among them.
+        concurrencies: Requests under way in closed loops; 1 and 16 must be among them.
+        loads_percent: Arrival rates of open loops, of what 16 requests under way reached.
+        open_rounds: Rounds of the open loops.
+        open_seconds: How long requests arrive in one of them.
+        folder_pictures: For whole commands over a folder; 0 leaves them out.
+        folder_rounds: Rounds of those.
+    """
+
+    rounds: int
+    seconds: float
+    enough_s: float | None = None
+    batches: tuple[int, ...] = (1, 4, 8, 16)
+    concurrencies: tuple[int, ...] = (1, 4, 16, 32)
+    loads_percent: tuple[int, ...] = (50, 80, 95)
+    open_rounds: int = 1
+    open_seconds: float = 5.0
+    folder_pictures: int = 0
+    folder_rounds: int = 0
+
+
+FULL = Plan(
+    rounds=7, seconds=3.0, open_rounds=3, open_seconds=40.0, folder_pictures=100, folder_rounds=3
+)
+QUICK = Plan(rounds=3, seconds=0.8, enough_s=50.0, batches=(1, 8))
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What a run saw.
+
+    Attributes:
+        conditions: Machine, versions, date, settings: all but the figures.
+        figures: By contender and quantity.
+        multiply_adds: Of the network, for one picture.
+    """
+
+    conditions: dict[str, Any]
+    figures: Figures
+    multiply_adds: int
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return tuple(self.conditions["settings"]["precisions"])
+
+
+def run_bench(
+    config: ServingConfig,
+    subject: Subject,
+    files: BenchFiles,
+    pictures: Sequence[bytes],
+    plan: Plan,
+    tell: Tell = lambda _: None,
+) -> BenchResult:
+    """Measure everything.
+
+    Args:
+        config: Its workers, batching and limits are used, on free ports.
+        subject: What `files` were built from.
+        files: From `bench_files`.
+        pictures: Encoded; all are sent again and again in turn.
+        plan: How long.
+        tell: Is given a line for each step.
+
+    Raises:
+        NotReadyError: If a server does not start or something is not installed.
+        ServerUnavailableError: If a server stops answering.
+    """
+    try:
+        from catdog_serving.measure.reference import ReferenceLoop
+    except ImportError as error:
+        raise NotReadyError(
+            f"the bench needs {error.name}; run: pip install 'catdog[serve]'"
+        ) from error
+    conditions = _conditions(config, subject, files, pictures, plan)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="catdog-bench-")))
+        tell("loading the reference and the archives")
+        loop = ReferenceLoop(subject.network, files.state)
+        loop.classify(pictures[0])
+        classifiers = {p: _load(stack, archive) for p, archive in files.archives.items()}
+        for classifier in classifiers.values():
+            classifier.warm_up(max(plan.batches))
+        urls = {}
+        for precision, archive in files.archives.items():
+            tell(f"starting a server, {precision}")
+            private = private_config(config, scratch / precision, archive)
+            server = stack.enter_context(TorchServe(private))
+            server.wait_for_workers(int(private.served_batching["minWorkers"]))
+            urls[precision] = private.inference_url
+        compared = _compared(plan, loop, classifiers, urls, pictures)
+        figures = run_rounds(compared, plan.rounds, tell, plan.enough_s)
+        figures |= run_rounds(_open_loops(plan, urls, pictures, figures), plan.open_rounds, tell)
+        if plan.folder_pictures:
+            commands = _commands(plan, config, subject, files, pictures, scratch)
+            figures |= run_rounds(commands, plan.folder_rounds, tell)
+        return BenchResult(conditions, figures, loop.multiply_adds())
+
+
+def _conditions(
+    config: ServingConfig,
+    subject: Subject,
+    files: BenchFiles,
+    pictures: Sequence[bytes],
+    plan: Plan,
+) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine_facts(),
+        "versions": versions(),
+        "settings": {
+            "network": subject.network,
+            "weights": subject.weights or "default",
+            "precisions": list(files.archives),
+            "pictures": len(pictures),
+            "picture_bytes": round(sum(map(len, pictures)) / len(pictures)),
+            "batching": config.served_batching,
+            "plan": asdict(plan),
+        },
+    }
+
+
+def _load(stack: ExitStack, archive: Path) -> Classifier:
+    classifier = Classifier.load(stack.enter_context(open_archive(archive)))
+    stack.callback(classifier.close)
+    return classifier
+
+
+def _compared(
+    plan: Plan,
+    loop: Any,
+    classifiers: dict[str, Classifier],
+    urls: dict[str, str],
+    pictures: Sequence[bytes],
+) -> list[Contender]:
+    """What is compared by images per second, so ordered that neighbours are compared most."""
+    found = [contenders.matmul(plan.seconds), contenders.reference(loop, pictures, plan.seconds)]
+    for precision, classifier in classifiers.items():
+        found += [
+            contenders.in_process(precision, classifier, pictures, batch, plan.seconds)
+            for batch in plan.batches
+        ]
+        found += [
+            contenders.served(precision, urls[precision], pictures, concurrency, plan.seconds)
+            for concurrency in plan.concurrencies
+        ]
+    any_classifier = next(iter(classifiers.values()))
+    return found + contenders.preprocessing(any_classifier, pictures, plan.seconds)
+
+
+def _open_loops(
+    plan: Plan, urls: dict[str, str], pictures: Sequence[bytes], figures: Figures
+) -> list[Contender]:
+    return [
+        contenders.open_loop_at(
+            precision,
+            url,
+            pictures,
+            percent,
+            figures[f"served_{precision}_c16"]["images_per_s"].median,
+            plan.open_seconds,
+        )
+        for precision, url in urls.items()
+        for percent in plan.loads_percent
+    ]
+
+
+def _commands(
+    plan: Plan,
+    config: ServingConfig,
+    subject: Subject,
+    files: BenchFiles,
+    pictures: Sequence[bytes],
+    scratch: Path,
+) -> list[Contender]:
+    """Whole commands over one folder: the reference script, and `--backend local`."""
+    folder = scratch / "pictures"
+    folder.mkdir()
+    for number, picture in enumerate(islice(cycle(pictures), plan.folder_pictures)):
+        (folder / f"{number:05}.jpg").write_bytes(picture)
+    script = ("-m", "catdog_serving.measure.reference", subject.network, files.state, folder)
+    found = [contenders.whole_command("folder_reference", script, plan.folder_pictures)]
+    for precision, archive in files.archives.items():
+        command = (
+            *("-m", "catdog_serving", "classify", folder, "--backend", "local"),
+            *("--archive", archive, "--config", config.path),
+        )
+        found.append(
+            contenders.whole_command(f"folder_local_{precision}", command, plan.folder_pictures)
+        )
+    return found

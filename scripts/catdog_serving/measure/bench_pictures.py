@@ -1,0 +1,66 @@
+"""The pictures that speed is measured with: made from the samples, or a folder of one's own."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from catdog.preprocess import InvalidImage, Limits, decode_image
+from catdog_serving.errors import UsageError
+from catdog_serving.folder.iterate import ImageFiles
+from catdog_serving.sample_pictures import SAMPLES
+
+COUNT = 48
+LONG_SIDE = 500  # a web photo's size; decoding it costs a few ms of the network's hundred
+JPEG_QUALITY = 90
+_SMALLEST_CROP = 0.6  # of each side
+_SEED = 500
+_LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
+
+
+def bench_pictures(folder: Path | None) -> list[bytes]:
+    """The pictures of a folder, or else `sample_crops`."""
+    return sample_crops() if folder is None else read_pictures(folder)
+
+
+def sample_crops(count: int = COUNT) -> list[bytes]:
+    """Different crops of the sample pictures as JPEGs, the same on every call."""
+    generator = np.random.default_rng(_SEED)
+    samples = [
+        decode_image(path.read_bytes(), _LIMITS)
+        for path in sorted(SAMPLES.iterdir())
+        if path.suffix in (".png", ".jpg")
+    ]
+    return [_crop(samples[number % len(samples)], generator) for number in range(count)]
+
+
+def read_pictures(folder: Path) -> list[bytes]:
+    """A folder's pictures as they are.
+
+    Raises:
+        UsageError: If there is none, or one that the server would refuse: it would
+            count as a failure of the server.
+    """
+    pictures = {path: path.read_bytes() for path in ImageFiles(folder)}
+    if not pictures:
+        raise UsageError(f"{folder} holds no pictures")
+    for path, content in pictures.items():
+        try:
+            decode_image(content, _LIMITS)
+        except InvalidImage as invalid:
+            raise UsageError(f"{path} cannot be measured with: {invalid}") from invalid
+    return list(pictures.values())
+
+
+def _crop(image: Image.Image, generator: np.random.Generator) -> bytes:
+    share = generator.uniform(_SMALLEST_CROP, 1, 2)
+    width, height = (int(side * part) for side, part in zip(image.size, share, strict=True))
+    left = int(generator.integers(0, image.width - width + 1))
+    top = int(generator.integers(0, image.height - height + 1))
+    scale = LONG_SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    buffer = io.BytesIO()
+    crop = image.crop((left, top, left + width, top + height))
+    crop.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()

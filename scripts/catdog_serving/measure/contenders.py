@@ -1,0 +1,153 @@
+"""What `catdog bench` compares, each as a function that runs for a bounded time.
+
+Names tell what they are: `reference`, `inprocess_fp32_b8` (batch of 8),
+`served_int8_c16` (16 requests under way), `open_fp32_80` (80 % of capacity).
+Decoding is included everywhere but in `matmul`.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from catdog.classifier import Classifier
+from catdog_serving.errors import NotReadyError
+from catdog_serving.measure.load import LoadResult, closed_loop, open_loop
+from catdog_serving.measure.rounds import Contender, Measured
+
+if TYPE_CHECKING:
+    from catdog_serving.measure.reference import ReferenceLoop
+
+_MATMUL_SIDE = 2048  # large enough for full speed, small enough for half a second
+
+
+def reference(loop: "ReferenceLoop", pictures: Sequence[bytes], seconds: float) -> Contender:
+    """One picture at a time through the eager network."""
+    return Contender(
+        "reference",
+        lambda: _timed_calls(lambda batch: loop.classify(batch[0]), pictures, 1, seconds),
+    )
+
+
+def in_process(
+    precision: str, classifier: Classifier, pictures: Sequence[bytes], batch: int, seconds: float
+) -> Contender:
+    """The archive's own classifier, one batch after the other."""
+    return Contender(
+        f"inprocess_{precision}_b{batch}",
+        lambda: _timed_calls(classifier.classify, pictures, batch, seconds),
+    )
+
+
+def preprocessing(
+    classifier: Classifier, pictures: Sequence[bytes], seconds: float
+) -> list[Contender]:
+    """Decoding and resizing alone: one after the other, and as a batch of 8 is decoded."""
+    return [
+        Contender(
+            f"preprocess_b{batch}",
+            lambda batch=batch: _timed_calls(  # type: ignore[misc]
+                classifier.preprocess, pictures, batch, seconds
+            ),
+        )
+        for batch in (1, 8)
+    ]
+
+
+def served(
+    precision: str, url: str, pictures: Sequence[bytes], concurrency: int, seconds: float
+) -> Contender:
+    """A closed loop on a server."""
+    return Contender(
+        f"served_{precision}_c{concurrency}",
+        lambda: _load_figures(closed_loop(url, pictures, concurrency, seconds)),
+    )
+
+
+def open_loop_at(
+    precision: str,
+    url: str,
+    pictures: Sequence[bytes],
+    percent: int,
+    capacity_images_per_s: float,
+    seconds: float,
+) -> Contender:
+    """Poisson arrivals at a share of what the server's closed loop reached."""
+    rate = capacity_images_per_s * percent / 100
+    seeds = iter(range(percent, 1_000_000, 100))  # other arrivals in every round
+    return Contender(
+        f"open_{precision}_{percent}",
+        lambda: {
+            "offered_images_per_s": rate,
+            **_load_figures(open_loop(url, pictures, rate, seconds, next(seeds))),
+        },
+    )
+
+
+def matmul(seconds: float) -> Contender:
+    """The machine's peak: float32 matrix products, 2 operations a multiply-add.
+
+    By numpy's OpenBLAS: it reached 210 GFLOP/s where torch reached 190 and ONNX Runtime 188.
+    """
+
+    def run() -> Measured:
+        a = np.random.default_rng(0).random((_MATMUL_SIDE, _MATMUL_SIDE), dtype=np.float32)
+        took = _timed_calls(lambda _: a @ a, [b""], 1, seconds)
+        return {"gflop_per_s": 2 * _MATMUL_SIDE**3 / took["best_ms"] / 1e6}
+
+    return Contender("matmul", run)
+
+
+def whole_command(name: str, command: Sequence[str | Path], pictures: int) -> Contender:
+    """A command from its start to its end, imports and loading included."""
+
+    def run() -> Measured:
+        start = time.perf_counter()
+        result = subprocess.run(
+            [sys.executable, *map(str, command)], capture_output=True, text=True, check=False
+        )
+        seconds = time.perf_counter() - start
+        if result.returncode != 0:
+            raise NotReadyError(
+                f"{name} ended with exit code {result.returncode}: {result.stderr.strip()[-500:]}"
+            )
+        return {"seconds": seconds, "images_per_s": pictures / seconds}
+
+    return Contender(name, run)
+
+
+def _timed_calls(
+    call: Callable[[list[bytes]], object], pictures: Sequence[bytes], batch: int, seconds: float
+) -> Measured:
+    """Call with one batch after the other until the time is up; at least once."""
+    supply = cycle(pictures)
+    took_s: list[float] = []
+    while not took_s or sum(took_s) < seconds:
+        pictures_of_batch = list(islice(supply, batch))
+        before = time.perf_counter()
+        call(pictures_of_batch)
+        took_s.append(time.perf_counter() - before)
+    return {
+        "images_per_s": batch * len(took_s) / sum(took_s),
+        "p50_ms": float(np.median(took_s)) * 1000,
+        "best_ms": min(took_s) * 1000,
+    }
+
+
+def _load_figures(result: LoadResult) -> Measured:
+    answers = sum(result.statuses.values())
+    return {
+        "images_per_s": result.images_per_s,
+        "p50_ms": result.percentile_ms(50),
+        "p95_ms": result.percentile_ms(95),
+        "p99_ms": result.percentile_ms(99),
+        "answers": answers,
+        "not_200": result.not_200,
+        "answered_503": result.statuses.get(503, 0),
+        "client_cpu_ms_per_image": result.client_cpu_s / answers * 1000,
+    }

@@ -1,0 +1,163 @@
+"""int8 from packaging to a real server: calibrated, measured, refused when too far from fp32."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from rich.console import Console
+
+from catdog.classifier import Classifier
+from catdog.model_info import INT8_GOLDEN_TOLERANCE, ModelInfo
+from catdog_serving.build.agreement import (
+    AgreementGate,
+    logits_in_batches,
+    measure_agreement,
+)
+from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.build.calibration import read_calibration_pictures
+from catdog_serving.build.verify import verify_archive
+from catdog_serving.client import CatDogClient
+from catdog_serving.errors import RefusedError
+from catdog_serving.model_archive import open_archive
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.status import print_status
+from tests.archives import repack
+from tests.conftest import LIMITS, PHOTOS, ROOT, SAMPLES, MakeConfig
+
+
+@pytest.fixture(scope="module")
+def packed(
+    photos: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    output = tmp_path_factory.mktemp("int8") / "catdog.mar"
+    command = [sys.executable, "-m", "catdog_serving", "package", "--output", str(output)]
+    command += ["--network", "efficientnet_lite0", "--precision", "int8"]
+    result = subprocess.run(
+        [*command, "--calibration", str(PHOTOS)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+    return output, result
+
+
+@pytest.fixture(scope="module")
+def int8_archive(packed: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    return packed[0]
+
+
+def logits(archive: Path, pixels: np.ndarray) -> np.ndarray:
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+
+        def logits_of(batch: np.ndarray) -> np.ndarray:
+            output = classifier.infer(list(batch))
+            assert output is not None
+            assert output.features.dtype == np.float32
+            return output.logits
+
+        found = logits_in_batches(logits_of, pixels)
+        classifier.close()
+    return found
+
+
+def test_int8_agrees_with_fp32_on_pictures_it_has_not_seen(
+    packed: tuple[Path, subprocess.CompletedProcess[str]], archive: Path
+) -> None:
+    int8_archive, result = packed
+    info = verify_archive(int8_archive)
+    pictures = read_calibration_pictures(PHOTOS, info.preprocessing, LIMITS)
+    measured = measure_agreement(
+        logits(int8_archive, pictures.held_out), logits(archive, pictures.held_out), 50
+    )
+    print(f"\nint8: {measured}")
+    assert measured.pictures == 50
+    assert measured.same_winner == 1
+    assert measured.mean_difference < 0.03
+    # What model.json says, and packaging printed, is what a loader of both archives finds.
+    assert info.agreement is not None
+    assert info.agreement.same_top_class == measured.same_top_class
+    assert info.agreement.mean_difference == pytest.approx(measured.mean_difference, abs=1e-4)
+    assert f"int8    {info.agreement}\n" in result.stdout
+    assert result.stderr == ""
+
+
+def test_the_archive_is_a_third_of_the_size(int8_archive: Path, archive: Path) -> None:
+    assert int8_archive.stat().st_size < archive.stat().st_size / 3
+
+
+def test_only_weights_that_cannot_overflow_have_8_bits(int8_archive: Path) -> None:
+    with open_archive(int8_archive) as model_dir:
+        graph = onnx.load(model_dir / "model.onnx").graph
+    tensors = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    weights = [tensor for tensor in tensors if tensor.dtype == np.int8 and tensor.ndim == 4]
+    depthwise = [tensor for tensor in weights if tensor.shape[1] == 1]
+    others = [tensor for tensor in weights if tensor.shape[1] > 1]
+    assert (len(depthwise), len(others)) == (16, 33)
+    assert all(np.abs(tensor.astype(int)).max() > 64 for tensor in depthwise)
+    # Two products of an activation (0..255) and a weight of at most 64 fit into 16 bits.
+    assert all(np.abs(tensor.astype(int)).max() <= 64 for tensor in others)
+
+
+def test_other_golden_masses_are_refused(int8_archive: Path, tmp_path: Path) -> None:
+    with open_archive(int8_archive) as model_dir:
+        info = (model_dir / "model.json").read_text()
+        cat = ModelInfo.read(model_dir).golden[0].cat
+    other = info.replace(str(cat), str(cat - 2 * INT8_GOLDEN_TOLERANCE))
+    assert other != info
+    changed = repack(int8_archive, tmp_path / "x.mar", model_json=other.encode())
+    with pytest.raises(RefusedError, match=r"got cat .* \(tolerance 0.05\)"):
+        verify_archive(changed)
+
+
+def test_int8_that_is_too_far_from_fp32_leaves_the_old_archive(
+    photos: list[Path], tmp_path: Path
+) -> None:
+    for path in photos[:10] + photos[50:60]:
+        (tmp_path / "pictures" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / path.parent.name / path.name).symlink_to(path)
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "catdog.mar").write_bytes(b"the old one")
+    spec = ArchiveSpec(
+        network="efficientnet_lite0",
+        weights=None,
+        weights_url=None,
+        runtime=None,
+        precision="int8",
+        version="1.0",
+        settings=ROOT / "config" / "model-config.yaml",
+        calibration=tmp_path / "pictures",
+        gate=AgreementGate(max_mean_difference=0.0001),
+    )
+    refusal = "of 10 pictures.* a mean of at most 0.0001. Nothing was changed"
+    with pytest.raises(RefusedError, match=refusal) as caught:
+        build_archive(spec, store / "catdog.mar")
+    assert caught.value.exit_code == 4
+    assert (store / "catdog.mar").read_bytes() == b"the old one"
+    assert [path.name for path in store.iterdir()] == ["catdog.mar"]
+
+
+def test_a_server_answers_in_int8_and_says_how_it_agrees(
+    int8_archive: Path, make_config: MakeConfig
+) -> None:
+    with open_archive(int8_archive) as model_dir:
+        agreement = ModelInfo.read(model_dir).agreement
+    with TorchServe(make_config(int8_archive)) as server:
+        with CatDogClient(server.config.inference_url) as client:
+            prediction = client.classify(SAMPLES / "chelsea.png")
+        status = server.status()  # its facts are what GET /models/catdog?customized=true answers
+    assert (prediction.label, prediction.precision) == ("cat", "int8")
+    assert status.facts is not None
+    assert status.agreement == agreement
+    screen = io.StringIO()
+    print_status(status, Console(file=screen, width=200))
+    assert f"int8     {agreement}" in screen.getvalue()

@@ -1,0 +1,128 @@
+"""catdog bench and catdog tune with real servers, as short as they go: efficientnet_lite0."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.measure import bench_report
+from catdog_serving.measure.bench import Plan, run_bench
+from catdog_serving.measure.bench_archives import BenchFiles, Subject, save_state
+from catdog_serving.measure.bench_pictures import bench_pictures
+from catdog_serving.measure.chart import write_chart
+from catdog_serving.measure.tune import TuneTimes, check_ready, tune
+from catdog_serving.measure.tune_report import tune_table, verdict
+from catdog_serving.measure.tune_settings import Goal
+from catdog_serving.operate.batching import Batching, write_batching
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.serving_config import ServingConfig
+from tests.conftest import ROOT, MakeConfig
+
+SHORT = Plan(
+    rounds=2,
+    seconds=0.1,
+    batches=(1, 8),
+    concurrencies=(1, 16),
+    loads_percent=(50, 80),
+    open_seconds=1.0,
+    folder_pictures=3,
+    folder_rounds=1,
+)
+
+
+def test_a_short_bench_has_every_figure_and_ratio(
+    archive: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    subject = Subject("efficientnet_lite0", None, ROOT / "config" / "model-config.yaml")
+    files = BenchFiles({"fp32": archive}, tmp_path / "state.pth")
+    save_state(subject, files.state)
+
+    pictures = bench_pictures(None)[:20]
+    result = run_bench(make_config(None), subject, files, pictures, SHORT)
+    report = json.loads(bench_report.to_json_line(bench_report.to_dict(result)))
+
+    assert report["answered_503"] == report["not_200"] == 0
+    assert report["multiply_adds"] == pytest.approx(0.385e9, rel=0.05)
+    for precision in files.archives:
+        for name in ("b1", "b8"):
+            assert len(report["figures"][f"inprocess_{precision}_{name}"]["p50_ms"]["values"]) == 2
+        for ratio in (
+            f"inprocess_{precision}_b8_over_reference",
+            f"served_{precision}_c16_over_inprocess",
+            f"served_{precision}_c16_over_reference",
+            f"folder_local_{precision}_over_reference",
+            f"inprocess_{precision}_b8_over_matmul_peak",
+            f"open_{precision}_80_p99_over_full_batch",
+        ):
+            low, high = report["spreads"][ratio]
+            assert 0 < low <= report["ratios"][ratio] <= high
+        assert report["ratios"][f"inprocess_{precision}_b8_over_matmul_peak"] < 1
+        assert f"served_{precision}_c1_p50_over_inprocess" in report["overheads_ms"]
+        opened = report["figures"][f"open_{precision}_80"]
+        capacity = report["figures"][f"served_{precision}_c16"]["images_per_s"]["median"]
+        assert opened["offered_images_per_s"]["median"] == pytest.approx(0.8 * capacity, rel=0.01)
+    assert report["machine"]["cores"] >= 1
+    assert {"catdog", "python", "torch", "onnxruntime", "torchserve"} <= set(report["versions"])
+
+    write_chart(report, tmp_path / "bench.png")
+    with Image.open(tmp_path / "bench.png") as chart:
+        assert chart.format == "PNG"
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(bench_report.table(report))
+    assert "served_fp32_c16" in shown.get()
+    assert any("over_reference" in line for line in bench_report.summary_lines(report))
+
+
+def test_tune_measures_settings_and_its_choice_can_be_written(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(archive)
+    current = Batching.of(config)
+    settings = (current, Batching(workers=1, batch_size=4, max_batch_delay_ms=1))
+    times = TuneTimes(closed=0.5, opened=1.0, final_runs=0)
+    tuned = tune(config, settings, bench_pictures(None), Goal(p99_ms=60_000), times)
+    assert {trial.batching for trial in tuned.trials} == set(settings)
+    assert all(trial.images_per_s > 0 and trial.p50_ms > 0 for trial in tuned.trials)
+    assert tuned.chosen is not None
+    assert tuned.untried == ()
+    write_batching(config.path, tuned.chosen.batching)
+    assert Batching.of(ServingConfig.read(config.path)) == tuned.chosen.batching
+
+    console = Console(width=120)
+    with console.capture() as shown:
+        console.print(tune_table(tuned))
+    assert "chosen" in shown.get()
+
+
+def test_tune_stops_in_time_and_says_what_it_left_out(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(archive)
+    settings = (Batching.of(config), Batching(workers=2, batch_size=4, max_batch_delay_ms=1))
+    times = TuneTimes(closed=0.1, opened=0.1, total=1.0)  # less than a server's start
+    tuned = tune(config, settings, bench_pictures(None), Goal(p99_ms=0.001), times)
+    assert [trial.batching for trial in tuned.trials] == [settings[0]]
+    assert tuned.untried == settings[1:]
+    assert tuned.chosen is None
+    assert "a p99 of at most 0.001 ms" in verdict(tuned, Goal(p99_ms=0.001))
+
+
+def test_tune_refuses_while_the_server_runs(server: TorchServe) -> None:
+    with pytest.raises(NotReadyError, match="stop it first: catdog stop"):
+        check_ready(server.config)
+    before = server.config.path.read_bytes()
+    result = subprocess.run(
+        [sys.executable, "-m", "catdog_serving", "tune", "--config", str(server.config.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 3
+    assert "catdog stop" in result.stderr
+    assert server.config.path.read_bytes() == before

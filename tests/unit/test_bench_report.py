@@ -1,0 +1,90 @@
+"""What the bench's JSON says, from figures whose ratios are known."""
+
+import json
+
+from catdog_serving.measure.bench import BenchResult
+from catdog_serving.measure.bench_report import summary_lines, to_dict, to_json_line
+from catdog_serving.measure.rounds import Figure, Figures
+
+MULTIPLY_ADDS = 10_000_000_000
+
+
+def result() -> BenchResult:
+    """int8 is three times the reference and served 0.9 of that; fp32 twice and all of it."""
+    reference = (4.0, 2.0)  # the machine was half as fast in the second round
+    figures: Figures = {
+        "matmul": {"gflop_per_s": figure(320, 160)},
+        "reference": {"images_per_s": figure(*reference)},
+    }
+    for precision, speed, served in (("fp32", 2, 1.0), ("int8", 3, 0.9)):
+        rates = [rate * speed for rate in reference]
+        figures |= {
+            f"inprocess_{precision}_b1": {"images_per_s": figure(*rates), "p50_ms": figure(90, 92)},
+            f"inprocess_{precision}_b8": {
+                "images_per_s": figure(*rates),
+                "p50_ms": figure(1000, 1000),
+            },
+            f"served_{precision}_c1": {
+                "images_per_s": figure(*rates),
+                "p50_ms": figure(100, 98),
+                "answered_503": figure(0, 0),
+                "not_200": figure(0, 1),
+            },
+            f"served_{precision}_c16": {"images_per_s": figure(*(rate * served for rate in rates))},
+            # One round only, as open loops have their own number.
+            f"open_{precision}_80": {
+                "p99_ms": figure(2500),
+                "answered_503": figure(2),
+                "not_200": figure(3),
+            },
+        }
+    return BenchResult({"settings": {"precisions": ["fp32", "int8"]}}, figures, MULTIPLY_ADDS)
+
+
+def figure(*values: float) -> Figure:
+    return Figure(values)
+
+
+def test_ratios_are_plain_numbers_taken_within_a_round() -> None:
+    report = to_dict(result())
+    assert report["ratios"] == {
+        "inprocess_fp32_b8_over_reference": 2,
+        "served_fp32_c16_over_inprocess": 1,
+        "served_fp32_c16_over_reference": 2,
+        "inprocess_fp32_b8_over_matmul_peak": 0.5,
+        "open_fp32_80_p99_over_full_batch": 2.5,
+        "inprocess_int8_b8_over_reference": 3,
+        "served_int8_c16_over_inprocess": 0.9,
+        "served_int8_c16_over_reference": 2.7,
+        "inprocess_int8_b8_over_matmul_peak": 0.75,
+        "open_int8_80_p99_over_full_batch": 2.5,
+    }
+    assert report["overheads_ms"]["served_fp32_c1_p50_over_inprocess"] == 8
+    assert report["spreads"]["served_fp32_c1_p50_over_inprocess"] == [6, 10]
+
+
+def test_every_figure_has_its_spread_and_its_rounds() -> None:
+    assert to_dict(result())["figures"]["reference"]["images_per_s"] == {
+        "median": 3,
+        "low": 2,
+        "high": 4,
+        "values": [4, 2],
+    }
+
+
+def test_refused_requests_are_counted_over_all_loops() -> None:
+    report = to_dict(result())
+    assert (report["answered_503"], report["not_200"]) == (4, 8)
+
+
+def test_the_json_is_one_line() -> None:
+    line = to_json_line(to_dict(result()))
+    assert "\n" not in line
+    assert json.loads(line) == to_dict(result())
+
+
+def test_the_summary_names_each_ratio_with_its_ends() -> None:
+    lines = summary_lines(to_dict(result()))
+    assert "inprocess_int8_b8_over_reference  3  (3 to 3)" in lines
+    assert "served_int8_c1_p50_over_inprocess  8 ms  (6 to 10)" in lines
+    assert lines[-1] == "answers that were not 200: 8"

@@ -1,0 +1,87 @@
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catdog.preprocess import Preprocessing
+from catdog_serving.build.calibration import (
+    MAX_CALIBRATION,
+    MAX_HELD_OUT,
+    CalibrationPictures,
+    read_calibration_pictures,
+)
+from catdog_serving.errors import NotReadyError
+from tests.conftest import LIMITS
+from tests.pictures import encode, noise
+
+TINY = Preprocessing(16, 8, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def fill(folder: Path, count: int) -> Path:
+    folder.mkdir(exist_ok=True)
+    for seed in range(count):
+        (folder / f"{seed:03}.png").write_bytes(encode(noise(16, 16, seed)))
+    return folder
+
+
+def read(folder: Path) -> CalibrationPictures:
+    return read_calibration_pictures(folder, TINY, LIMITS)
+
+
+def test_half_calibrates_and_the_others_are_held_out(tmp_path: Path) -> None:
+    pictures = read(fill(tmp_path, 21))
+    assert pictures.calibration.shape == (10, 3, 8, 8)
+    assert pictures.held_out.shape == (11, 3, 8, 8)
+    everything = np.concatenate([pictures.calibration, pictures.held_out])
+    assert len(np.unique(everything, axis=0)) == 21
+
+
+def test_names_and_folders_do_not_change_the_split(tmp_path: Path) -> None:
+    first = fill(tmp_path / "first", 24)
+    second = tmp_path / "second"
+    for number, path in enumerate(sorted(first.iterdir())):
+        target = second / f"album {number % 3}" / f"{99 - number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    one, other = read(first), read(second)
+    assert np.array_equal(one.calibration, other.calibration)
+    assert np.array_equal(one.held_out, other.held_out)
+
+
+def test_a_copy_is_not_another_picture(tmp_path: Path) -> None:
+    fill(tmp_path, 19)
+    shutil.copy(tmp_path / "000.png", tmp_path / "copy of 000.png")
+    with pytest.raises(NotReadyError, match="has 19 different pictures"):
+        read(tmp_path)
+
+
+def test_more_pictures_than_needed_are_left_out(tmp_path: Path) -> None:
+    pictures = read(fill(tmp_path, MAX_CALIBRATION + MAX_HELD_OUT + 5))
+    assert len(pictures.calibration) == MAX_CALIBRATION
+    assert len(pictures.held_out) == MAX_HELD_OUT
+
+
+def test_unreadable_pictures_are_skipped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, 20)
+    (tmp_path / "broken.jpg").write_text("no picture")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    with caplog.at_level(logging.WARNING):
+        pictures = read(tmp_path)
+    assert len(pictures.calibration) == len(pictures.held_out) == 10
+    assert f"skipped 2 pictures of {tmp_path}" in caplog.text
+
+
+def test_too_few_say_how_many_are_needed_and_why(tmp_path: Path) -> None:
+    fill(tmp_path, 3)
+    (tmp_path / "broken.jpg").write_text("no picture")
+    with pytest.raises(NotReadyError, match="3 different.* and 1 that .* at least 20: half to"):
+        read(tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="no file or folder"):
+        read(tmp_path / "none")

@@ -1,0 +1,49 @@
+"""The order of the runs of catdog tune, without servers; test_measuring.py has real ones."""
+
+import pytest
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.measure import tune as tune_module
+from catdog_serving.measure.tune import TuneTimes, tune
+from catdog_serving.measure.tune_settings import Goal, Trial
+from catdog_serving.operate.batching import Batching
+from catdog_serving.operate.serving_config import ServingConfig
+from tests.conftest import ROOT
+
+CONFIG = ServingConfig.read(ROOT / "config" / "config.properties")
+SETTINGS = tuple(Batching(workers, 8, 5) for workers in (1, 2, 3, 4, 5))
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """More workers are faster, but 4 do not start; gives the workers of each run."""
+    order: list[int] = []
+
+    def run(_config: object, _scratch: object, batching: Batching, *_: object) -> Trial:
+        order.append(batching.workers)
+        if batching.workers == 4:
+            raise NotReadyError("not 4 workers were READY within 180 s\nlog")
+        return Trial(batching, 10.0 * batching.workers, 50, 100, 0)
+
+    monkeypatch.setattr(tune_module, "_run", run)
+    return order
+
+
+def test_the_best_and_the_current_run_again_in_turn(ran: list[int]) -> None:
+    tuned = tune(CONFIG, SETTINGS, [], Goal(), TuneTimes(finalists=2, final_runs=2))
+    assert ran == [1, 2, 3, 4, 5, *(5, 3, 1), *(5, 3, 1)]
+    assert tuned.chosen is not None
+    assert (tuned.chosen.batching.workers, tuned.chosen.runs) == (5, 3)
+
+
+def test_a_setting_that_does_not_start_is_left_out_and_said(ran: list[int]) -> None:
+    said: list[str] = []
+    tuned = tune(CONFIG, SETTINGS, [], Goal(), tell=said.append)
+    assert tuned.untried == (SETTINGS[3],)
+    left_out = "left out, as it does not work here: not 4 workers were READY within 180 s"
+    assert left_out in said
+
+
+def test_settings_that_do_not_work_in_production_are_an_error(ran: list[int]) -> None:
+    with pytest.raises(NotReadyError, match="not 4 workers"):
+        tune(CONFIG, SETTINGS[3:], [], Goal())
