@@ -21,9 +21,9 @@ from catdog_serving.model_archive import file_sha256
 log = logging.getLogger(__name__)
 
 # More than enough: efficientnet_lite0 agreed as well with 5, 10 and 25 as with 50
-# (docs/performance.md), and ResNet-152 takes a quarter of a second for each.
+# (docs/performance.md), and ResNet-152 takes 0.4 s for each.
 MAX_CALIBRATION = 100
-# 98 % of 300 are all but 6. ResNet-152 answers them twice, in about two minutes on 2 cores.
+# 98 % of 300 are all but 6. ResNet-152 answers them twice, which takes about a minute on 2 cores.
 MAX_HELD_OUT = 300
 # With 10 held out, one other winner is 90 % already: fewer say nothing about 98 %.
 MIN_PICTURES = 20
