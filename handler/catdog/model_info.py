@@ -20,7 +20,7 @@ RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 GOLDEN_TOLERANCE = 1e-3
 # The same of an int8 network, whose golden masses are its own. ONNX Runtime's AVX2 and VNNI
 # kernels agreed to the last bit, but rounding at another place moves whole levels: computing
-# the same int8 network in float32 moved masses by up to 0.035 (docs/performance.md).
+# the same int8 network in float32 moved masses by up to 0.035 (docs/int8.md).
 INT8_GOLDEN_TOLERANCE = 0.05
 
 

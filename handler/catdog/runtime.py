@@ -115,7 +115,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors; its warnings are notes to its own developers
         # Threads that wait for work would spin, on the cores that decode the next pictures and
-        # run the server: without it 2 cores served up to 1.6 times as much (docs/performance.md).
+        # run the server: without it 2 cores served up to 1.6 times as much (docs/int8.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]

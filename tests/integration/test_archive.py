@@ -107,9 +107,10 @@ def test_the_manifests_version_is_in_every_answer(
         manifest = json.loads(source.read("MAR-INF/MANIFEST.json"))
     manifest["model"]["modelVersion"] = "2"
     stamped = repack(archive, tmp_path / "x.mar", MANIFEST_json=json.dumps(manifest).encode())
-    with TorchServe(make_config(stamped, batching={"batchSize": 3})) as server:
+    batching = {"batchSize": 3, "maxBatchDelay": 7}
+    with TorchServe(make_config(stamped, batching=batching)) as server:
         (model,) = server.versions()
-        assert (model.version, model.batch_size, model.max_batch_delay_ms) == ("2", 3, 5)
+        assert (model.version, model.batch_size, model.max_batch_delay_ms) == ("2", 3, 7)
         with CatDogClient(server.config.inference_url) as client:
             assert client.classify(SAMPLES / "chelsea.png").version == "2"
     shutil.rmtree(server.config.root)

@@ -32,6 +32,7 @@ SHORT = Plan(
     open_seconds=1.0,
     folder_pictures=3,
     folder_rounds=1,
+    start_rounds=1,
 )
 
 
@@ -66,6 +67,10 @@ def test_a_short_bench_has_every_figure_and_ratio(
         opened = report["figures"][f"open_{precision}_80"]
         capacity = report["figures"][f"served_{precision}_c16"]["images_per_s"]["median"]
         assert opened["offered_images_per_s"]["median"] == pytest.approx(0.8 * capacity, rel=0.01)
+        start = report["figures"][f"start_{precision}"]
+        assert 0 < start["ready_s"]["median"] < 180
+        assert start["worker_gb_when_ready"]["median"] > 0.1
+        assert start["worker_gb_when_ready"]["low"] <= start["worker_gb_after_work"]["high"] * 1.2
     assert report["machine"]["cores"] >= 1
     assert {"catdog", "python", "torch", "onnxruntime", "torchserve"} <= set(report["versions"])
 

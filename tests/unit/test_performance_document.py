@@ -1,29 +1,41 @@
-"""Every speed figure of docs/performance.md is one of the committed run."""
+"""Every speed figure of the README and docs/performance.md is one of the committed run."""
 
 import json
 
 import pytest
 
 from catdog_serving.errors import UsageError
-from catdog_serving.measure.bench_document import BEGIN, END, replace_section
+from catdog_serving.measure.bench_document import markers, replace_parts
 from tests.conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
-REPORT = ROOT / "docs" / "performance" / "bench.json"
+README = ROOT / "README.md"
+REPORT = json.loads((ROOT / "docs" / "performance" / "bench.json").read_text())
 
 
-def test_the_speed_section_is_the_committed_runs() -> None:
-    document = DOCUMENT.read_text()
-    report = json.loads(REPORT.read_text())
-    assert document == replace_section(document, report), "run: make bench-document"
-    for ratio in (
+@pytest.mark.parametrize(
+    ("path", "part"), [(DOCUMENT, "figures"), (README, "summary")], ids=lambda value: str(value)[-14:]
+)
+def test_the_figures_are_the_committed_runs(path, part) -> None:  # type: ignore[no-untyped-def]
+    document = path.read_text()
+    assert all(marker in document for marker in markers(part))
+    assert document == replace_parts(document, REPORT), "run: make bench-document"
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
         "inprocess_fp32_b8_over_reference",
         "inprocess_int8_b8_over_reference",
         "served_fp32_c16_over_inprocess",
         "served_int8_c16_over_inprocess",
         "served_int8_c16_over_reference",
-    ):
-        assert f"| `{ratio}` | {report['ratios'][ratio]:g} |" in document
+        "folder_local_int8_over_reference",
+        "open_int8_80_p99_over_full_batch",
+    ],
+)
+def test_every_promised_ratio_is_shown(ratio: str) -> None:
+    assert f"| `{ratio}` | {REPORT['ratios'][ratio]:g} |" in DOCUMENT.read_text()
 
 
 def test_the_chart_lies_beside_the_figures() -> None:
@@ -31,12 +43,11 @@ def test_the_chart_lies_beside_the_figures() -> None:
     assert "](performance/bench.png)" in DOCUMENT.read_text()
 
 
-def test_an_old_section_goes_and_the_rest_of_the_document_stays() -> None:
-    report = json.loads(REPORT.read_text())
-    document = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
-    changed = replace_section(document, report)
-    assert changed.startswith(f"# Title\n\n{BEGIN}\n\n- Run on ")
-    assert changed.endswith(f"{END}\n\nThe rest.\n")
+def test_an_old_part_goes_and_the_rest_of_the_document_stays() -> None:
+    begin, end = markers("figures")
+    changed = replace_parts(f"# Title\n\n{begin}\nold\n{end}\n\nThe rest.\n", REPORT)
+    assert changed.startswith(f"# Title\n\n{begin}\n\n- Run on ")
+    assert changed.endswith(f"{end}\n\nThe rest.\n")
     assert "old" not in changed.split()
     with pytest.raises(UsageError, match="has no lines"):
-        replace_section("# Title\n", report)
+        replace_parts("# Title\n", REPORT)

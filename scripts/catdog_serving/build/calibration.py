@@ -21,7 +21,7 @@ from catdog_serving.model_archive import file_sha256
 log = logging.getLogger(__name__)
 
 # More than enough: efficientnet_lite0 agreed as well with 5, 10 and 25 as with 50
-# (docs/performance.md), and ResNet-152 takes 0.4 s for each.
+# (docs/int8.md), and ResNet-152 takes 0.4 s for each.
 MAX_CALIBRATION = 100
 # 98 % of 300 are all but 6. ResNet-152 answers them twice, which takes about a minute on 2 cores.
 MAX_HELD_OUT = 300

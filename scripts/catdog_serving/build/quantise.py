@@ -1,6 +1,6 @@
 """Static int8 quantisation of an exported network, with ONNX Runtime's own tool.
 
-What was chosen, by the measurements in docs/performance.md:
+What was chosen, by the measurements in docs/int8.md:
 - unsigned activations with signed weights (U8S8), the pair that x86 multiplies fast;
   S8S8 ran at a third of its speed;
 - one scale per output channel: with one per layer efficientnet_lite0 loses its answers;

@@ -1,9 +1,10 @@
 """catdog bench: this machine's speed, in process and served, against the reference loop.
 
-Three servings of interleaved rounds: everything that is compared by images per
-second; then the open loops, which need the capacity that the first found; then
-whole commands over a folder. All servers are up from the start: a worker that
-waits takes no CPU time (seen: 0.01 s in 3 s for Java, 0.00 s for the worker).
+Interleaved rounds, one series after the other: everything that is compared by images
+per second; the open loops, which need the capacity that the first found; then, with
+these servers stopped, whole commands over a folder, and starts. The servers of the
+first two are up from the beginning: a worker that waits takes no CPU time (seen:
+0.01 s in 3 s for Java, 0.00 s for the worker).
 """
 
 import tempfile
@@ -21,6 +22,7 @@ from catdog_serving.measure import contenders
 from catdog_serving.measure.bench_archives import BenchFiles, Subject
 from catdog_serving.measure.machine import machine_facts, versions
 from catdog_serving.measure.rounds import Contender, Figures, run_rounds
+from catdog_serving.measure.start_up import start_up
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
@@ -44,6 +46,7 @@ class Plan:
         open_seconds: How long requests arrive in one of them.
         folder_pictures: For whole commands over a folder; 0 leaves them out.
         folder_rounds: Rounds of those.
+        start_rounds: Rounds of starting a server; 0 leaves them out.
     """
 
     rounds: int
@@ -56,10 +59,17 @@ class Plan:
     open_seconds: float = 5.0
     folder_pictures: int = 0
     folder_rounds: int = 0
+    start_rounds: int = 0
 
 
 FULL = Plan(
-    rounds=7, seconds=3.0, open_rounds=3, open_seconds=40.0, folder_pictures=100, folder_rounds=3
+    rounds=7,
+    seconds=3.0,
+    open_rounds=3,
+    open_seconds=40.0,
+    folder_pictures=100,
+    folder_rounds=3,
+    start_rounds=3,
 )
 QUICK = Plan(rounds=3, seconds=0.8, enough_s=50.0, batches=(1, 8))
 
@@ -112,8 +122,8 @@ def run_bench(
             f"the bench needs {error.name}; run: pip install 'catdog[serve]'"
         ) from error
     conditions = _conditions(config, subject, files, pictures, plan)
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="catdog-bench-")))
+    with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:
+        scratch = Path(folder)
         tell("loading the reference and the archives")
         loop = ReferenceLoop(subject.network, files.state)
         loop.classify(pictures[0])
@@ -130,10 +140,15 @@ def run_bench(
         compared = _compared(plan, loop, classifiers, urls, pictures)
         figures = run_rounds(compared, plan.rounds, tell, plan.enough_s)
         figures |= run_rounds(_open_loops(plan, urls, pictures, figures), plan.open_rounds, tell)
+        multiply_adds = loop.multiply_adds()
+        stack.close()
         if plan.folder_pictures:
             commands = _commands(plan, config, subject, files, pictures, scratch)
             figures |= run_rounds(commands, plan.folder_rounds, tell)
-        return BenchResult(conditions, figures, loop.multiply_adds())
+        if plan.start_rounds:
+            starts = [start_up(p, config, file, pictures) for p, file in files.archives.items()]
+            figures |= run_rounds(starts, plan.start_rounds, tell)
+        return BenchResult(conditions, figures, multiply_adds)
 
 
 def _conditions(

@@ -1,8 +1,9 @@
-"""The speed section of docs/performance.md, made from the JSON of a bench run.
+"""The speed figures of the README and docs/performance.md, made from the JSON of a bench run.
 
-    python -m catdog_serving.measure.bench_document docs/performance/bench.json docs/performance.md
+    python -m catdog_serving.measure.bench_document docs/performance/bench.json README.md ...
 
-So that no figure there is older than the run, or typed by hand.
+So that no figure there is older than the run, or typed by hand. A document shows what its
+markers name: `figures` is everything, `summary` a few lines for the README.
 """
 
 import argparse
@@ -13,25 +14,56 @@ from typing import Any
 from catdog_serving.errors import UsageError
 from catdog_serving.whole_file import write_whole
 
-BEGIN, END = "<!-- bench: begin, made by `make bench` -->", "<!-- bench: end -->"
+
+def figures(report: dict[str, Any]) -> str:
+    """Machine, figures, ratios and starts; `report` is from `bench_report.to_dict`."""
+    parts = (_conditions(report), _figures(report), _comparisons(report), _starts(report))
+    return "\n\n".join(filter(None, parts))
 
 
-def section(report: dict[str, Any]) -> str:
-    """Markdown: machine, figures, ratios; `report` is from `bench_report.to_dict`."""
-    return "\n\n".join((_conditions(report), _figures(report), _comparisons(report)))
+def summary(report: dict[str, Any]) -> str:
+    """Rates beside the reference loop, and how much of it they are."""
+    machine, rates = report["machine"], report["figures"]
+    network, cpu = report["settings"]["network"], f"{machine['cores']} cores of {machine['cpu']}"
+    rows = [
+        f"| {network}, {cpu}, no GPU | images/s | over the loop |",
+        "|---|---|---|",
+        f"| the script's loop | {rates['reference']['images_per_s']['median']:g} | 1 |",
+    ]
+    for precision in report["settings"]["precisions"]:
+        for name, what in (
+            (f"inprocess_{precision}_b8", f"{precision}, in batches of 8 in process"),
+            (f"served_{precision}_c16", f"{precision}, served, 16 requests at a time"),
+        ):
+            rate, over = rates[name]["images_per_s"]["median"], report["ratios"]
+            rows.append(f"| {what} | {rate:g} | {over[f'{name}_over_reference']:g} |")
+    return "\n".join(rows)
 
 
-def replace_section(document: str, report: dict[str, Any]) -> str:
-    """Put the section between its markers.
+PARTS = {"figures": figures, "summary": summary}
+
+
+def markers(part: str) -> tuple[str, str]:
+    """The lines before and after a part of a document."""
+    return f"<!-- bench {part}: begin, made by `make bench` -->", f"<!-- bench {part}: end -->"
+
+
+def replace_parts(document: str, report: dict[str, Any]) -> str:
+    """Put each part between its markers.
 
     Raises:
         UsageError: If the document has no markers.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UsageError(f"the document has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{section(report)}\n\n{END}{after}"
+    changed = document
+    for part, write in PARTS.items():
+        begin, end = markers(part)
+        before, found, rest = changed.partition(begin)
+        _, ended, after = rest.partition(end)
+        if found and ended:
+            changed = f"{before}{begin}\n\n{write(report)}\n\n{end}{after}"
+    if not any(markers(part)[1] in changed for part in PARTS):
+        raise UsageError(f"the document has no lines like {' and '.join(markers('figures'))}")
+    return changed
 
 
 def _conditions(report: dict[str, Any]) -> str:
@@ -77,6 +109,24 @@ def _comparisons(report: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def _starts(report: dict[str, Any]) -> str:
+    """Start-up and memory; empty for a run that left them out."""
+    starts = {name: found for name, found in report["figures"].items() if "ready_s" in found}
+    if not starts:
+        return ""
+    headings = (
+        "start of a server",
+        "READY after s",
+        "worker's RSS then, GB",
+        "after work, GB",
+        "Java's RSS, GB",
+    )
+    rows = [f"| {' | '.join(headings)} |", "|---|---|---|---|---|"]
+    for name, quantities in starts.items():
+        rows.append(f"| `{name}` | {' | '.join(map(_cell, quantities.values()))} |")
+    return "\n".join(rows)
+
+
 def _cell(figure: dict[str, Any] | None) -> str:
     if figure is None:
         return ""
@@ -84,14 +134,15 @@ def _cell(figure: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Rewrite the section of a document."""
-    parser = argparse.ArgumentParser(description="put a bench run's figures into a document")
+    """Rewrite the parts of documents."""
+    parser = argparse.ArgumentParser(description="put a bench run's figures into documents")
     parser.add_argument("report", type=Path)
-    parser.add_argument("document", type=Path)
+    parser.add_argument("documents", type=Path, nargs="+")
     args = parser.parse_args()
     report = json.loads(args.report.read_text())
-    changed = replace_section(args.document.read_text(encoding="utf-8"), report)
-    write_whole(args.document, [changed.encode()])
+    for document in args.documents:
+        changed = replace_parts(document.read_text(encoding="utf-8"), report)
+        write_whole(document, [changed.encode()])
 
 
 if __name__ == "__main__":

@@ -88,17 +88,22 @@ def table(report: dict[str, Any]) -> Table:
     for heading in _COLUMNS.values():
         shown.add_column(heading, justify="right", no_wrap=True)
     for name, quantities in report["figures"].items():
-        shown.add_row(name, *(_cell(quantities.get(quantity)) for quantity in _COLUMNS))
+        if "images_per_s" in quantities:
+            shown.add_row(name, *(_cell(quantities.get(quantity)) for quantity in _COLUMNS))
     return shown
 
 
 def summary_lines(report: dict[str, Any]) -> list[str]:
-    """The ratios and overheads, one a line, with their spread."""
+    """The ratios and overheads, one a line, with their spread; then the starts."""
     units = dict.fromkeys(report["ratios"], "") | dict.fromkeys(report["overheads_ms"], " ms")
     lines = []
     for name, median in (report["ratios"] | report["overheads_ms"]).items():
         low, high = report["spreads"][name]
         lines.append(f"{name}  {median:g}{units[name]}  ({low:g} to {high:g})")
+    for name, found in report["figures"].items():
+        if "ready_s" in found:
+            ready_s, gb = found["ready_s"]["median"], found["worker_gb_after_work"]["median"]
+            lines.append(f"{name}  READY after {ready_s:g} s, {gb:g} GB in the worker after work")
     return [*lines, f"answers that were not 200: {report['not_200']}"]
 
 
