@@ -72,7 +72,7 @@ bench: | $(VENV)/.installed ## measure this machine (half an hour), and put the 
 	@$(MAKE) --no-print-directory bench-document
 
 bench-document: | $(VENV)/.installed
-	@$(BIN)/python -m catdog_serving.measure.bench_document docs/performance/bench.json README.md docs/performance.md
+	@$(BIN)/python -m catdog_serving.measure.bench_document docs/performance/bench.json README.md docs/performance.md docs/operations.md
 
 lint: $(VENV)/.installed-dev ## check style and types
 	@$(BIN)/ruff check handler scripts tests

@@ -1,6 +1,7 @@
-"""Every speed figure of the README and docs/performance.md is one of the committed run."""
+"""Every speed figure of README, performance.md and capacity plan is the committed run's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,13 +11,16 @@ from tests.conftest import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 REPORT = json.loads((ROOT / "docs" / "performance" / "bench.json").read_text())
 
 
 @pytest.mark.parametrize(
-    ("path", "part"), [(DOCUMENT, "figures"), (README, "summary")], ids=lambda value: str(value)[-14:]
+    ("path", "part"),
+    [(DOCUMENT, "figures"), (README, "summary"), (OPERATIONS, "capacity")],
+    ids=lambda value: str(value)[-14:],
 )
-def test_the_figures_are_the_committed_runs(path, part) -> None:  # type: ignore[no-untyped-def]
+def test_the_figures_are_the_committed_runs(path: Path, part: str) -> None:
     document = path.read_text()
     assert all(marker in document for marker in markers(part))
     assert document == replace_parts(document, REPORT), "run: make bench-document"

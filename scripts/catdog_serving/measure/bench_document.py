@@ -3,7 +3,8 @@
     python -m catdog_serving.measure.bench_document docs/performance/bench.json README.md ...
 
 So that no figure there is older than the run, or typed by hand. A document shows what its
-markers name: `figures` is everything, `summary` a few lines for the README.
+markers name: `figures` is everything, `summary` a few lines for the README, `capacity` what
+to plan servers with.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from typing import Any
 
 from catdog_serving.errors import UsageError
 from catdog_serving.whole_file import write_whole
+
+PLANNED_PERCENT = 80  # of capacity: at 95 % the waiting times are many batches long
 
 
 def figures(report: dict[str, Any]) -> str:
@@ -40,7 +43,24 @@ def summary(report: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-PARTS = {"figures": figures, "summary": summary}
+def capacity(report: dict[str, Any]) -> str:
+    """What one server bears: the rate to plan with, its waiting time, and its memory."""
+    load = PLANNED_PERCENT
+    heading = f"one server | capacity, images/s | {load} % of it | p99 there, ms | memory, GB"
+    rows = [f"| {heading} | while a version takes over, GB |", "|---|---|---|---|---|---|"]
+    found = report["figures"]
+    for precision in report["settings"]["precisions"]:
+        most = found[f"served_{precision}_c16"]["images_per_s"]["median"]
+        p99_ms = found[f"open_{precision}_{load}"]["p99_ms"]["median"]
+        start = found[f"start_{precision}"]
+        worker_gb = start["worker_gb_after_work"]["high"]
+        java_gb = start["java_gb_after_work"]["high"]
+        memory = f"{worker_gb + java_gb:.2g} | {2 * worker_gb + java_gb:.2g}"
+        rows.append(f"| {precision} | {most:g} | {most * load / 100:.3g} | {p99_ms:g} | {memory} |")
+    return "\n".join(rows)
+
+
+PARTS = {"figures": figures, "summary": summary, "capacity": capacity}
 
 
 def markers(part: str) -> tuple[str, str]:
