@@ -31,6 +31,9 @@ Tell = Callable[[str], None]
 GRACE_S = 1.0
 # Only requests that name the old version themselves can make a drain last that long.
 DRAIN_TIMEOUT_S = 300.0
+# Nobody will answer what waits for workers that are gone for so long: a worker that died is
+# READY again within 10 s.
+NO_WORKER_S = 30.0
 _POLL_S = 0.2
 
 
@@ -51,6 +54,7 @@ def second_version(
     archive: Path,
     workers: int,
     timeout_s: float,
+    tell: Tell = lambda _: None,
 ) -> Iterator[tuple[ModelStatus, str]]:
     """Have another version READY; in the end the old one is removed, or on a failure the new.
 
@@ -62,6 +66,7 @@ def second_version(
         archive: In the model store, stamped with a version that is not loaded.
         workers: Of the new version.
         timeout_s: Until they are READY.
+        tell: Is told when all was undone.
 
     Yields:
         The old version as it was, and the new one's name.
@@ -72,8 +77,9 @@ def second_version(
     """
     old, new = default_version(management), archive_version(archive)
     check_memory(old, workers)
-    write_note(server.run, Unfinished(keep=old.version, drop=new))
+    back, on = Unfinished(keep=old.version, drop=new), Unfinished(keep=new, drop=old.version)
     since = datetime.now()
+    write_note(server.run, back)
     try:
         management.register(archive.name, settings_for(archive, server.config, workers))
         wait_ready(server, management, new, workers, timeout_s, since)
@@ -81,14 +87,15 @@ def second_version(
     except BaseException as error:
         with _uninterrupted():
             try:
-                settle(server, management)
+                settle(server, management, back)
             except CatDogError as stuck:
-                raise NotReadyError(f"{error}; and it could not be undone: {stuck}") from error
+                raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
+        tell(f"undone   version {old.version} serves as before")
         if isinstance(error, CatDogError):
             raise RefusedError(f"{error}; version {old.version} serves as before") from error
         raise
     with _uninterrupted():
-        write_note(server.run, Unfinished(keep=new, drop=old.version))
+        write_note(server.run, on)
         management.unregister(old.version)
         remove_note(server.run)
 
@@ -103,11 +110,17 @@ def switch(management: ManagementClient, old: ModelStatus, new: str) -> None:
     drain(management, old.version)
 
 
-def settle(server: TorchServe, management: ManagementClient) -> None:
-    """Do what the note in the run directory says, if there is one: one version stays alone."""
+def resume(server: TorchServe, management: ManagementClient) -> None:
+    """Finish what a command that was killed has left, if there is something."""
+    for leftover in server.config.model_store.glob(".catdog-*.mar"):
+        leftover.unlink()
     note = read_note(server.run)
-    if note is None:
-        return
+    if note is not None:
+        settle(server, management, note)
+
+
+def settle(server: TorchServe, management: ManagementClient, note: Unfinished) -> None:
+    """Make sure that one version is the default, and let the other one go."""
     loaded = {model.version: model for model in management.versions()}
     if note.drop in loaded and note.keep in loaded:
         if loaded[note.drop].default:
@@ -212,12 +225,15 @@ def drain(management: ManagementClient, version: str) -> None:
     Raises:
         NotReadyError: If it keeps getting requests.
     """
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    last_ready = time.monotonic()
+    deadline = last_ready + DRAIN_TIMEOUT_S
     empty_since: float | None = None
     while True:
         found = [model for model in management.versions() if model.version == version]
         now = time.monotonic()
-        if not found:
+        if found and found[0].ready_workers:
+            last_ready = now
+        if not found or now - last_ready > NO_WORKER_S:
             return
         if found[0].pending_requests > 0:
             empty_since = None
