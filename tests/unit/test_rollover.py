@@ -9,9 +9,10 @@ from itertools import chain, repeat
 import pytest
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.operate import rollover
+from catdog_serving.operate import draining
+from catdog_serving.operate.draining import drain
 from catdog_serving.operate.management import ManagementClient
-from catdog_serving.operate.rollover import drain, wait_ready
+from catdog_serving.operate.rollover import wait_ready
 from catdog_serving.operate.server import TorchServe
 from tests.conftest import MakeConfig
 from tests.http_servers import http_server, send
@@ -62,8 +63,8 @@ def fake() -> FakeTorchServe:
 
 @pytest.fixture
 def management(fake: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagementClient]:
-    monkeypatch.setattr(rollover, "_POLL_S", 0.02)
-    monkeypatch.setattr(rollover, "GRACE_S", 0.1)
+    monkeypatch.setattr(draining, "_POLL_S", 0.02)
+    monkeypatch.setattr(draining, "GRACE_S", 0.1)
     with http_server(fake) as url, ManagementClient(url) as client:
         yield client
 
@@ -99,7 +100,7 @@ def test_two_workers_that_do_not_say_are_waited_for_as_long_as_a_batch_may_take(
 def test_a_version_that_clients_name_is_not_drained(
     fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollover, "DRAIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(draining, "DRAIN_TIMEOUT_S", 0.5)
     fake.pending = repeat(1)
     with pytest.raises(NotReadyError, match="clients ask for /predictions/catdog/1.0"):
         drain(management, "1.0")
@@ -108,7 +109,7 @@ def test_a_version_that_clients_name_is_not_drained(
 def test_nobody_waits_long_for_workers_that_are_gone(
     fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollover, "NO_WORKER_S", 0.3)
+    monkeypatch.setattr(draining, "NO_WORKER_S", 0.3)
     fake.pending, fake.workers = repeat(1), {"9000": "UNLOADING"}
     drain(management, "1.0")
     drain(management, "no such version")

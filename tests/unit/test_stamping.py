@@ -13,6 +13,7 @@ from tests.model_dirs import model_info, write_model_dir
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model directory as a server unpacks it and a worker leaves it."""
+    (tmp_path / "unpacked").mkdir()
     made = write_model_dir(tmp_path / "unpacked", model_info(), version="1.0")
     (made / "model.onnx").write_bytes(b"weights" * 1000)
     (made / "catdog" / "__pycache__").mkdir(parents=True)
