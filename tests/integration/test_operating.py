@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,10 @@ def start(server: TorchServe, *arguments: object) -> subprocess.Popen[str]:
 
 def catdog(server: TorchServe, *arguments: object) -> subprocess.CompletedProcess[str]:
     process = start(server, *arguments)
-    output, errors = process.communicate(timeout=120)
+    try:
+        output, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
@@ -187,8 +191,6 @@ def test_a_broken_archive_leaves_the_old_version_serving(
 def make_broken(kind: str, good: Path, build: BuildArchive, target: Path) -> Path:
     match kind:
         case "wrong weights":
-            import zipfile
-
             with zipfile.ZipFile(build("efficientnet_lite0", "seeded")) as other:
                 return repack(good, target, model_onnx=other.read("model.onnx"))
         case "no network":

@@ -1,3 +1,4 @@
+import inspect
 import json
 import signal
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.commands import operating
+from catdog_serving.operate.deploy import DeployTimes
+from catdog_serving.operate.server import READY_TIMEOUT_S
 from tests.conftest import ROOT, MakeConfig
 from tests.http_servers import http_server, send
 from tests.processes import wait_until
@@ -131,6 +135,14 @@ def test_operating_with_wrong_values_is_exit_2_or_says_what_is_missing(
     nothing = catdog("rollback", "--config", config)
     assert nothing.returncode == 3
     assert "nothing was deployed yet" in nothing.stderr
+
+
+def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
+    for command in (operating.scale, operating.deploy, operating.rollback):
+        defaults = inspect.signature(command).parameters
+        assert defaults["timeout_s"].default == DeployTimes().ready == READY_TIMEOUT_S
+        if command is not operating.scale:
+            assert defaults["watch_s"].default == DeployTimes().watch
 
 
 def test_serve_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
