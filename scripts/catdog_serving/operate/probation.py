@@ -112,6 +112,8 @@ class Seen:
         return self.mean_s is not None and self.mean_s > limit_s
 
     def __str__(self) -> str:
+        if not self.requests and not self.failed:
+            return f"{self.seconds:.0f} s: no requests"
         mean = "no answer" if self.mean_s is None else f"{self.mean_s * 1000:.0f} ms mean"
         return f"{self.seconds:.0f} s: {self.requests} requests, {self.failed} failed, {mean}"
 

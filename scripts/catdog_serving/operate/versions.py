@@ -11,7 +11,7 @@ from rich.table import Table
 
 from catdog.model_info import MODEL_INFO_FILE
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import archive_version, file_sha256
+from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.management import ModelStatus
 from catdog_serving.operate.rollover import served_folder
 from catdog_serving.operate.server import TorchServe
@@ -37,10 +37,17 @@ class LoadedVersion:
 
 @dataclass(frozen=True)
 class StoredArchive:
-    """An archive in the model store."""
+    """An archive in the model store.
+
+    Attributes:
+        path: The file.
+        use: What will load it.
+        facts: Its model.json.
+        sha256: Of the file.
+    """
 
     path: Path
-    version: str
+    use: str
     facts: Facts
     sha256: str
 
@@ -66,23 +73,34 @@ def loaded_versions(server: TorchServe) -> list[LoadedVersion]:
 
 
 def stored_archives(server: TorchServe) -> list[StoredArchive]:
-    """What a restart serves, and then what a rollback deploys; without what is not there."""
+    """What a restart serves, and then what a rollback deploys; without what is not there.
+
+    Raises:
+        NotReadyError: If one of them is no archive of catdog.
+    """
+    config = server.config
+    uses = {
+        config.archive: "a restart serves",
+        config.previous_archive: "catdog rollback deploys",
+    }
     found = []
-    for path in (server.config.archive, server.config.previous_archive):
+    for path, use in uses.items():
         if path.is_file():
-            version = archive_version(path)
-            with zipfile.ZipFile(path) as packed:
-                facts = json.loads(packed.read(MODEL_INFO_FILE))
-            found.append(StoredArchive(path, version, facts, file_sha256(path)))
+            try:
+                with zipfile.ZipFile(path) as packed:
+                    facts = json.loads(packed.read(MODEL_INFO_FILE))
+            except (zipfile.BadZipFile, KeyError) as error:
+                raise NotReadyError(f"{path} is not a model archive: {error}") from error
+            found.append(StoredArchive(path, use, facts, file_sha256(path)))
     return found
 
 
 def print_versions(
     loaded: list[LoadedVersion], stored: list[StoredArchive], console: Console
 ) -> None:
-    """A row per version, then a line per archive."""
+    """A row and a line per version, then a line per archive."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "workers", "batch", "delay", "time-outs", "model", "catdog", "file"):
+    for column in ("version", "workers", "batch", "delay", "time-outs", "catdog", "file"):
         table.add_column(column, justify="right" if column in ("batch", "delay") else "left")
     for each in loaded:
         status = each.status
@@ -91,22 +109,21 @@ def print_versions(
             f"{status.ready_workers} of {len(status.workers)} READY",
             str(status.batch_size),
             f"{status.max_batch_delay_ms} ms",
-            f"{status.response_timeout_s} s, start {status.startup_timeout_s} s",
-            _model(each.facts) if each.facts else "no worker is READY",
+            f"{status.response_timeout_s}, {status.startup_timeout_s} s",
             each.facts["catdog_version"] if each.facts else "-",
             each.archive or "-",
         )
     console.print(table)
-    uses = ("a restart serves", "catdog rollback deploys")
-    for archive, use in zip(stored, uses, strict=False):
+    for each in loaded:
+        model = _model(each.facts) if each.facts else "unknown until a worker is READY"
+        console.print(f"model of {each.status.version}: {model}", highlight=False, soft_wrap=True)
+    for archive in stored:
         console.print(
-            f"{use} {archive.path.name}: {_model(archive.facts)}, "
+            f"{archive.use} {archive.path.name}: {_model(archive.facts)}, "
             f"catdog {archive.facts['catdog_version']}, SHA-256 {archive.sha256}",
             highlight=False,
             soft_wrap=True,
         )
-    if len(stored) < len(uses):
-        console.print("no catdog.previous.mar: there is nothing to roll back to", highlight=False)
 
 
 def _model(facts: Facts) -> str:
