@@ -71,7 +71,11 @@ class CatDogHandler:
     def handle(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of N rows with N JSON bodies, in order."""
         if self._is_describe(data, context):
-            facts = {"device": self.classifier.device, "threads": self.classifier.threads}
+            facts = {
+                "device": self.classifier.device,
+                "threads": self.classifier.threads,
+                "worker": self.telemetry.worker,
+            }
             return [_to_json(self.classifier.info.to_dict() | facts)]
         clock = StageClock()
         with clock.stage("preprocess"):

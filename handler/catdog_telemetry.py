@@ -67,11 +67,14 @@ class Telemetry:
     Args:
         metrics: TorchServe's `context.metrics`.
         version: The model version, a dimension of the counters.
+
+    Attributes:
+        worker: This worker's id, as the describe API has it.
     """
 
     def __init__(self, metrics: Any, version: str) -> None:
         self._version = version
-        self._worker = worker_id(sys.argv)
+        self.worker = worker_id(sys.argv)
         self._process = psutil.Process()
         self._series = {}
         for name, kind in SERIES.items():
@@ -85,7 +88,7 @@ class Telemetry:
 
         The refusals start at 0, because Prometheus sees no rise in a series' first value.
         """
-        self._add(WORKER_STARTS, 1, self._worker)
+        self._add(WORKER_STARTS, 1, self.worker)
         for reason in InvalidReason:
             self._add(INVALID, 0, reason, self._version)
 
@@ -121,7 +124,7 @@ class Telemetry:
         self._add(BATCH_PICTURES, len(results))
         for stage, seconds in clock.seconds.items():
             self._add(STAGE_SECONDS, round(seconds, 6), stage)
-        self._add(WORKER_MEMORY, self._process.memory_info().rss, self._worker)
+        self._add(WORKER_MEMORY, self._process.memory_info().rss, self.worker)
 
     def _add(self, name: str, value: float, *dimensions: str) -> None:
         if name in self._series:

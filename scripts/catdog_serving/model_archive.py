@@ -13,7 +13,7 @@ from catdog.model_info import MODEL_INFO_FILE
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MODEL_NAME = "catdog"
-_MANIFEST = "MAR-INF/MANIFEST.json"
+MANIFEST = "MAR-INF/MANIFEST.json"
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def archive_version(archive: Path) -> str:
     check_owner(archive)
     try:
         with zipfile.ZipFile(archive) as packed:
-            version: str = json.loads(packed.read(_MANIFEST))["model"]["modelVersion"]
+            version: str = json.loads(packed.read(MANIFEST))["model"]["modelVersion"]
     except (zipfile.BadZipFile, KeyError) as error:
         raise NotReadyError(f"{archive} is not a model archive: {error}") from error
     return version

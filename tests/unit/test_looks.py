@@ -113,6 +113,7 @@ class FakeServer:
                 "batchSize": 8,
                 "maxBatchDelay": 5,
                 "responseTimeout": 60,
+                "startupTimeout": 120,
                 "workers": [worker | {"gpu": False, "memoryUsage": 0}],
                 "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": self.pending},
                 "customizedMetadata": FACTS,

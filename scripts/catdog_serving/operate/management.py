@@ -1,4 +1,8 @@
-"""TorchServe's management API, as far as catdog uses it."""
+"""TorchServe's management API, as far as catdog uses it.
+
+What changes workers is always asked for asynchronously, for the caller to wait by
+looking: TorchServe's `synchronous=true` blocks a thread that predictions need.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -6,7 +10,7 @@ from typing import Any, Self
 import requests
 from requests.auth import AuthBase
 
-from catdog_serving.errors import ServerError, ServerUnavailableError
+from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
 from catdog_serving.model_archive import MODEL_NAME
 
 TIMEOUT_S = 10.0
@@ -37,6 +41,7 @@ class ModelStatus:
     batch_size: int
     max_batch_delay_ms: int
     response_timeout_s: int
+    startup_timeout_s: int
     workers: tuple[WorkerStatus, ...]
     queue_free: int
     pending_requests: int
@@ -46,8 +51,30 @@ class ModelStatus:
         return sum(worker.status == "READY" for worker in self.workers)
 
 
+@dataclass(frozen=True)
+class VersionSettings:
+    """What a new version is registered with; TorchServe has other defaults for each of them.
+
+    Raises:
+        UsageError: If there is no worker: requests would wait for ever.
+    """
+
+    workers: int
+    batch_size: int
+    max_batch_delay_ms: int
+    response_timeout_s: int
+    startup_timeout_s: int
+
+    def __post_init__(self) -> None:
+        _check_workers(self.workers)
+
+
 class ManagementClient:
-    """Ask the management API of one server."""
+    """Ask the management API of one server, and change what it serves.
+
+    Every method raises `ServerUnavailableError` if there is no server, and those that
+    change something `ServerError` if it refuses, such as for a version that is not loaded.
+    """
 
     def __init__(
         self, url: str, auth: AuthBase | None = None, timeout_s: float = TIMEOUT_S
@@ -64,11 +91,7 @@ class ManagementClient:
         self._session.close()
 
     def versions(self) -> list[ModelStatus]:
-        """Every version of catdog that is loaded, the default first; [] if there is none.
-
-        Raises:
-            ServerUnavailableError: If there is no server.
-        """
+        """Every version of catdog that is loaded, the default first; [] if there is none."""
         every = self._get(f"/models/{MODEL_NAME}/all")
         default = self._get(f"/models/{MODEL_NAME}")  # without a version: the default's
         if not every or not default:
@@ -76,29 +99,111 @@ class ManagementClient:
         found = [_model_status(entry, default[0]["modelVersion"]) for entry in every]
         return sorted(found, key=lambda model: not model.default)
 
-    def facts(self) -> dict[str, Any] | None:
-        """The default version's model.json and device, from a worker; None before one is ready."""
-        answer = self._get(f"/models/{MODEL_NAME}?customized=true")
+    def facts(
+        self, version: str | None = None, timeout_s: float | None = None
+    ) -> dict[str, Any] | None:
+        """A version's model.json, with the device and the id of the worker that answered.
+
+        It waits in the queue as a prediction does.
+
+        Args:
+            version: Which one; None for the default.
+            timeout_s: Longest wait; None for the client's own.
+
+        Returns:
+            None before a worker is ready, or if it answered with something else.
+        """
+        path = f"/models/{MODEL_NAME}{'' if version is None else f'/{version}'}?customized=true"
+        answer = self._get(path, timeout_s)
         metadata = answer[0].get("customizedMetadata") if answer else None
         return metadata if isinstance(metadata, dict) else None
 
-    def _get(self, path: str) -> list[dict[str, Any]] | None:
+    def scale_up(self, version: str, workers: int) -> None:
+        """Ask for more workers of a version; the new ones are not READY yet.
+
+        Never for fewer: TorchServe would kill a worker with its batch (see `scale`).
+
+        Raises:
+            UsageError: If `workers` is below 1.
+        """
+        _check_workers(workers)
+        parameters = {"min_worker": workers, "max_worker": workers, "synchronous": "false"}
+        self._change("PUT", f"/models/{MODEL_NAME}/{version}", parameters)
+
+    def register(self, file: str, settings: VersionSettings) -> None:
+        """Load an archive, under the version that it is stamped with; no worker is READY yet.
+
+        Args:
+            file: Its name in the model store. It is not needed any more afterwards.
+            settings: Of the new version.
+        """
+        parameters = {
+            "url": file,
+            "model_name": MODEL_NAME,
+            "initial_workers": settings.workers,
+            "batch_size": settings.batch_size,
+            "max_batch_delay": settings.max_batch_delay_ms,
+            "response_timeout": settings.response_timeout_s,
+            "startup_timeout": settings.startup_timeout_s,
+            "synchronous": "false",
+        }
+        self._change("POST", "/models", parameters)
+
+    def set_default(self, version: str) -> None:
+        """Let a version answer the requests that name none."""
+        self._change("PUT", f"/models/{MODEL_NAME}/{version}/set-default")
+
+    def unregister(self, version: str) -> None:
+        """Remove a version that is not the default, at once: what it works on is lost."""
+        self._change("DELETE", f"/models/{MODEL_NAME}/{version}")
+
+    def _get(self, path: str, timeout_s: float | None = None) -> list[dict[str, Any]] | None:
         """A describe answer; None for a model that is not loaded."""
+        response = self._send("GET", path, timeout_s=timeout_s)
+        if response.status_code == 404:
+            return None
+        if response.status_code != 200:
+            raise self._refused("GET", path, response)
+        answer: list[dict[str, Any]] = response.json()
+        return answer
+
+    def _change(self, method: str, path: str, parameters: dict[str, Any] | None = None) -> None:
+        response = self._send(method, path, parameters)
+        if response.status_code not in (200, 202):
+            raise self._refused(method, path, response)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> requests.Response:
         try:
-            response = self._session.get(self._url + path, timeout=self._timeout_s)
+            return self._session.request(
+                method, self._url + path, params=parameters, timeout=timeout_s or self._timeout_s
+            )
         except requests.RequestException as error:
             raise ServerUnavailableError(
                 f"no management API at {self._url}; start the server with: catdog serve"
             ) from error
-        if response.status_code == 404:
-            return None
-        if response.status_code != 200:
-            raise ServerError(
-                f"{self._url}{path} answered {response.status_code}: {response.text.strip()[:200]}",
-                status=response.status_code,
-            )
-        answer: list[dict[str, Any]] = response.json()
-        return answer
+
+    def _refused(self, method: str, path: str, response: requests.Response) -> ServerError:
+        try:
+            said = str(response.json()["message"])
+        except (requests.JSONDecodeError, KeyError, TypeError):
+            said = response.text.strip()[:200]
+        return ServerError(
+            f"{method} {self._url}{path} answered {response.status_code}: {said}",
+            status=response.status_code,
+        )
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise UsageError(
+            f"there must be at least 1 worker, got {workers}; to serve nothing: catdog stop"
+        )
 
 
 def _model_status(entry: dict[str, Any], default_version: str) -> ModelStatus:
@@ -109,6 +214,7 @@ def _model_status(entry: dict[str, Any], default_version: str) -> ModelStatus:
         batch_size=entry["batchSize"],
         max_batch_delay_ms=entry["maxBatchDelay"],
         response_timeout_s=entry["responseTimeout"],
+        startup_timeout_s=entry["startupTimeout"],
         workers=tuple(
             WorkerStatus(
                 worker["id"], worker["status"], worker["pid"], worker["gpu"], worker["memoryUsage"]

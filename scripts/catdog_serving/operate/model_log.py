@@ -1,5 +1,6 @@
 """Read the workers' log: why did a worker fail?"""
 
+from datetime import datetime
 from pathlib import Path
 
 _TRACEBACK = "Traceback (most recent call last):"
@@ -9,15 +10,23 @@ _SECOND_TRY = "No module named 'ts.torch_handler."
 _WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so after a traceback
 
 
-def last_failure(log: Path) -> str | None:
+def last_failure(log: Path, since: datetime | None = None) -> str | None:
     """The last line of the last traceback that ended a worker; None if no worker died of one.
 
     Args:
         log: model.log, whose lines are a time stamp, a space, and what the worker printed.
+        since: Failures before that local time do not count.
     """
     if not log.is_file():
         return None
-    lines = [line.partition(" ")[2] for line in log.read_text(errors="replace").splitlines()]
+    first = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
+    lines = [
+        text
+        for stamp, _, text in (
+            line.partition(" ") for line in log.read_text(errors="replace").splitlines()
+        )
+        if stamp >= first
+    ]
     deaths = [number for number, line in enumerate(lines) if line.startswith(_WORKER_DIED)]
     if not deaths:
         return None

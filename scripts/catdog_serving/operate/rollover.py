@@ -1,0 +1,271 @@
+"""Bring up a second version of catdog beside the first, and let one of them go without a loss.
+
+What lost no request on a real server (and what a plain scale-down or DELETE does lose: the
+batches under way and all that waits): register, wait until READY, make the other one the
+default, drain, remove. Whatever fails on the way is undone, Ctrl-C included; a process that
+was killed leaves a note in the run directory, and the next command goes on from there.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
+from catdog_serving.model_archive import archive_version
+from catdog_serving.operate.exclusive import Unfinished, read_note, remove_note, write_note
+from catdog_serving.operate.management import ManagementClient, ModelStatus
+from catdog_serving.operate.model_log import last_failure
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.operate.stamping import settings_for
+
+Tell = Callable[[str], None]
+
+# Requests that had looked up the old default when it changed are in its queue by then.
+GRACE_S = 1.0
+# Only requests that name the old version themselves can make a drain last that long.
+DRAIN_TIMEOUT_S = 300.0
+_POLL_S = 0.2
+
+
+@contextmanager
+def staged_archive(config: ServingConfig) -> Iterator[Path]:
+    """A path in the model store, where TorchServe finds archives; gone at the end."""
+    path = config.model_store / ".catdog-next.mar"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def second_version(
+    server: TorchServe,
+    management: ManagementClient,
+    archive: Path,
+    workers: int,
+    timeout_s: float,
+) -> Iterator[tuple[ModelStatus, str]]:
+    """Have another version READY; in the end the old one is removed, or on a failure the new.
+
+    The body switches to the new version (see `switch`). If it raises, all is undone.
+
+    Args:
+        server: To be changed by nobody else meanwhile, see `exclusive`.
+        management: Its client.
+        archive: In the model store, stamped with a version that is not loaded.
+        workers: Of the new version.
+        timeout_s: Until they are READY.
+
+    Yields:
+        The old version as it was, and the new one's name.
+
+    Raises:
+        RefusedError: If anything failed; the old version serves as before.
+        NotReadyError: If undoing failed as well.
+    """
+    old, new = default_version(management), archive_version(archive)
+    check_memory(old, workers)
+    write_note(server.run, Unfinished(keep=old.version, drop=new))
+    since = datetime.now()
+    try:
+        management.register(archive.name, settings_for(archive, server.config, workers))
+        wait_ready(server, management, new, workers, timeout_s, since)
+        yield old, new
+    except BaseException as error:
+        with _uninterrupted():
+            try:
+                settle(server, management)
+            except CatDogError as stuck:
+                raise NotReadyError(f"{error}; and it could not be undone: {stuck}") from error
+        if isinstance(error, CatDogError):
+            raise RefusedError(f"{error}; version {old.version} serves as before") from error
+        raise
+    with _uninterrupted():
+        write_note(server.run, Unfinished(keep=new, drop=old.version))
+        management.unregister(old.version)
+        remove_note(server.run)
+
+
+def switch(management: ManagementClient, old: ModelStatus, new: str) -> None:
+    """Make `new` the default and wait until `old` has answered everything.
+
+    Raises:
+        NotReadyError: If clients that name the old version keep it busy.
+    """
+    management.set_default(new)
+    drain(management, old.version)
+
+
+def settle(server: TorchServe, management: ManagementClient) -> None:
+    """Do what the note in the run directory says, if there is one: one version stays alone."""
+    note = read_note(server.run)
+    if note is None:
+        return
+    loaded = {model.version: model for model in management.versions()}
+    if note.drop in loaded and note.keep in loaded:
+        if loaded[note.drop].default:
+            management.set_default(note.keep)
+        drain(management, note.drop)
+        management.unregister(note.drop)
+    remove_note(server.run)
+
+
+def default_version(management: ManagementClient) -> ModelStatus:
+    """The version that answers requests.
+
+    Raises:
+        NotReadyError: If none is loaded.
+    """
+    versions = management.versions()
+    if not versions:
+        raise NotReadyError("the server has no catdog loaded; see: catdog status")
+    return versions[0]
+
+
+def served_folder(model: ModelStatus) -> Path:
+    """Where the archive of a version was unpacked: what is served, whatever is on disk by now.
+
+    Raises:
+        NotReadyError: If none of its workers is READY.
+    """
+    for worker in model.workers:
+        if worker.status == "READY":
+            try:
+                return Path(psutil.Process(worker.pid).cwd())
+            except psutil.Error:
+                continue  # it just died
+    raise NotReadyError(f"no worker of version {model.version} is READY; see: catdog status")
+
+
+def check_memory(model: ModelStatus, more: int) -> None:
+    """Make sure that this machine has room for more workers like those of `model`.
+
+    Raises:
+        NotReadyError: If not.
+    """
+    sizes = [0]
+    for worker in model.workers:
+        try:
+            sizes.append(psutil.Process(worker.pid).memory_info().rss)
+        except (psutil.Error, ValueError):
+            continue  # it just died, or is not there yet and has the pid -1
+    free = psutil.virtual_memory().available
+    if more * max(sizes) > free:
+        raise NotReadyError(
+            f"{more} more workers would take {more * max(sizes) / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB of memory is free; choose fewer"
+        )
+
+
+def wait_ready(
+    server: TorchServe,
+    management: ManagementClient,
+    version: str,
+    workers: int,
+    timeout_s: float,
+    since: datetime,
+) -> None:
+    """Wait until that many workers of a version are READY.
+
+    Args:
+        server: Whose log says why a worker failed.
+        management: Its client.
+        version: One that was asked for.
+        workers: How many.
+        timeout_s: How long to wait.
+        since: When they were asked for.
+
+    Raises:
+        NotReadyError: If one fails to load, or time runs out; it names those that are not READY.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = [model for model in management.versions() if model.version == version]
+        if found and found[0].ready_workers >= workers:
+            return
+        failure = last_failure(server.run.model_log, since)
+        if failure is None and time.monotonic() > deadline:
+            failure = f"not within {timeout_s:g} s, and {server.run.model_log} has no reason"
+        if failure:  # TorchServe itself would try again for five minutes
+            ready = found[0].ready_workers if found else 0
+            missing = [w.id for model in found for w in model.workers if w.status != "READY"]
+            raise NotReadyError(
+                f"{ready} of {workers} workers of version {version} are READY, "
+                f"worker {', '.join(missing) or '-'} is not: {failure}"
+            )
+        time.sleep(_POLL_S)
+
+
+def drain(management: ManagementClient, version: str) -> None:
+    """Wait until a version that is not the default any more has nothing to do.
+
+    First its queue is empty, and a second later again. That says nothing about the batches
+    under way, so then each worker has to answer a question, which it does after its batch.
+
+    Raises:
+        NotReadyError: If it keeps getting requests.
+    """
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    empty_since: float | None = None
+    while True:
+        found = [model for model in management.versions() if model.version == version]
+        now = time.monotonic()
+        if not found:
+            return
+        if found[0].pending_requests > 0:
+            empty_since = None
+        elif empty_since is None:
+            empty_since = now
+        elif now - empty_since >= GRACE_S:
+            _wait_for_batches(management, found[0])
+            return
+        if now > deadline:
+            raise NotReadyError(
+                f"version {version} still gets requests after {DRAIN_TIMEOUT_S:g} s: clients "
+                f"ask for /predictions/catdog/{version}, and must leave out the version"
+            )
+        time.sleep(_POLL_S)
+
+
+def _wait_for_batches(management: ManagementClient, model: ModelStatus) -> None:
+    """Wait until each READY worker answered a question, at most as long as a batch may take.
+
+    Archives of catdog 0.1.0 do not say which worker answers; two workers of such a one are
+    waited for as long as a batch may take.
+    """
+    busy = {worker.id for worker in model.workers if worker.status == "READY"}
+    end = time.monotonic() + model.response_timeout_s + GRACE_S
+    while busy and (left_s := end - time.monotonic()) > 0:
+        try:
+            facts = management.facts(model.version, timeout_s=left_s)
+        except ServerError:
+            # The worker died of its batch, or the server did, which the next line finds.
+            current = [m for m in management.versions() if m.version == model.version]
+            busy &= {w.id for m in current for w in m.workers if w.status == "READY"}
+            continue
+        if facts is not None:
+            busy.discard(facts.get("worker", next(iter(busy)) if len(busy) == 1 else ""))
+        if busy:
+            time.sleep(_POLL_S)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM have no effect: undoing half of it would be worse."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
