@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from catdog_serving.commands.autoscaling import autoscale
 from catdog_serving.commands.folders import classify, evaluate, merge
 from catdog_serving.commands.measuring import bench, tune
 from catdog_serving.commands.packaging import package
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (package, serve, stop, status, classify, merge, evaluate, bench, tune):
+for command in (package, serve, stop, status, classify, merge, evaluate, autoscale, bench, tune):
     app.command()(command)
 
 

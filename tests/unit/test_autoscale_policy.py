@@ -317,7 +317,7 @@ def test_workers_that_share_cores_go_to_the_maximum_and_stay_there() -> None:
 def test_a_load_that_comes_back_as_soon_as_a_worker_is_gone_swings_ever_more_slowly() -> None:
     policy = Policy(PolicySettings(1, 2))
     workers, downs = 2, []
-    for now_s in range(0, 24 * 3600, 2):  # a day
+    for now_s in range(0, 12 * 3600, 2):
         decision = policy.decide(FULL if workers == 1 else IDLE, workers, now_s)
         if decision.workers != workers:
             downs += [now_s] if decision.workers < workers else []
@@ -327,7 +327,7 @@ def test_a_load_that_comes_back_as_soon_as_a_worker_is_gone_swings_ever_more_slo
     assert gaps == sorted(gaps)
     assert gaps[0] < 300
     assert gaps[-1] > 1900
-    assert len(downs) < 60
+    assert len(downs) < 30
 
 
 @settings(max_examples=30, deadline=None)

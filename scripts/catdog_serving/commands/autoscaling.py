@@ -1,13 +1,13 @@
 """catdog autoscale."""
 
+import signal
+import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from catdog_serving.commands.options import ConfigOption, console
-
-# Long enough to bring workers up; what takes longer is undone, and tried again a minute later.
-_CHANGE_TIMEOUT_S = 180.0
 
 
 def autoscale(
@@ -35,6 +35,7 @@ def autoscale(
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that a change is undone
     settings = PolicySettings(
         low, high, up_queue_s=max_wait, down_queue_s=max_wait / 5, calm_s=calm
     )
@@ -48,7 +49,7 @@ def autoscale(
     autoscale(
         server,
         Policy(settings),
-        lambda workers: scale(server, workers, wait_s=_CHANGE_TIMEOUT_S),
+        partial(scale, server),
         lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
         interval_s=interval,
         dry_run=dry_run,

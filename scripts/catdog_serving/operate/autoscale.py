@@ -12,7 +12,6 @@ from catdog.cores import usable_cores
 from catdog_serving.errors import CatDogError, ServerError
 from catdog_serving.operate.autoscale_policy import Decision, Load, Policy
 from catdog_serving.operate.autoscale_settings import PolicySettings
-from catdog_serving.operate.interruption import Interruption
 from catdog_serving.operate.looks import Look, looks
 from catdog_serving.operate.memory import available_bytes
 from catdog_serving.operate.server import TorchServe
@@ -25,8 +24,8 @@ class Autoscaler:
 
     Args:
         policy: Decides.
-        change: Brings the server to that many workers, returns when they are READY, and
-            raises a CatDogError if it left everything as it was.
+        change: Brings the server to that many workers and returns when they are READY; what
+            it cannot finish it undoes, and raises.
         tell: Gets each line.
         dry_run: Decide and tell, but change nothing.
         clock: Seconds that never go back.
@@ -35,7 +34,7 @@ class Autoscaler:
     def __init__(
         self,
         policy: Policy,
-        change: Callable[[int], None],
+        change: Callable[[int], object],
         tell: Callable[[str], None],
         *,
         dry_run: bool = False,
@@ -72,19 +71,12 @@ class Autoscaler:
         if decision.workers == workers:
             self._say_once_a_minute("steady", f"{_count(workers)}: {decision.reason}")
         else:
-            self._carry_out(decision, workers, look)
+            self._carry_out(decision, workers)
 
-    def _carry_out(self, decision: Decision, workers: int, look: Look) -> None:
+    def _carry_out(self, decision: Decision, workers: int) -> None:
         words = f"scale {workers} -> {decision.workers}: {decision.reason}"
         if self._dry_run:
             self._say_once_a_minute(f"{workers} -> {decision.workers}", f"would {words}")
-            return
-        # Fewer workers come up as a second version before the first one goes.
-        starting = decision.workers - (workers if decision.workers > workers else 0)
-        shortage = memory_shortage(look, starting)
-        if shortage:
-            self._say(f"cannot {words}; {shortage}")
-            self._policy.failed(self._clock())
             return
         self._say(words)
         start_s = self._clock()
@@ -116,25 +108,16 @@ class Autoscaler:
 def autoscale(
     server: TorchServe,
     policy: Policy,
-    change: Callable[[int], None],
+    change: Callable[[int], object],
     tell: Callable[[str], None],
     *,
     interval_s: float,
     dry_run: bool,
 ) -> None:
-    """Follow a server until Ctrl-C (KeyboardInterrupt) or SIGTERM (SystemExit).
-
-    A change that is under way is finished first.
-    """
-    with Interruption() as interruption:
-
-        def change_whole(workers: int) -> None:
-            with interruption.held():
-                change(workers)
-
-        scaler = Autoscaler(policy, change_whole, tell, dry_run=dry_run)
-        for look in looks(server, interval_s):
-            scaler.see(look)
+    """Follow a server until the process is told to end; `change` undoes what it cannot finish."""
+    scaler = Autoscaler(policy, change, tell, dry_run=dry_run)
+    for look in looks(server, interval_s):
+        scaler.see(look)
 
 
 def load_of(look: Look) -> Load | str:
@@ -164,27 +147,20 @@ def warnings(look: Look, settings: PolicySettings) -> list[str]:
     """What an operator should know before the load comes."""
     found = []
     workers = [worker for model in look.status.models for worker in model.workers]
-    shortage = memory_shortage(look, settings.max_workers - len(workers))
-    if shortage:
-        found.append(f"--max {settings.max_workers} is more than memory allows: {shortage}")
+    more = settings.max_workers - len(workers)
+    each, left = max(look.memory_bytes.values(), default=0), available_bytes()
+    if more * each > left:
+        found.append(
+            f"--max {settings.max_workers} is more than memory allows: {more} more workers take "
+            f"about {more * each / 1e9:.1f} GB, and {left / 1e9:.1f} GB is free; choose a smaller "
+            "--max, or free memory"
+        )
     if settings.max_workers > usable_cores() and not any(worker.gpu for worker in workers):
         found.append(
             f"--max {settings.max_workers} is more than this machine's {usable_cores()} cores; "
             "workers that share a core are slower each"
         )
     return found
-
-
-def memory_shortage(look: Look, starting: int) -> str | None:
-    """Whether that many more workers, each of today's size, would not fit into memory."""
-    each = max(look.memory_bytes.values(), default=0)
-    available = available_bytes()
-    if starting * each <= available:
-        return None
-    return (
-        f"{_count(starting)} more need about {starting * each / 1e9:.1f} GB and "
-        f"{available / 1e9:.1f} GB are left; choose a smaller --max, or free memory"
-    )
 
 
 def _count(workers: int) -> str:

@@ -1,0 +1,149 @@
+"""Waiting times in a spike: one fixed worker against `catdog autoscale --min 1 --max 2`.
+
+The table in docs/operations.md comes from here. Requests come at random times (Poisson) that do
+not wait for answers. The queue time of each is from when it was sent until its batch began in
+a worker: the line in model.log, found by the request's own id, minus the batch's stages.
+"""
+
+import http.client
+import json
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.measure.load import OPEN_LOOP_CONNECTIONS, arrival_times, closed_loop
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.integration.test_autoscale import following
+
+CAT = (SAMPLES / "chelsea.png").read_bytes()
+CALM_S, SPIKE_S = 6.0, 45.0
+CALM, SPIKE = 0.3, 1.25  # load, in shares of what one worker answers in a closed loop
+REACTED_S = 20.0  # of the spike: by then a second worker is READY
+_LINE = re.compile(r"(\S+) .*client=spike-(\d+) status=200 .* ms: (.*)")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request: when it was due within the run, when it was sent, and its answer."""
+
+    due_s: float
+    sent: float  # by the clock of the log
+    status: int
+    latency_s: float  # from when it was due
+
+
+def run_spike(url: str, images_per_s: float) -> list[Sent]:
+    """Calm, spike, calm; the same arrivals for the same rate."""
+    times: list[float] = []
+    start_s = 0.0
+    for seed, (share, seconds) in enumerate([(CALM, CALM_S), (SPIKE, SPIKE_S), (CALM, CALM_S)]):
+        times += [start_s + t for t in arrival_times(share * images_per_s, seconds, seed)]
+        start_s += seconds
+    own = threading.local()
+    parts = urlsplit(url)
+
+    def send(number: int, due_s: float, start: float) -> Sent:
+        if not hasattr(own, "connection"):
+            own.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+        sent = time.time()
+        own.connection.request(
+            "POST", "/predictions/catdog", CAT, {"X-Request-Id": f"spike-{number}"}
+        )
+        response = own.connection.getresponse()
+        response.read()
+        return Sent(due_s, sent, response.status, time.perf_counter() - start - due_s)
+
+    with ThreadPoolExecutor(OPEN_LOOP_CONNECTIONS) as pool:
+        start = time.perf_counter()
+        futures = []
+        for number, due_s in enumerate(times):
+            time.sleep(max(0.0, start + due_s - time.perf_counter()))
+            futures.append(pool.submit(send, number, due_s, start))
+        return [future.result() for future in futures]
+
+
+def queue_times(log: Path, sent: list[Sent]) -> dict[int, float]:
+    """Seconds from sending to the start of the batch, by number, of what was answered 200."""
+    found = {}
+    for line in log.read_text().splitlines():
+        if match := _LINE.match(line):
+            logged = datetime.fromisoformat(match[1]).timestamp()
+            stages_ms = sum(float(pair.split("=")[1]) for pair in match[3].split())
+            number = int(match[2])
+            found[number] = max(0.0, logged - stages_ms / 1000 - sent[number].sent)
+    return found
+
+
+def measure(
+    name: str, config: MakeConfig, archive: Path, images_per_s: float | None, follow: bool
+) -> tuple[dict[str, float | str], float]:
+    """One run on a new server; also what one worker answers per second, measured if not given."""
+    with TorchServe(config(archive)) as server:
+        url = server.config.inference_url
+        rate = images_per_s or closed_loop(url, [CAT], 16, 5).images_per_s
+        if follow:
+            with following(server.config.path, "--min", "1", "--max", "2") as scaler:
+                scaler.wait_for("1 worker: ")
+                sent = run_spike(url, rate)
+                workers = server.versions()[0].ready_workers
+                assert scaler.end(signal.SIGTERM) == 0
+                print(scaler.text)
+        else:
+            sent = run_spike(url, rate)
+            workers = server.versions()[0].ready_workers
+        waits = queue_times(server.run.model_log, sent)
+    spike = [n for n, s in enumerate(sent) if CALM_S <= s.due_s < CALM_S + SPIKE_S]
+    late = [n for n in spike if sent[n].due_s >= CALM_S + REACTED_S]
+    assert {s.status for s in sent} <= {200, 503}
+    assert {n for n, s in enumerate(sent) if s.status == 200} == set(waits)
+
+    def p99_ms(seconds: list[float]) -> float:
+        return round(float(np.percentile(seconds, 99)) * 1000)
+
+    return {
+        "what": name,
+        "workers in the end": workers,
+        "images_per_s": round(sum(sent[n].status == 200 for n in spike) / SPIKE_S, 1),
+        "503": round(sum(sent[n].status == 503 for n in spike) / len(spike), 3),
+        "queue_p50_ms": round(float(np.median([waits[n] for n in spike if n in waits])) * 1000),
+        "queue_p99_ms": p99_ms([waits[n] for n in spike if n in waits]),
+        "late_503": round(sum(sent[n].status == 503 for n in late) / len(late), 3),
+        "late_queue_p50_ms": round(float(np.median([waits[n] for n in late if n in waits])) * 1000),
+        "late_queue_p99_ms": p99_ms([waits[n] for n in late if n in waits]),
+        "latency_p99_ms": p99_ms([sent[n].latency_s for n in spike if sent[n].status == 200]),
+    }, rate
+
+
+@pytest.mark.parametrize("threads", ["auto", "1"])
+def test_spike(threads: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    settings = tmp_path / "model-config.yaml"
+    text = (ROOT / "config" / "model-config.yaml").read_text()
+    settings.write_text(text.replace("threads: auto", f"threads: {threads}"))
+    spec = ArchiveSpec(
+        network="efficientnet_lite0",
+        weights=None,
+        weights_url=None,
+        runtime="onnx",
+        precision="fp32",
+        version="1.0",
+        settings=settings,
+    )
+    archive = tmp_path / "catdog.mar"
+    build_archive(spec, archive)
+    fixed, rate = measure("one worker", make_config, archive, None, follow=False)
+    scaled, _ = measure("autoscale 1 to 2", make_config, archive, rate, follow=True)
+    print(f"\nthreads: {threads}; one worker answers {rate:.1f} a second")
+    for row in (fixed, scaled):
+        print(json.dumps(row))
+    assert (fixed["workers in the end"], scaled["workers in the end"]) == (1, 2)
