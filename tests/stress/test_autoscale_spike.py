@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.measure.load import OPEN_LOOP_CONNECTIONS, arrival_times, closed_loop
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import ROOT, SAMPLES, MakeConfig
+from catdog_serving.operate.serving_config import ServingConfig
+from tests.conftest import SAMPLES, MakeConfig
 from tests.integration.test_autoscale import following
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
@@ -86,10 +86,10 @@ def queue_times(log: Path, sent: list[Sent]) -> dict[int, float]:
 
 
 def measure(
-    name: str, config: MakeConfig, archive: Path, images_per_s: float | None, follow: bool
+    name: str, config: ServingConfig, images_per_s: float | None, follow: bool
 ) -> tuple[dict[str, float | str], float]:
     """One run on a new server; also what one worker answers per second, measured if not given."""
-    with TorchServe(config(archive)) as server:
+    with TorchServe(config) as server:
         url = server.config.inference_url
         rate = images_per_s or closed_loop(url, [CAT], 16, 5).images_per_s
         if follow:
@@ -125,25 +125,13 @@ def measure(
     }, rate
 
 
-@pytest.mark.parametrize("threads", ["auto", "1"])
-def test_spike(threads: str, make_config: MakeConfig, tmp_path: Path) -> None:
-    settings = tmp_path / "model-config.yaml"
-    text = (ROOT / "config" / "model-config.yaml").read_text()
-    settings.write_text(text.replace("threads: auto", f"threads: {threads}"))
-    spec = ArchiveSpec(
-        network="efficientnet_lite0",
-        weights=None,
-        weights_url=None,
-        runtime="onnx",
-        precision="fp32",
-        version="1.0",
-        settings=settings,
-    )
-    archive = tmp_path / "catdog.mar"
-    build_archive(spec, archive)
-    fixed, rate = measure("one worker", make_config, archive, None, follow=False)
-    scaled, _ = measure("autoscale 1 to 2", make_config, archive, rate, follow=True)
-    print(f"\nthreads: {threads}; one worker answers {rate:.1f} a second")
+@pytest.mark.parametrize("most", [1, 2])
+def test_spike(most: int, make_config: MakeConfig, archive: Path) -> None:
+    """`most` is maxWorkers of config.properties: the cores are shared out by it."""
+    config = make_config(archive, batching={"minWorkers": 1, "maxWorkers": most})
+    fixed, rate = measure("one worker", config, None, follow=False)
+    scaled, _ = measure("autoscale 1 to 2", config, rate, follow=True)
+    print(f"\nmaxWorkers {most}: one worker answers {rate:.1f} a second")
     for row in (fixed, scaled):
         print(json.dumps(row))
     assert (fixed["workers in the end"], scaled["workers in the end"]) == (1, 2)

@@ -43,7 +43,7 @@ def look(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Look:
     )
     models = (version("1.0", ["READY"] * workers), *others)
     memory_bytes = {worker.id: 700_000_000 for worker in models[0].workers}
-    return Look(ServerStatus("http://x", models, None, None), rates, memory_bytes, 10)
+    return Look(ServerStatus("http://x", models, {"threads": 1}, None), rates, memory_bytes, 10)
 
 
 class Loop:
@@ -170,19 +170,38 @@ def test_workers_below_the_minimum_are_added_at_once() -> None:
     assert loop.said("scale 0 -> 1: --min is 1 and --max is 2")
 
 
-def test_a_maximum_that_memory_or_cores_do_not_allow_is_warned_of_once(
+def test_a_maximum_that_memory_does_not_allow_is_warned_of_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "usable_cores", lambda: 2)
     monkeypatch.setattr(module, "available_bytes", lambda: 2 * 10**9)
     loop = Loop(high=5)
     loop.see(look(), 40)
-    (about_memory,) = loop.said("warning: --max 5 is more than memory allows")
-    assert "4 more workers take about 2.8 GB, and 2.0 GB is free" in about_memory
-    assert len(loop.said("warning: --max 5 is more than this machine's 2 cores")) == 1
-    fits = Loop(high=2)
+    (warning,) = loop.said("warning")
+    assert "--max 5 is more than memory allows: 4 more workers take about 2.8 GB" in warning
+    assert "2.0 GB is free" in warning
+    fits = Loop(high=3)
     fits.see(look())
     assert fits.said("warning") == []
+
+
+@pytest.mark.parametrize(
+    ("high", "threads", "advice"),
+    [
+        (2, 1, None),
+        (2, 2, "set maxWorkers to 2 in config.properties"),
+        (3, 1, "choose a --max of up to 2"),
+    ],
+)
+def test_workers_that_would_share_cores_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch, high: int, threads: int, advice: str | None
+) -> None:
+    monkeypatch.setattr(module, "usable_cores", lambda: 2)
+    loop = Loop(high=high)
+    seen = look()
+    loop.see(replace(seen, status=replace(seen.status, facts={"threads": threads})), 40)
+    warnings = loop.said("warning: --max")
+    assert len(warnings) == (advice is not None)
+    assert (advice or "") in "".join(warnings)
 
 
 def test_a_containers_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,12 @@ def test_what_is_needed_follows_what_came_and_not_what_was_answered() -> None:
     assert more(Load(120, 40, 0.95, 1, 0.6, 48), 1) == 5
 
 
+def test_a_little_too_much_is_a_reason_for_one_worker() -> None:
+    assert more(load(3.8), 4) == 5
+    assert more(Load(58, 50, 3.9, 1, 0.1, 10), 4) == 5
+    assert more(Load(70, 50, 3.9, 1, 0.1, 10), 4) == 9
+
+
 def test_between_the_thresholds_nothing_changes() -> None:
     for busy in (0.51, 1.0, 1.59):
         assert more(load(busy), 2) is None
@@ -240,7 +246,8 @@ def test_a_step_is_followed_upwards_alone_and_then_nothing_changes(load: float, 
     changes = follow(Policy(PolicySettings(1, 8)), model, 1800)
     assert counts(changes) == sorted(counts(changes))
     assert len(changes) <= 3
-    assert all(change.time_s < 150 for change in changes)
+    # What is enough on average may be too little for six bad seconds, some minutes later.
+    assert all(change.time_s < 900 for change in changes)
     assert math.ceil(load) <= model.workers <= math.ceil(load / 0.5)
     late = [wait_s for arrival_s, wait_s in model.waits_s if arrival_s > 240]
     assert np.percentile(late, 99) < 2  # a full batch takes 0.9 s
@@ -273,7 +280,7 @@ def test_a_spike_is_met_at_once_and_given_back_slowly(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_ramp_up_and_down_is_followed_without_a_turn(seed: int) -> None:
-    model = model_of(lambda time_s: 3 * (1 - abs(time_s - 3600) / 3600), seed=seed)
+    model = model_of(lambda time_s: max(0.0, 3 - abs(time_s - 3600) / 1200), seed=seed)
     changes = follow(Policy(PolicySettings(1, 8)), model, 7800)
     assert turns(changes) == 1
     assert 4 <= max(counts(changes)) <= 6
@@ -282,11 +289,10 @@ def test_a_ramp_up_and_down_is_followed_without_a_turn(seed: int) -> None:
     assert_within_limits(changes, PolicySettings(1, 8))
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_two_days_are_twice_up_and_down(seed: int) -> None:
-    """Days of four hours."""
-    day_s = 4 * 3600
-    model = model_of(lambda t: 1.3 - 1.2 * math.cos(2 * math.pi * t / day_s), seed=seed)
+def test_two_days_are_twice_up_and_down() -> None:
+    """Days of two hours."""
+    day_s = 2 * 3600
+    model = model_of(lambda t: 1.3 - 1.2 * math.cos(2 * math.pi * t / day_s))
     changes = follow(Policy(PolicySettings(1, 6)), model, 2 * day_s)
     assert turns(changes) == 3
     assert max(counts(changes)) >= 3
@@ -317,7 +323,7 @@ def test_workers_that_share_cores_go_to_the_maximum_and_stay_there() -> None:
 def test_a_load_that_comes_back_as_soon_as_a_worker_is_gone_swings_ever_more_slowly() -> None:
     policy = Policy(PolicySettings(1, 2))
     workers, downs = 2, []
-    for now_s in range(0, 12 * 3600, 2):
+    for now_s in range(0, 6 * 3600, 4):
         decision = policy.decide(FULL if workers == 1 else IDLE, workers, now_s)
         if decision.workers != workers:
             downs += [now_s] if decision.workers < workers else []
@@ -327,10 +333,10 @@ def test_a_load_that_comes_back_as_soon_as_a_worker_is_gone_swings_ever_more_slo
     assert gaps == sorted(gaps)
     assert gaps[0] < 300
     assert gaps[-1] > 1900
-    assert len(downs) < 30
+    assert len(downs) < 20
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     low=st.integers(1, 3),
     room=st.integers(0, 5),
@@ -349,6 +355,6 @@ def test_whatever_comes_the_limits_hold(
         cores=cores,
         seed=seed,
     )
-    changes = follow(Policy(chosen), model, 600)
+    changes = follow(Policy(chosen), model, 400)
     assert_within_limits(changes, chosen)
-    assert turns(changes) <= 2 * 600 / (30 + 4)  # a turn down needs calm, and a turn up high load
+    assert turns(changes) <= 2 * 400 / (30 + 4)  # a turn down needs calm, and a turn up high load

@@ -57,7 +57,7 @@ class Autoscaler:
         if self._is_away:
             self._is_away = False
             self._say("the server is back")
-        if not self._was_warned and look.memory_bytes:
+        if not self._was_warned and look.status.facts:
             self._was_warned = True
             for warning in warnings(look, self._policy.settings):
                 self._say(f"warning: {warning}")
@@ -155,10 +155,18 @@ def warnings(look: Look, settings: PolicySettings) -> list[str]:
             f"about {more * each / 1e9:.1f} GB, and {left / 1e9:.1f} GB is free; choose a smaller "
             "--max, or free memory"
         )
-    if settings.max_workers > usable_cores() and not any(worker.gpu for worker in workers):
+    cores = usable_cores()
+    threads = (look.status.facts or {}).get("threads", 1)
+    if settings.max_workers * threads > cores and not any(worker.gpu for worker in workers):
+        what_to_do = f"choose a --max of up to {cores}"
+        if settings.max_workers <= cores:
+            what_to_do = (
+                f"with threads: auto, set maxWorkers to {settings.max_workers} in "
+                "config.properties, by which they are shared out, and restart the server"
+            )
         found.append(
-            f"--max {settings.max_workers} is more than this machine's {usable_cores()} cores; "
-            "workers that share a core are slower each"
+            f"--max {settings.max_workers} workers with a thread count of {threads} share this "
+            f"machine's {cores} cores, and more of them answer hardly more; {what_to_do}"
         )
     return found
 
