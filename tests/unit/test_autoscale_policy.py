@@ -174,6 +174,11 @@ def test_after_a_change_that_failed_it_waits_before_it_tries_again() -> None:
     policy.failed(4)
     again = next(now_s for now_s in range(6, 200, 2) if policy.decide(FULL, 1, now_s).workers > 1)
     assert again == 68  # 60 s of rest, 4 s of looks
+    below = Policy(PolicySettings(2, 4))
+    assert below.decide(IDLE, 1, 0).workers == 2
+    below.failed(0)
+    found = [below.decide(IDLE, 1, now_s).workers for now_s in (2, 58, 60)]
+    assert found == [1, 1, 2]
 
 
 def test_what_was_seen_of_another_number_of_workers_does_not_count() -> None:

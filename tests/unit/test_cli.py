@@ -123,11 +123,11 @@ def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
     ("options", "complaint"),
     [
         (["--min", 3, "--max", 2], "catdog: --max 2 is below --min 3; swap them"),
-        (["--min", 0, "--max", 2], "0 is not in the range x>=1"),
+        (["--min", 0, "--max", 2], "Input should be greater than or equal to 1"),
         (["--min", 1], "Missing option '--max'"),
         (["--min", 1, "--max", 2, "--max-wait", 0], "(seconds; the latter is --max-wait), got 0"),
         (["--min", 1, "--max", 2, "--calm", -5], "calm_s is a number of seconds over 0, got -5"),
-        (["--min", 1, "--max", 2, "--interval", 0], "0.0 is not in the range x>=0.5"),
+        (["--min", 1, "--max", 2, "--interval", 0], "Input should be greater than or equal to 0.5"),
     ],
 )
 def test_autoscale_checks_its_limits_at_once(options: list[object], complaint: str) -> None:

@@ -64,7 +64,7 @@ class Autoscaler:
         load = load_of(look)
         if isinstance(load, str):
             self._policy.forget()
-            self._say_once_a_minute("hold", f"waiting: {load}")
+            self._say_once_a_minute(load, f"waiting: {load}")
             return
         workers = len(look.status.models[0].workers)
         decision = self._policy.decide(load, workers, self._clock())

@@ -151,14 +151,15 @@ class Policy:
             now_s: The time.
 
         Returns:
-            A number within `min_workers` and `max_workers`. From outside of them it goes
-            there at once; all else keeps to the limits per minute.
+            A number within `min_workers` and `max_workers`. From outside of them it goes there
+            in one step; all else keeps to the limits per minute. While a change settles, and
+            for a while after one that failed, it is `workers`.
         """
         low, high = self.settings.min_workers, self.settings.max_workers
+        if now_s < self._rest_until_s:
+            return Decision(workers, f"at rest after the last change: {load}")
         if not low <= workers <= high:
             return Decision(min(max(workers, low), high), f"--min is {low} and --max is {high}")
-        if now_s < self._rest_until_s:
-            return Decision(workers, f"the last change settles: {load}")
         if load.answers_per_s == 0 and load.waiting > 0:
             return Decision(workers, f"all within one long batch: {load}")
         self._remember(load, workers, now_s)
