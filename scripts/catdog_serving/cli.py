@@ -8,6 +8,7 @@ import typer
 from catdog_serving.commands.autoscaling import autoscale
 from catdog_serving.commands.folders import classify, evaluate, merge
 from catdog_serving.commands.measuring import bench, tune
+from catdog_serving.commands.operating import deploy, rollback, scale, versions
 from catdog_serving.commands.packaging import package
 from catdog_serving.commands.serving import serve, status, stop
 from catdog_serving.errors import CatDogError
@@ -19,7 +20,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for command in (package, serve, stop, status, classify, merge, evaluate, autoscale, bench, tune):
+COMMANDS = (
+    *(package, serve, stop, status, classify, merge, evaluate),
+    *(scale, autoscale, deploy, rollback, versions, bench, tune),
+)
+for command in COMMANDS:
     app.command()(command)
 
 

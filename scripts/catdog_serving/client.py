@@ -60,6 +60,8 @@ class CatDogClient:
             picture is never sent again.
         read_timeout_s: Longest wait for one answer.
         connections: Requests that may be under way at once.
+        version: Which of several loaded versions to ask; None for the default. Leave it out:
+            a deploy removes the version before.
     """
 
     def __init__(
@@ -71,9 +73,10 @@ class CatDogClient:
         retries: int = RETRIES,
         read_timeout_s: float = READ_TIMEOUT_S,
         connections: int = 64,
+        version: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._endpoint = f"{self.url}/predictions/{MODEL_NAME}"
+        self._endpoint = f"{self.url}/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._session = requests.Session()
         self._session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=connections))

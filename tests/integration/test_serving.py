@@ -249,6 +249,15 @@ def test_the_plain_way_works_too(archive: Path, make_config: MakeConfig, tmp_pat
         wait_until(ready, "a READY worker", timeout_s=60)
         with CatDogClient(config.inference_url, token=tokens["inference"]["key"]) as client:
             assert client.classify(SAMPLES / "chelsea.png").label == "cat"
+        (described,) = requests.get(
+            f"{config.management_url}/models/catdog",
+            headers={"Authorization": f"Bearer {tokens['management']['key']}"},
+            timeout=5,
+        ).json()
+        # Only because the archive is stamped with the version that the configuration names.
+        assert described["modelVersion"] == config.named_version
+        assert described["batchSize"] == config.batching["batchSize"]
+        assert described["maxBatchDelay"] == config.batching["maxBatchDelay"]
     finally:
         subprocess.run(
             [torchserve, "--stop", "--foreground"], cwd=config.root, env=environment, check=True

@@ -1,3 +1,4 @@
+import inspect
 import json
 import signal
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.commands import operating
+from catdog_serving.operate.deploy import DeployTimes
+from catdog_serving.operate.server import READY_TIMEOUT_S
 from tests.conftest import ROOT, MakeConfig
 from tests.http_servers import http_server, send
 from tests.processes import wait_until
@@ -16,7 +20,7 @@ from tests.unit.test_client import ANSWER
 CATDOG = [sys.executable, "-m", "catdog_serving"]
 COMMANDS = (
     *("package", "serve", "stop", "status", "classify", "merge", "evaluate"),
-    *("autoscale", "bench", "tune"),
+    *("scale", "autoscale", "deploy", "rollback", "versions", "bench", "tune"),
 )
 
 
@@ -99,6 +103,46 @@ def test_without_a_server_status_is_one_line_and_exit_3(make_config: MakeConfig)
     assert result.returncode == 3
     assert result.stderr.count("\n") == 1
     assert "start the server with: catdog serve" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["scale", "2"], ["rollback"], ["versions"], ["deploy", "x.mar"]]
+)
+def test_without_a_server_operating_is_one_line_and_exit_3(
+    make_config: MakeConfig, tmp_path: Path, arguments: list[str]
+) -> None:
+    config = make_config(None)
+    if "rollback" in arguments:
+        config.previous_archive.touch()
+    archive = tmp_path / "x.mar"
+    archive.touch()
+    arguments = [str(archive) if each == "x.mar" else each for each in arguments]
+    result = catdog(*arguments, "--config", config.path)
+    assert result.returncode == 3
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith("with: catdog serve\n")
+
+
+def test_operating_with_wrong_values_is_exit_2_or_says_what_is_missing(
+    make_config: MakeConfig,
+) -> None:
+    for wrong in (["scale"], ["scale", "0"], ["scale", "--", "-1"], ["scale", "many"], ["deploy"]):
+        assert catdog(*wrong).returncode == 2
+    config = make_config(None).path
+    missing = catdog("deploy", "/nonexistent/x.mar", "--config", config)
+    assert missing.returncode == 3
+    assert missing.stderr.startswith("catdog: there is no archive /nonexistent/x.mar")
+    nothing = catdog("rollback", "--config", config)
+    assert nothing.returncode == 3
+    assert "nothing was deployed yet" in nothing.stderr
+
+
+def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
+    for command in (operating.scale, operating.deploy, operating.rollback):
+        defaults = inspect.signature(command).parameters
+        assert defaults["timeout_s"].default == DeployTimes().ready == READY_TIMEOUT_S
+        if command is not operating.scale:
+            assert defaults["watch_s"].default == DeployTimes().watch
 
 
 def test_serve_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:

@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -99,6 +100,8 @@ def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(tmp_path: Path
     assert last_failure(log) is None
     log.write_text("".join(f"{stamp}{line}\n" for line in lines))
     assert last_failure(log) == "ValueError: the reason"
+    assert last_failure(log, since=datetime(2026, 11, 24, 5, 0, 0)) == "ValueError: the reason"
+    assert last_failure(log, since=datetime(2026, 11, 24, 5, 0, 0, 1000)) is None
     lines += [
         *("Traceback (most recent call last):", "  File z"),
         "ModuleNotFoundError: No module named 'ts.torch_handler.catdog_handler'",

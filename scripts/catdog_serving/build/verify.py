@@ -43,12 +43,17 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
                 raise RefusedError(
                     f"{archive.name}: its code is not the code that model.json names"
                 )
-            classifier = Classifier.load(model_dir)
+            pictures = [(model_dir / picture.file).read_bytes() for picture in info.golden]
         except (ValueError, OSError) as error:
             raise RefusedError(f"{archive.name}: {error}") from error
-        pictures = [(model_dir / picture.file).read_bytes() for picture in info.golden]
-        check_golden(info, classifier.classify(pictures))
-        classifier.close()
+        try:
+            classifier = Classifier.load(model_dir)
+            results = classifier.classify(pictures)
+            classifier.close()
+        except Exception as error:  # each runtime has its own for a network that is broken
+            reason = str(error).strip().splitlines() or [""]
+            raise RefusedError(f"{archive.name}: {type(error).__name__}: {reason[0]}") from error
+        check_golden(info, results)
     return info
 
 

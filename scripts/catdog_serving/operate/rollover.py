@@ -16,8 +16,9 @@ from pathlib import Path
 
 import psutil
 
-from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_version
+from catdog_serving.operate.draining import drain
 from catdog_serving.operate.exclusive import Unfinished, read_note, remove_note, write_note
 from catdog_serving.operate.management import ManagementClient, ModelStatus
 from catdog_serving.operate.memory import available_bytes
@@ -28,10 +29,6 @@ from catdog_serving.operate.stamping import settings_for
 
 Tell = Callable[[str], None]
 
-# Requests that had looked up the old default when it changed are in its queue by then.
-GRACE_S = 1.0
-# Only requests that name the old version themselves can make a drain last that long.
-DRAIN_TIMEOUT_S = 300.0
 _POLL_S = 0.2
 
 
@@ -52,6 +49,7 @@ def second_version(
     archive: Path,
     workers: int,
     timeout_s: float,
+    tell: Tell = lambda _: None,
 ) -> Iterator[tuple[ModelStatus, str]]:
     """Have another version READY; in the end the old one is removed, or on a failure the new.
 
@@ -63,6 +61,7 @@ def second_version(
         archive: In the model store, stamped with a version that is not loaded.
         workers: Of the new version.
         timeout_s: Until they are READY.
+        tell: Is told when all was undone.
 
     Yields:
         The old version as it was, and the new one's name.
@@ -73,8 +72,9 @@ def second_version(
     """
     old, new = default_version(management), archive_version(archive)
     check_memory(old, workers)
-    write_note(server.run, Unfinished(keep=old.version, drop=new))
+    back, on = Unfinished(keep=old.version, drop=new), Unfinished(keep=new, drop=old.version)
     since = datetime.now()
+    write_note(server.run, back)
     try:
         management.register(archive.name, settings_for(archive, server.config, workers))
         wait_ready(server, management, new, workers, timeout_s, since)
@@ -82,14 +82,15 @@ def second_version(
     except BaseException as error:
         with _uninterrupted():
             try:
-                settle(server, management)
+                settle(server, management, back)
             except CatDogError as stuck:
-                raise NotReadyError(f"{error}; and it could not be undone: {stuck}") from error
+                raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
+        tell(f"undone   version {old.version} serves as before")
         if isinstance(error, CatDogError):
             raise RefusedError(f"{error}; version {old.version} serves as before") from error
         raise
     with _uninterrupted():
-        write_note(server.run, Unfinished(keep=new, drop=old.version))
+        write_note(server.run, on)
         management.unregister(old.version)
         remove_note(server.run)
 
@@ -104,11 +105,17 @@ def switch(management: ManagementClient, old: ModelStatus, new: str) -> None:
     drain(management, old.version)
 
 
-def settle(server: TorchServe, management: ManagementClient) -> None:
-    """Do what the note in the run directory says, if there is one: one version stays alone."""
+def resume(server: TorchServe, management: ManagementClient) -> None:
+    """Finish what a command that was killed has left, if there is something."""
+    for leftover in server.config.model_store.glob(".catdog-*.mar"):
+        leftover.unlink()
     note = read_note(server.run)
-    if note is None:
-        return
+    if note is not None:
+        settle(server, management, note)
+
+
+def settle(server: TorchServe, management: ManagementClient, note: Unfinished) -> None:
+    """Make sure that one version is the default, and let the other one go."""
     loaded = {model.version: model for model in management.versions()}
     if note.drop in loaded and note.keep in loaded:
         if loaded[note.drop].default:
@@ -202,59 +209,6 @@ def wait_ready(
                 f"worker {', '.join(missing) or '-'} is not: {failure}"
             )
         time.sleep(_POLL_S)
-
-
-def drain(management: ManagementClient, version: str) -> None:
-    """Wait until a version that is not the default any more has nothing to do.
-
-    First its queue is empty, and a second later again. That says nothing about the batches
-    under way, so then each worker has to answer a question, which it does after its batch.
-
-    Raises:
-        NotReadyError: If it keeps getting requests.
-    """
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    empty_since: float | None = None
-    while True:
-        found = [model for model in management.versions() if model.version == version]
-        now = time.monotonic()
-        if not found:
-            return
-        if found[0].pending_requests > 0:
-            empty_since = None
-        elif empty_since is None:
-            empty_since = now
-        elif now - empty_since >= GRACE_S:
-            _wait_for_batches(management, found[0])
-            return
-        if now > deadline:
-            raise NotReadyError(
-                f"version {version} still gets requests after {DRAIN_TIMEOUT_S:g} s: clients "
-                f"ask for /predictions/catdog/{version}, and must leave out the version"
-            )
-        time.sleep(_POLL_S)
-
-
-def _wait_for_batches(management: ManagementClient, model: ModelStatus) -> None:
-    """Wait until each READY worker answered a question, at most as long as a batch may take.
-
-    Archives of catdog 0.1.0 do not say which worker answers; two workers of such a one are
-    waited for as long as a batch may take.
-    """
-    busy = {worker.id for worker in model.workers if worker.status == "READY"}
-    end = time.monotonic() + model.response_timeout_s + GRACE_S
-    while busy and (left_s := end - time.monotonic()) > 0:
-        try:
-            facts = management.facts(model.version, timeout_s=left_s)
-        except ServerError:
-            # The worker died of its batch, or the server did, which the next line finds.
-            current = [m for m in management.versions() if m.version == model.version]
-            busy &= {w.id for m in current for w in m.workers if w.status == "READY"}
-            continue
-        if facts is not None:
-            busy.discard(facts.get("worker", next(iter(busy)) if len(busy) == 1 else ""))
-        if busy:
-            time.sleep(_POLL_S)
 
 
 @contextmanager

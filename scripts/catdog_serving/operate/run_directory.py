@@ -104,9 +104,13 @@ class RunDirectory:
             return None
         return None if process.status() == psutil.STATUS_ZOMBIE else process
 
-    def started_at(self) -> float:
-        """When the process was recorded, by the clock of the file system."""
+    def loaded_at(self) -> float:
+        """When the archive was loaded, by the clock of the file system."""
         return self._pid_file.stat().st_mtime
+
+    def record_loaded(self) -> None:
+        """Remember that the archive that is on disk now is the one that is served."""
+        self._pid_file.touch()
 
     def log_tail(self, lines: int = 25) -> str:
         """The last lines of the workers' log and of the console."""

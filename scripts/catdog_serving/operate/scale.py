@@ -14,9 +14,9 @@ from catdog_serving.operate.management import ManagementClient, ModelStatus
 from catdog_serving.operate.rollover import (
     check_memory,
     default_version,
+    resume,
     second_version,
     served_folder,
-    settle,
     staged_archive,
     switch,
     wait_ready,
@@ -68,7 +68,7 @@ def scale(
         )
     start = time.monotonic()
     with exclusive(server.run, f"scale {workers}"), server.management() as management:
-        settle(server, management)
+        resume(server, management)
         model = default_version(management)
         version, before = model.version, len(model.workers)
         if workers < before:

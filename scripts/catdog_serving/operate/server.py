@@ -139,8 +139,8 @@ class TorchServe:
             time.sleep(_POLL_S)
 
     def archive_is_newer(self) -> bool:
-        """Whether the archive was replaced after the running server was started."""
-        return self.is_running() and self.config.archive.stat().st_mtime > self.run.started_at()
+        """Whether the archive was replaced after the running server loaded it."""
+        return self.is_running() and self.config.archive.stat().st_mtime > self.run.loaded_at()
 
     def wait(self) -> None:
         """Wait until the server that this process started is stopped, and clean up.

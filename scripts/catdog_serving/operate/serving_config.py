@@ -77,20 +77,33 @@ class ServingConfig:
         return self.model_store / f"{MODEL_NAME}.mar"
 
     @property
+    def previous_archive(self) -> Path:
+        """What `archive` was before the last deploy; for `catdog rollback`."""
+        return self.model_store / f"{MODEL_NAME}.previous.mar"
+
+    @property
+    def named_version(self) -> str:
+        """The version under `models=`. TorchServe's own launcher ignores the entry for others."""
+        return self._entry[0]
+
+    @property
     def batching(self) -> dict[str, Any]:
         """catdog's entry under `models=`: workers, batch size, batch delay.
 
         Raises:
             NotReadyError: If there is none or it is not JSON.
         """
+        return self._entry[1]
+
+    @property
+    def _entry(self) -> tuple[str, dict[str, Any]]:
         try:
-            versions = json.loads(self.values["models"])[MODEL_NAME]
-            entry: dict[str, Any] = next(iter(versions.values()))
+            versions: dict[str, Any] = json.loads(self.values["models"])[MODEL_NAME]
+            return next(iter(versions.items()))
         except (json.JSONDecodeError, KeyError, StopIteration) as error:
             raise NotReadyError(
                 f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
             ) from error
-        return entry
 
     @property
     def gpus(self) -> int:

@@ -10,12 +10,14 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from catdog.settings import SETTINGS_FILE
+from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import MANIFEST, archive_version
 from catdog_serving.operate.management import VersionSettings
 from catdog_serving.operate.serving_config import ServingConfig
@@ -37,9 +39,14 @@ def stamp(archive: Path, target: Path, version: str) -> None:
         NotReadyError: If it is no model archive, or the copy cannot be written.
     """
     if archive_version(archive) == version:
-        shutil.copyfile(archive, target)
+        with _writing(target):
+            shutil.copyfile(archive, target)
         return
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(target, "w") as made:
+    with (
+        _writing(target),
+        zipfile.ZipFile(archive) as source,
+        zipfile.ZipFile(target, "w") as made,
+    ):
         for entry in source.infolist():
             if entry.filename == MANIFEST:
                 made.writestr(copy.copy(entry), _restamped(source.read(entry), version))
@@ -49,8 +56,12 @@ def stamp(archive: Path, target: Path, version: str) -> None:
 
 
 def pack(model_dir: Path, target: Path, version: str) -> None:
-    """Make an archive of a folder that TorchServe unpacked."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as made:
+    """Make an archive of a folder that TorchServe unpacked.
+
+    Raises:
+        NotReadyError: If it cannot be written.
+    """
+    with _writing(target), zipfile.ZipFile(target, "w") as made:
         for name, path in _files(model_dir).items():
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
@@ -103,6 +114,14 @@ def settings_for(archive: Path, config: ServingConfig, workers: int) -> VersionS
         response_timeout_s=timeout_s("responseTimeout"),
         startup_timeout_s=timeout_s("startupTimeout"),
     )
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def _files(model_dir: Path) -> dict[str, Path]:

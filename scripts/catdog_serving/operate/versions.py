@@ -1,0 +1,116 @@
+"""catdog versions: what is loaded, and what a restart or a rollback would load."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from catdog.model_info import MODEL_INFO_FILE
+from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import archive_version, file_sha256
+from catdog_serving.operate.management import ModelStatus
+from catdog_serving.operate.rollover import served_folder
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.stamping import holds
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """One version of a running server.
+
+    Attributes:
+        status: As the describe API has it.
+        facts: Its model.json; None while no worker is READY.
+        archive: The file in the model store with the same content, if there is one.
+    """
+
+    status: ModelStatus
+    facts: Facts | None
+    archive: str | None
+
+
+@dataclass(frozen=True)
+class StoredArchive:
+    """An archive in the model store."""
+
+    path: Path
+    version: str
+    facts: Facts
+    sha256: str
+
+
+def loaded_versions(server: TorchServe) -> list[LoadedVersion]:
+    """What the server has loaded, the default first.
+
+    Raises:
+        ServerUnavailableError: If it does not run.
+    """
+    found = []
+    for status in server.versions():
+        try:
+            folder = served_folder(status)
+            facts = json.loads((folder / MODEL_INFO_FILE).read_bytes())
+        except (NotReadyError, OSError):  # none is READY, or it goes just now
+            found.append(LoadedVersion(status, None, None))
+            continue
+        files = (server.config.archive, server.config.previous_archive)
+        same = [path.name for path in files if holds(path, folder)]
+        found.append(LoadedVersion(status, facts, same[0] if same else None))
+    return found
+
+
+def stored_archives(server: TorchServe) -> list[StoredArchive]:
+    """What a restart serves, and then what a rollback deploys; without what is not there."""
+    found = []
+    for path in (server.config.archive, server.config.previous_archive):
+        if path.is_file():
+            version = archive_version(path)
+            with zipfile.ZipFile(path) as packed:
+                facts = json.loads(packed.read(MODEL_INFO_FILE))
+            found.append(StoredArchive(path, version, facts, file_sha256(path)))
+    return found
+
+
+def print_versions(
+    loaded: list[LoadedVersion], stored: list[StoredArchive], console: Console
+) -> None:
+    """A row per version, then a line per archive."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("version", "workers", "batch", "delay", "time-outs", "model", "catdog", "file"):
+        table.add_column(column, justify="right" if column in ("batch", "delay") else "left")
+    for each in loaded:
+        status = each.status
+        table.add_row(
+            f"{status.version}{' (default)' if status.default else ''}",
+            f"{status.ready_workers} of {len(status.workers)} READY",
+            str(status.batch_size),
+            f"{status.max_batch_delay_ms} ms",
+            f"{status.response_timeout_s} s, start {status.startup_timeout_s} s",
+            _model(each.facts) if each.facts else "no worker is READY",
+            each.facts["catdog_version"] if each.facts else "-",
+            each.archive or "-",
+        )
+    console.print(table)
+    uses = ("a restart serves", "catdog rollback deploys")
+    for archive, use in zip(stored, uses, strict=False):
+        console.print(
+            f"{use} {archive.path.name}: {_model(archive.facts)}, "
+            f"catdog {archive.facts['catdog_version']}, SHA-256 {archive.sha256}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if len(stored) < len(uses):
+        console.print("no catdog.previous.mar: there is nothing to roll back to", highlight=False)
+
+
+def _model(facts: Facts) -> str:
+    untrained = " (UNTRAINED)" if facts["untrained"] else ""
+    return (
+        f"{facts['network']} {facts['weights']}{untrained}, {facts['runtime']} {facts['precision']}"
+    )
