@@ -20,7 +20,7 @@ from tests.unit.test_client import ANSWER
 CATDOG = [sys.executable, "-m", "catdog_serving"]
 COMMANDS = (
     *("package", "serve", "stop", "status", "classify", "merge", "evaluate"),
-    *("scale", "deploy", "rollback", "versions", "bench", "tune"),
+    *("scale", "autoscale", "deploy", "rollback", "versions", "bench", "tune"),
 )
 
 
@@ -161,6 +161,23 @@ def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
     result = catdog("serve", "--config", make_config(None).path, JAVA_HOME="/nonexistent")
     assert result.returncode == 3
     assert "JAVA_HOME is /nonexistent" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--min", 3, "--max", 2], "catdog: --max 2 is below --min 3; swap them"),
+        (["--min", 0, "--max", 2], "Input should be greater than or equal to 1"),
+        (["--min", 1], "Missing option '--max'"),
+        (["--min", 1, "--max", 2, "--max-wait", 0], "(seconds; the latter is --max-wait), got 0"),
+        (["--min", 1, "--max", 2, "--calm", -5], "calm_s is a number of seconds over 0, got -5"),
+        (["--min", 1, "--max", 2, "--interval", 0], "Input should be greater than or equal to 0.5"),
+    ],
+)
+def test_autoscale_checks_its_limits_at_once(options: list[object], complaint: str) -> None:
+    result = catdog("autoscale", *options, COLUMNS="120")
+    assert result.returncode == 2
+    assert complaint in result.stderr
 
 
 def test_stop_without_a_server_is_fine(make_config: MakeConfig) -> None:

@@ -42,6 +42,8 @@ catdog_batch_pictures_sum{{Hostname="h",}} {answered}
 catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="0.1",}} {batches // 2}
 catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="0.25",}} {batches // 2 + slow}
 catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="+Inf",}} {batches}
+catdog_stage_seconds_sum{{stage="preprocess",Hostname="h",}} {batches * 0.02}
+catdog_stage_seconds_sum{{stage="inference",Hostname="h",}} {batches * 0.1}
 Requests2XX{{Level="Host",Hostname="h",}} {requests * 100}
 """
 
@@ -54,6 +56,7 @@ def test_rates_are_the_rise_over_the_time() -> None:
     assert (found.invalid_per_s, found.errors_per_s) == (10, 7.5)
     assert (found.request_s, found.queue_s) == pytest.approx((0.2, 0.1))
     assert found.batch_pictures == 4
+    assert found.busy_workers == pytest.approx(20 * (0.02 + 0.1) / 4)
     assert found.stages.keys() == {"inference"}
     assert found.stages["inference"].p50_s == pytest.approx(0.1)
     assert found.stages["inference"].p95_s == pytest.approx(0.1 + 0.15 * 0.9)

@@ -30,6 +30,7 @@ class Rates:
         request_s: Mean time of an answered request in the server.
         queue_s: Mean wait of one for a worker, part of `request_s`.
         batch_pictures: Mean requests per batch.
+        busy_workers: How many workers computed, on average; a batch counts when it ends.
         stages: By name, those that ran.
     """
 
@@ -40,6 +41,7 @@ class Rates:
     request_s: float | None
     queue_s: float | None
     batch_pictures: float | None
+    busy_workers: float
     stages: dict[str, Quantiles]
 
 
@@ -81,6 +83,7 @@ def rates(before: Series, after: Series, seconds: float) -> Rates:
         request_s=mean(rise("ts_inference_latency_microseconds") / 1e6, answers),
         queue_s=mean(rise("ts_queue_latency_microseconds") / 1e6, answers),
         batch_pictures=mean(answers, batches),
+        busy_workers=rise("catdog_stage_seconds_sum") / seconds,
         stages=stages,
     )
 

@@ -21,6 +21,7 @@ from catdog_serving.model_archive import archive_version
 from catdog_serving.operate.draining import drain
 from catdog_serving.operate.exclusive import Unfinished, read_note, remove_note, write_note
 from catdog_serving.operate.management import ManagementClient, ModelStatus
+from catdog_serving.operate.memory import available_bytes
 from catdog_serving.operate.model_log import last_failure
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
@@ -163,7 +164,7 @@ def check_memory(model: ModelStatus, more: int) -> None:
             sizes.append(psutil.Process(worker.pid).memory_info().rss)
         except (psutil.Error, ValueError):
             continue  # it just died, or is not there yet and has the pid -1
-    free = psutil.virtual_memory().available
+    free = available_bytes()
     if more * max(sizes) > free:
         raise NotReadyError(
             f"{more} more workers would take {more * max(sizes) / 1e9:.1f} GB, and "

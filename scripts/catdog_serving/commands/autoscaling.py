@@ -1,0 +1,56 @@
+"""catdog autoscale."""
+
+import signal
+import sys
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from catdog_serving.commands.options import ConfigOption, console
+
+
+def autoscale(
+    config: ConfigOption,
+    low: Annotated[int, typer.Option("--min", min=1, metavar="A", help="Never fewer workers.")],
+    high: Annotated[int, typer.Option("--max", min=1, metavar="B", help="Never more workers.")],
+    interval: Annotated[
+        float, typer.Option(min=0.5, metavar="SECONDS", help="Between two looks.")
+    ] = 2.0,
+    max_wait: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="A mean wait that is too long: more workers."),
+    ] = 0.5,
+    calm: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Low load lasts so long before one worker goes."),
+    ] = 120.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change nothing.")] = False,
+) -> None:
+    """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
+    from catdog_serving.operate.autoscale import autoscale
+    from catdog_serving.operate.autoscale_policy import Policy
+    from catdog_serving.operate.autoscale_settings import PolicySettings
+    from catdog_serving.operate.scale import scale
+    from catdog_serving.operate.server import TorchServe
+    from catdog_serving.operate.serving_config import ServingConfig
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that a change is undone
+    settings = PolicySettings(
+        low, high, up_queue_s=max_wait, down_queue_s=max_wait / 5, calm_s=calm
+    )
+    server = TorchServe(ServingConfig.read(config))
+    console.print(
+        f"autoscale {low} to {high} workers, a look every {interval:g} s; Ctrl-C ends it and "
+        f"leaves the workers{'; dry run' if dry_run else ''}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    autoscale(
+        server,
+        Policy(settings),
+        partial(scale, server),
+        lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True),
+        interval_s=interval,
+        dry_run=dry_run,
+    )

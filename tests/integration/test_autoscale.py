@@ -1,0 +1,159 @@
+"""`catdog autoscale` beside a real server: a burst, calm, a restart, the end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import SAMPLES, MakeConfig
+from tests.loads import send_one
+from tests.processes import wait_until
+
+CAT = (SAMPLES / "chelsea.png").read_bytes()
+BURST = 24  # requests under way; 3 full batches
+SHORT = ("--interval", "0.5", "--calm", "6")
+
+
+class Following:
+    """`catdog autoscale` in a process of its own, and what it printed."""
+
+    def __init__(self, config: Path, *options: str) -> None:
+        self._lines: list[str] = []
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "catdog_serving", "autoscale", *options),
+                *("--config", str(config)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"COLUMNS": "80"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self._lines.extend(self.process.stdout)
+
+    @property
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def wait_for(self, words: str, timeout_s: float = 90) -> None:
+        try:
+            wait_until(lambda: words in self.text, f"{words!r}", timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.text}") from None
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        code = self.process.wait(60)
+        self._reader.join()
+        return code
+
+
+@contextmanager
+def following(config: Path, *options: str) -> Iterator[Following]:
+    running = Following(config, *options)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        running._reader.join()
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def own(make_config: MakeConfig, archive: Path) -> Iterator[TorchServe]:
+    """A server that may be changed."""
+    with TorchServe(make_config(archive)) as running:
+        yield running
+
+
+def test_a_burst_adds_a_worker_and_calm_takes_it_back_without_a_failed_request(
+    own: TorchServe,
+) -> None:
+    url, config = own.config.inference_url, own.config.path
+    burst, stop = threading.Event(), threading.Event()
+    statuses: list[int] = []
+
+    def load(number: int) -> None:
+        """The first sends always, a few requests a second; the others in the burst alone."""
+        while not stop.is_set():
+            if number == 0 or burst.is_set():
+                statuses.append(send_one(url, CAT).status)
+            if number == 0 or not burst.is_set():
+                stop.wait(0.2)
+
+    with following(config, "--min", "1", "--max", "2", *SHORT) as scaler:
+        with ThreadPoolExecutor(BURST) as pool:
+            loads = [pool.submit(load, number) for number in range(BURST)]
+            try:
+                scaler.wait_for("1 worker: ")
+                burst.set()
+                scaler.wait_for("2 workers READY after ")
+                assert own.versions()[0].ready_workers == 2
+                burst.clear()
+                scaler.wait_for("1 worker READY after ")
+                wait_until(lambda: len(own.versions()) == 1, "one version")
+            finally:
+                stop.set()
+            for done in loads:
+                done.result()
+        (model,) = own.versions()
+        assert (model.ready_workers, model.batch_size, model.max_batch_delay_ms) == (1, 8, 5)
+        assert scaler.end(signal.SIGTERM) == 0
+        text = scaler.text
+    assert Counter(statuses) == {200: len(statuses)}
+    assert len(statuses) > 100
+    assert re.search(r"T\S+ scale 1 -> 2: (workers over 80% busy|waits over 0.5 s): ", text)
+    assert re.search(r"T\S+ scale 2 -> 1: 1 would be under 50% busy for 6 s: ", text)
+    assert "not scaled" not in text
+    print(f"\n{len(statuses)} requests, all 200\n{text}")
+
+
+def test_it_waits_for_a_server_that_is_started_again(own: TorchServe) -> None:
+    # A minimum that the server does not have shows that it acts again.
+    with following(own.config.path, "--min", "1", "--max", "2", "--interval", "0.5") as scaler:
+        scaler.wait_for("1 worker: ")
+        own.stop()
+        scaler.wait_for("the server is away, waiting for it: no management API at ")
+        own.start()
+        scaler.wait_for("the server is back")
+        assert scaler.text.count("is away") == 1
+        assert scaler.end(signal.SIGINT) == 130
+        assert "Traceback" not in scaler.text
+
+
+def test_a_dry_run_changes_nothing(own: TorchServe) -> None:
+    with following(own.config.path, "--min", "2", "--max", "2", "--dry-run") as scaler:
+        scaler.wait_for("would scale 1 -> 2: --min is 2 and --max is 2")
+        assert scaler.end(signal.SIGTERM) == 0
+    assert len(own.versions()[0].workers) == 1
+
+
+def test_the_end_in_the_middle_of_a_scale_down_leaves_one_version(own: TorchServe) -> None:
+    with following(own.config.path, "--min", "2", "--max", "2", "--interval", "0.5") as scaler:
+        scaler.wait_for("2 workers READY after ")
+        assert scaler.end(signal.SIGTERM) == 0
+    with following(own.config.path, "--min", "1", "--max", "1", "--interval", "0.5") as scaler:
+        scaler.wait_for("scale 2 -> 1: --min is 1 and --max is 1")
+        wait_until(lambda: len(own.versions()) == 2, "the second version")
+        assert scaler.end(signal.SIGTERM) == 0
+    (model,) = own.versions()
+    assert model.ready_workers in (1, 2)  # finished, or undone
+    assert send_one(own.config.inference_url, CAT).status == 200
