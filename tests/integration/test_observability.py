@@ -89,7 +89,7 @@ def test_the_series_count_what_was_sent(server: TorchServe) -> None:
 
 
 def test_every_series_is_documented(server: TorchServe) -> None:
-    document = (ROOT / "docs" / "operations.md").read_text()
+    document = (ROOT / "docs" / "observability.md").read_text()
     post(server, CAT)
     wait_until(lambda: "catdog_stage_seconds_sum" in str(series(server)), "the series")
     for key in series(server):
