@@ -82,7 +82,8 @@ def test_no_threshold_beats_the_best_one(pictures: list[tuple[float, str]]) -> N
     assert right_labels(pictures, best.threshold) == best.right.count
     assert max(right_labels(pictures, threshold) for threshold in allowed) == best.right.count
     assert right_labels(pictures, best.high) == best.right.count
-    assert LOWEST_THRESHOLD <= best.low < best.threshold < best.high <= 1
+    # Equal only where no number lies between two masses: answers have 6 decimals.
+    assert LOWEST_THRESHOLD <= best.low <= best.threshold <= best.high <= 1
 
 
 @given(PICTURES)
