@@ -19,7 +19,7 @@ from tests.loads import Answer, send_one
 from tests.processes import processes_of, wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
-BATCHING: dict[str, object] = {"batchSize": 4, "maxBatchDelay": 7}  # not TorchServe's defaults
+BATCHING: dict[str, object] = {"batchSize": 4, "maxBatchDelay": 40}  # not TorchServe's defaults
 CLOCK = "        clock = StageClock()\n"  # the first line of `handle` for a batch of pictures
 TELEMETRY = "        self.telemetry.started()\n"  # in `initialize`
 SLOW = """
@@ -63,7 +63,7 @@ def assert_one_version(server: TorchServe, workers: int) -> str:
     (model,) = server.versions()
     assert model.default
     assert (model.ready_workers, len(model.workers)) == (workers, workers)
-    assert (model.batch_size, model.max_batch_delay_ms) == (4, 7)
+    assert (model.batch_size, model.max_batch_delay_ms) == (4, 40)
     assert (model.response_timeout_s, model.startup_timeout_s) == (60, 120)
     wait_until(lambda: len(processes_of(server)) == 1 + workers, "no other worker")
     assert len(list((server.run.temporary / "models").iterdir())) == 1
@@ -75,7 +75,10 @@ def assert_one_version(server: TorchServe, workers: int) -> str:
 
 @contextmanager
 def slow_clients(server: TorchServe) -> Iterator[list[Answer]]:
-    """Eight clients that always have a slow request under way: two batches, or one and a queue."""
+    """Eight clients that always have a slow request under way: two batches, or one and a queue.
+
+    Four of them are half a batch behind, so that at any time one of two workers has long to go.
+    """
     ended = Event()
     answers: list[Answer] = []
 
@@ -84,9 +87,11 @@ def slow_clients(server: TorchServe) -> Iterator[list[Answer]]:
             answers.append(send_one(server.config.inference_url, CAT, {"X-Slow": "yes"}))
 
     with ThreadPoolExecutor(8) as pool:
-        for _ in range(8):
-            pool.submit(ask)
         try:
+            for number in range(8):
+                if number == 4:
+                    ended.wait(1.5)
+                pool.submit(ask)
             yield answers
         finally:
             ended.set()

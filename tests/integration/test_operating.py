@@ -134,8 +134,8 @@ def test_a_restart_serves_what_was_deployed_and_a_rollback_what_was_served(
 
         shown = catdog(server, "versions")
         assert re.search(
-            rf"^{re.escape(version)} \(default\)  1 of 1 READY +4 +7 ms  60, 120 s +\S+ +catdog.mar"
-            rf" *\nmodel of {re.escape(version)}: efficientnet_lite0 seeded \(UNTRAINED\), onnx",
+            rf"^{re.escape(version)} \(default\)  1 of 1 READY +4 +40 ms  60, 120 s +\S+ +catdog."
+            rf"mar *\nmodel of {re.escape(version)}: efficientnet_lite0 seeded \(UNTRAINED\), onnx",
             shown.stdout,
             re.MULTILINE,
         ), shown.stdout
