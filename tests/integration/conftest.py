@@ -1,13 +1,17 @@
-"""What several modules of integration tests share: nginx before the shared server, a browser."""
+"""What several modules of integration tests share: nginx before the shared server, a browser,
+and a server for an operator."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from catdog_serving.operate.server import TorchServe
 from tests.browser import chromium
+from tests.conftest import MakeConfig
 from tests.edge import Edge, running_edge
+from tests.operators import BATCHING, slow_archive
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +30,16 @@ def key(edge: Edge) -> str:
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def good(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """efficientnet_lite0 that can be told to be slow."""
+    return slow_archive(archive, tmp_path_factory.mktemp("good") / "good.mar")
+
+
+@pytest.fixture(scope="session")
+def running(good: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
+    """A server to scale and to deploy to; each test leaves one worker of `good` serving."""
+    with TorchServe(make_config(good, batching=BATCHING)) as server:
+        yield server

@@ -16,6 +16,7 @@ from catdog.model_info import ModelInfo
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import check_owner, file_sha256
+from catdog_serving.operate.draining import drain
 from catdog_serving.operate.exclusive import exclusive
 from catdog_serving.operate.management import ModelStatus
 from catdog_serving.operate.probation import Probation
@@ -26,7 +27,6 @@ from catdog_serving.operate.rollover import (
     second_version,
     served_folder,
     staged_archive,
-    switch,
 )
 from catdog_serving.operate.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
@@ -75,8 +75,7 @@ def deploy(
     Raises:
         RefusedError: If the archive fails a check, or the server with it; nothing is changed.
         NotReadyError: If the server does not run, another command is changing it, the archive
-            is missing, or memory or disk is short.
-        ServerError: If the server is lost.
+            is missing, memory or disk is short, or the server is lost meanwhile.
     """
     config = server.config
     check_owner(archive)
@@ -99,7 +98,7 @@ def deploy(
                 management.set_default(version)
                 tell(f"default  version {version}")
                 tell(f"watched  {probation.watch(management, version, times.watch)}")
-                switch(management, old, version)
+                drain(management, old.version)
                 _put_in_place(files)
         server.run.record_loaded()
         tell(f"removed  version {old.version}, which had nothing left to do")

@@ -53,7 +53,7 @@ def second_version(
 ) -> Iterator[tuple[ModelStatus, str]]:
     """Have another version READY; in the end the old one is removed, or on a failure the new.
 
-    The body switches to the new version (see `switch`). If it raises, all is undone.
+    The body makes the new version the default and drains the old. If it raises, all is undone.
 
     Args:
         server: To be changed by nobody else meanwhile, see `exclusive`.
@@ -93,16 +93,6 @@ def second_version(
         write_note(server.run, on)
         management.unregister(old.version)
         remove_note(server.run)
-
-
-def switch(management: ManagementClient, old: ModelStatus, new: str) -> None:
-    """Make `new` the default and wait until `old` has answered everything.
-
-    Raises:
-        NotReadyError: If clients that name the old version keep it busy.
-    """
-    management.set_default(new)
-    drain(management, old.version)
 
 
 def resume(server: TorchServe, management: ManagementClient) -> None:

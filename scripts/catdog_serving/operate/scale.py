@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from catdog_serving.errors import UsageError
+from catdog_serving.operate.draining import drain
 from catdog_serving.operate.exclusive import exclusive
 from catdog_serving.operate.management import ManagementClient, ModelStatus
 from catdog_serving.operate.rollover import (
@@ -18,7 +19,6 @@ from catdog_serving.operate.rollover import (
     second_version,
     served_folder,
     staged_archive,
-    switch,
     wait_ready,
 )
 from catdog_serving.operate.server import READY_TIMEOUT_S, TorchServe
@@ -100,5 +100,6 @@ def _scale_down(
     with staged_archive(server.config) as archive:
         pack(served_folder(model), archive, next_version(loaded))
         with second_version(server, management, archive, workers, wait_s) as (old, new):
-            switch(management, old, new)
+            management.set_default(new)
+            drain(management, old.version)
     return new
