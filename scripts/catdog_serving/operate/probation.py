@@ -55,12 +55,13 @@ class Probation:
         deadline = time.monotonic() + seconds
         while True:
             time.sleep(max(0.0, min(_POLL_S, deadline - time.monotonic())))
+            # In this order: a worker that died of the requests that failed is the better reason.
+            seen = Seen.between(self._start, self._look())
             lost = workers - _ready(management, version)
             if lost:
                 reason = last_failure(self._server.run.model_log, since) or "no traceback"
                 ids = ", ".join(sorted(worker for worker, _ in lost))
                 raise RefusedError(f"worker {ids} of version {version} died: {reason}")
-            seen = Seen.between(self._start, self._look())
             if seen.fails_more(before):
                 raise RefusedError(f"version {version} as the default: {seen}; before: {before}")
             # A worker that never answers is killed by TorchServe, and lost.
