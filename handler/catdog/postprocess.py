@@ -9,7 +9,7 @@ import numpy as np
 from catdog.labels import CAT_INDICES, DOG_INDICES, NUM_CLASSES
 
 TOP_CLASSES = 5
-_DECIMALS = 6  # of every number in an answer: float32 is not better than this
+DECIMALS = 6  # of every number in an answer: float32 is not better than this
 
 
 @dataclass(frozen=True)
@@ -166,15 +166,15 @@ def _predict_one(
         label, breed = "cat", _breed(probabilities, CAT_INDICES, cat, categories)
     else:
         label, breed = "dog", _breed(probabilities, DOG_INDICES, dog, categories)
-    cat, dog = round(cat, _DECIMALS), round(dog, _DECIMALS)
+    cat, dog = round(cat, DECIMALS), round(dog, DECIMALS)
     return Prediction(
         label=label,
         cat=cat,
         dog=dog,
-        other=round(max(0.0, 1 - cat - dog), _DECIMALS),
+        other=round(max(0.0, 1 - cat - dog), DECIMALS),
         breed=breed,
         top=tuple(
-            ClassProbability(int(i), categories[i], round(float(probabilities[i]), _DECIMALS))
+            ClassProbability(int(i), categories[i], round(float(probabilities[i]), DECIMALS))
             for i in np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
         ),
         box=None,
@@ -189,4 +189,4 @@ def _breed(
     probabilities: np.ndarray, group: range, mass: float, categories: Sequence[str]
 ) -> Breed:
     index = group.start + int(probabilities[group.start : group.stop].argmax())
-    return Breed(categories[index], index, round(float(probabilities[index]) / mass, _DECIMALS))
+    return Breed(categories[index], index, round(float(probabilities[index]) / mass, DECIMALS))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from catdog.postprocess import DECIMALS
+
 CALIBRATION_BINS = 15  # as in Guo et al.
 LOWEST_THRESHOLD = 0.01  # what model-config.yaml accepts
 
@@ -95,6 +97,7 @@ def threshold_curve(
     Returns:
         The exact curve: it changes only where some picture's presence is.
     """
+    presence = np.round(presence, DECIMALS)  # 0.1 + 0.2 is no more than 0.3
     inside = (presence > LOWEST_THRESHOLD) & (presence < 1)
     edges = np.unique(np.concatenate(([LOWEST_THRESHOLD, 1.0], presence[inside])))
     lower = edges[:-1]
