@@ -31,18 +31,18 @@ def drain(management: ManagementClient, version: str) -> None:
     deadline = last_ready + DRAIN_TIMEOUT_S
     empty_since: float | None = None
     while True:
-        found = [model for model in management.versions() if model.version == version]
+        found = management.version(version)
         now = time.monotonic()
-        if found and found[0].ready_workers:
+        if found and found.ready_workers:
             last_ready = now
         if not found or now - last_ready > NO_WORKER_S:
             return
-        if found[0].pending_requests > 0:
+        if found.pending_requests > 0:
             empty_since = None
         elif empty_since is None:
             empty_since = now
         elif now - empty_since >= GRACE_S:
-            _wait_for_batches(management, found[0])
+            _wait_for_batches(management, found)
             return
         if now > deadline:
             raise NotReadyError(
@@ -58,15 +58,15 @@ def _wait_for_batches(management: ManagementClient, model: ModelStatus) -> None:
     Archives of catdog 0.1.0 do not say which worker answers; two workers of such a one are
     waited for as long as a batch may take.
     """
-    busy = {worker.id for worker in model.workers if worker.status == "READY"}
+    busy = {worker.id for worker in model.ready}
     end = time.monotonic() + model.response_timeout_s + GRACE_S
     while busy and (left_s := end - time.monotonic()) > 0:
         try:
             facts = management.facts(model.version, timeout_s=left_s)
         except ServerError:
             # The worker died of its batch, or the server did, which the next line finds.
-            current = [m for m in management.versions() if m.version == model.version]
-            busy &= {w.id for m in current for w in m.workers if w.status == "READY"}
+            current = management.version(model.version)
+            busy &= {worker.id for worker in current.ready} if current else set()
             continue
         if facts is not None:
             busy.discard(facts.get("worker", next(iter(busy)) if len(busy) == 1 else ""))

@@ -47,8 +47,13 @@ class ModelStatus:
     pending_requests: int
 
     @property
+    def ready(self) -> tuple[WorkerStatus, ...]:
+        """Those of the workers that answer."""
+        return tuple(worker for worker in self.workers if worker.status == "READY")
+
+    @property
     def ready_workers(self) -> int:
-        return sum(worker.status == "READY" for worker in self.workers)
+        return len(self.ready)
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,10 @@ class ManagementClient:
             return []
         found = [_model_status(entry, default[0]["modelVersion"]) for entry in every]
         return sorted(found, key=lambda model: not model.default)
+
+    def version(self, name: str) -> ModelStatus | None:
+        """One version; None if it is not loaded."""
+        return next((model for model in self.versions() if model.version == name), None)
 
     def facts(
         self, version: str | None = None, timeout_s: float | None = None

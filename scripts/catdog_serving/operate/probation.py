@@ -11,7 +11,7 @@ from datetime import datetime
 import requests
 
 from catdog_serving.errors import RefusedError
-from catdog_serving.operate.management import ManagementClient, ModelStatus
+from catdog_serving.operate.management import ManagementClient
 from catdog_serving.operate.model_log import last_failure
 from catdog_serving.operate.rates import Rates, rates
 from catdog_serving.operate.series import Series, scrape
@@ -121,5 +121,5 @@ class Seen:
 
 def _ready(management: ManagementClient, version: str) -> set[tuple[str, int]]:
     """Id and pid of the READY workers of a version."""
-    found: list[ModelStatus] = [m for m in management.versions() if m.version == version]
-    return {(w.id, w.pid) for model in found for w in model.workers if w.status == "READY"}
+    found = management.version(version)
+    return {(worker.id, worker.pid) for worker in found.ready} if found else set()

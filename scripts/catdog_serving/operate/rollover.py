@@ -133,12 +133,11 @@ def served_folder(model: ModelStatus) -> Path:
     Raises:
         NotReadyError: If none of its workers is READY.
     """
-    for worker in model.workers:
-        if worker.status == "READY":
-            try:
-                return Path(psutil.Process(worker.pid).cwd())
-            except psutil.Error:
-                continue  # it just died
+    for worker in model.ready:
+        try:
+            return Path(psutil.Process(worker.pid).cwd())
+        except psutil.Error:
+            continue  # it just died
     raise NotReadyError(f"no worker of version {model.version} is READY; see: catdog status")
 
 
@@ -185,15 +184,15 @@ def wait_ready(
     """
     deadline = time.monotonic() + timeout_s
     while True:
-        found = [model for model in management.versions() if model.version == version]
-        if found and found[0].ready_workers >= workers:
+        found = management.version(version)
+        if found and found.ready_workers >= workers:
             return
         failure = last_failure(server.run.model_log, since)
         if failure is None and time.monotonic() > deadline:
             failure = f"not within {timeout_s:g} s, and {server.run.model_log} has no reason"
         if failure:  # TorchServe itself would try again for five minutes
-            ready = found[0].ready_workers if found else 0
-            missing = [w.id for model in found for w in model.workers if w.status != "READY"]
+            ready = found.ready_workers if found else 0
+            missing = [w.id for w in found.workers if w.status != "READY"] if found else []
             raise NotReadyError(
                 f"{ready} of {workers} workers of version {version} are READY, "
                 f"worker {', '.join(missing) or '-'} is not: {failure}"
