@@ -1,13 +1,11 @@
 """catdog autoscale."""
 
-import signal
-import sys
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from catdog_serving.commands.options import ConfigOption, console
+from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
 
 
 def autoscale(
@@ -35,7 +33,7 @@ def autoscale(
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that a change is undone
+    exit_on_sigterm(0)
     settings = PolicySettings(
         low, high, up_queue_s=max_wait, down_queue_s=max_wait / 5, calm_s=calm
     )

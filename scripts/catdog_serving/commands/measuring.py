@@ -1,6 +1,5 @@
 """catdog bench and tune."""
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from catdog_serving.commands.options import ConfigOption, console
+from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
 from catdog_serving.errors import RefusedError, UsageError
 
 PicturesOption = Annotated[
@@ -109,7 +108,7 @@ def tune(
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """Say what is going on, on standard error; a server started meanwhile never outlives us."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    exit_on_sigterm()
     errors = Console(stderr=True)
     with errors.status("starting") as status:
 

@@ -1,14 +1,12 @@
 """catdog scale, deploy, rollback and versions."""
 
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from catdog_serving.commands.options import ConfigOption, console
+from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
 
 ReadyOption = Annotated[
     float,
@@ -84,7 +82,7 @@ def _server(config: Path) -> Any:
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is undone
+    exit_on_sigterm()
     return TorchServe(ServingConfig.read(config))
 
 

@@ -1,5 +1,7 @@
-"""What several commands share: the console, and the options that they have in common."""
+"""What several commands share: the console, their end, and the options in common."""
 
+import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +12,11 @@ from rich.console import Console
 from catdog_serving.operate.serving_config import default_config
 
 console = Console()
+
+
+def exit_on_sigterm(code: int = 128 + signal.SIGTERM) -> None:
+    """End as Ctrl-C does, so that what was begun is undone; the default code is a shell's."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
 
 
 class BackendName(StrEnum):

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from catdog_serving.commands.options import ConfigOption, console
+from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
 from catdog_serving.errors import NotReadyError, UsageError
 
 
@@ -21,7 +20,7 @@ def serve(
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a start is undone
+    exit_on_sigterm()
     server = TorchServe(ServingConfig.read(config))
     if server.is_running() and not foreground:
         console.print("the server runs already")
