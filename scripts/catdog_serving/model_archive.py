@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE
 from catdog_serving.errors import NotReadyError, RefusedError
@@ -57,14 +58,26 @@ def archive_version(archive: Path) -> str:
     return version
 
 
+def archive_facts(archive: Path) -> dict[str, Any]:
+    """An archive's model.json, of whatever version of catdog.
+
+    Raises:
+        NotReadyError: If it is not a model archive.
+    """
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            facts: dict[str, Any] = json.loads(packed.read(MODEL_INFO_FILE))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+    return facts
+
+
 def archive_runtime(archive: Path) -> str | None:
     """The runtime that an archive holds; None if it does not say, which its worker will report."""
     try:
-        with zipfile.ZipFile(archive) as packed:
-            runtime: str | None = json.loads(packed.read(MODEL_INFO_FILE)).get("runtime")
-    except (zipfile.BadZipFile, KeyError):
+        return archive_facts(archive).get("runtime")
+    except NotReadyError:
         return None
-    return runtime
 
 
 def file_sha256(path: Path) -> str:

@@ -1,7 +1,6 @@
 """catdog versions: what is loaded, and what a restart or a rollback would load."""
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from catdog.model_info import MODEL_INFO_FILE
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import file_sha256
+from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.operate.management import ModelStatus
 from catdog_serving.operate.rollover import served_folder
 from catdog_serving.operate.server import TorchServe
@@ -86,12 +85,7 @@ def stored_archives(server: TorchServe) -> list[StoredArchive]:
     found = []
     for path, use in uses.items():
         if path.is_file():
-            try:
-                with zipfile.ZipFile(path) as packed:
-                    facts = json.loads(packed.read(MODEL_INFO_FILE))
-            except (zipfile.BadZipFile, KeyError) as error:
-                raise NotReadyError(f"{path} is not a model archive: {error}") from error
-            found.append(StoredArchive(path, use, facts, file_sha256(path)))
+            found.append(StoredArchive(path, use, archive_facts(path), file_sha256(path)))
     return found
 
 
