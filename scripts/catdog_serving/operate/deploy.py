@@ -31,6 +31,7 @@ from catdog_serving.operate.rollover import (
 from catdog_serving.operate.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.operate.stamping import holds, next_version, pack, stamp
+from catdog_serving.operate.status import weights_line
 
 WATCH_S = 10.0
 
@@ -129,8 +130,7 @@ def _verified(archive: Path) -> ModelInfo:
 
 
 def _described(info: ModelInfo) -> str:
-    untrained = " (UNTRAINED: its answers mean nothing)" if info.untrained else ""
-    return f"{info.network} {info.weights}{untrained}, {info.runtime} {info.precision}"
+    return f"{weights_line(info.to_dict())}, {info.runtime} {info.precision}"
 
 
 def _check_served_golden(

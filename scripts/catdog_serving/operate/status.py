@@ -1,5 +1,6 @@
 """What a running server says of itself, for a person and for JSON."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,12 @@ from rich.table import Table
 from catdog.model_info import Agreement
 from catdog_serving.operate.management import ModelStatus
 from catdog_serving.operate.serving_config import ServingConfig
+
+
+def weights_line(facts: Mapping[str, Any]) -> str:
+    """Network and weights of a model.json, and whether they know anything."""
+    untrained = " (UNTRAINED: its answers mean nothing)" if facts["untrained"] else ""
+    return f"{facts['network']} {facts['weights']}{untrained}"
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,8 @@ class ServerStatus:
         """Network, weights, runtime and device in one line."""
         if self.facts is None:
             return "unknown until a worker is READY"
-        untrained = " (UNTRAINED: its answers mean nothing)" if self.facts["untrained"] else ""
         line = (
-            f"{self.facts['network']} {self.facts['weights']}{untrained}, "
+            f"{weights_line(self.facts)}, "
             f"runtime {self.facts['runtime']} {self.facts['precision']} on {self.facts['device']}"
         )
         if self.facts["device"] == "cpu" and any(w.gpu for m in self.models for w in m.workers):
