@@ -71,7 +71,7 @@ class VersionSettings:
     startup_timeout_s: int
 
     def __post_init__(self) -> None:
-        _check_workers(self.workers)
+        check_workers(self.workers)
 
 
 class ManagementClient:
@@ -135,7 +135,7 @@ class ManagementClient:
         Raises:
             UsageError: If `workers` is below 1.
         """
-        _check_workers(workers)
+        check_workers(workers)
         parameters = {"min_worker": workers, "max_worker": workers, "synchronous": "false"}
         self._change("PUT", f"/models/{MODEL_NAME}/{version}", parameters)
 
@@ -208,7 +208,8 @@ class ManagementClient:
         )
 
 
-def _check_workers(workers: int) -> None:
+def check_workers(workers: int) -> None:
+    """Raises UsageError if there would be none: requests would wait for ever."""
     if workers < 1:
         raise UsageError(
             f"there must be at least 1 worker, got {workers}; to serve nothing: catdog stop"

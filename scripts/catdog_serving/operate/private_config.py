@@ -48,7 +48,7 @@ def private_config(
         properties |= {host_key: "127.0.0.1", port_key: str(ports.pop())}
     if batching:
         entry = source.batching | dict(batching)
-        properties["models"] = json.dumps({MODEL_NAME: {"1.0": entry}})
+        properties["models"] = json.dumps({MODEL_NAME: {source.named_version: entry}})
     properties |= values or {}
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
     return ServingConfig.read(path)

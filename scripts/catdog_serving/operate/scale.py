@@ -11,7 +11,7 @@ from datetime import datetime
 from catdog_serving.errors import UsageError
 from catdog_serving.operate.draining import drain
 from catdog_serving.operate.exclusive import exclusive
-from catdog_serving.operate.management import ManagementClient, ModelStatus
+from catdog_serving.operate.management import ManagementClient, ModelStatus, check_workers
 from catdog_serving.operate.rollover import (
     check_memory,
     default_version,
@@ -62,10 +62,7 @@ def scale(
         RefusedError: If fewer workers did not get READY: the version before serves on.
         ServerError: If the server answers with something else.
     """
-    if workers < 1:
-        raise UsageError(
-            f"there must be at least 1 worker, got {workers}; to serve nothing: catdog stop"
-        )
+    check_workers(workers)
     start = time.monotonic()
     with exclusive(server.run, f"scale {workers}"), server.management() as management:
         resume(server, management)
