@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
+from catdog_serving.operate.autoscale_settings import PolicySettings
 
 
 def autoscale(
@@ -18,17 +19,16 @@ def autoscale(
     max_wait: Annotated[
         float,
         typer.Option(metavar="SECONDS", help="A mean wait that is too long: more workers."),
-    ] = 0.5,
+    ] = PolicySettings.up_queue_s,
     calm: Annotated[
         float,
         typer.Option(metavar="SECONDS", help="Low load lasts so long before one worker goes."),
-    ] = 120.0,
+    ] = PolicySettings.calm_s,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change nothing.")] = False,
 ) -> None:
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
     from catdog_serving.operate.autoscale import autoscale
     from catdog_serving.operate.autoscale_policy import Policy
-    from catdog_serving.operate.autoscale_settings import PolicySettings
     from catdog_serving.operate.scale import scale
     from catdog_serving.operate.server import TorchServe
     from catdog_serving.operate.serving_config import ServingConfig
