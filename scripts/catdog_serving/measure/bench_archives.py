@@ -5,6 +5,7 @@ downloaded, and the bench is the same everywhere.
 """
 
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Callable
@@ -130,8 +131,6 @@ def save_state(subject: Subject, path: Path) -> None:
         NotReadyError: If they cannot be had.
     """
     try:
-        import io
-
         import torch
 
         from catdog.networks import get_network
