@@ -15,6 +15,12 @@ from typing import Any
 from catdog_serving.errors import UsageError
 from catdog_serving.whole_file import write_whole
 
+_START_COLUMNS = {
+    "ready_s": "READY after s",
+    "worker_gb_when_ready": "worker's RSS then, GB",
+    "worker_gb_after_work": "after work, GB",
+    "java_gb_after_work": "Java's RSS, GB",
+}
 PLANNED_PERCENT = 80  # of capacity: at 95 % the waiting times are many batches long
 
 
@@ -44,7 +50,13 @@ def summary(report: dict[str, Any]) -> str:
 
 
 def capacity(report: dict[str, Any]) -> str:
-    """What one server bears: the rate to plan with, its waiting time, and its memory."""
+    """What one server bears: the rate to plan with, its waiting time, and its memory.
+
+    Raises:
+        UsageError: If the run had no starts of servers, as with `--quick`.
+    """
+    if not _starts(report):
+        raise UsageError("the run was a quick one, without starts of servers; run: catdog bench")
     load = PLANNED_PERCENT
     heading = f"one server | capacity, images/s | {load} % of it | p99 there, ms | memory, GB"
     rows = [f"| {heading} | while a version takes over, GB |", "|---|---|---|---|---|---|"]
@@ -134,16 +146,13 @@ def _starts(report: dict[str, Any]) -> str:
     starts = {name: found for name, found in report["figures"].items() if "ready_s" in found}
     if not starts:
         return ""
-    headings = (
-        "start of a server",
-        "READY after s",
-        "worker's RSS then, GB",
-        "after work, GB",
-        "Java's RSS, GB",
-    )
-    rows = [f"| {' | '.join(headings)} |", "|---|---|---|---|---|"]
+    rows = [
+        f"| start of a server | {' | '.join(_START_COLUMNS.values())} |",
+        "|---|---|---|---|---|",
+    ]
     for name, quantities in starts.items():
-        rows.append(f"| `{name}` | {' | '.join(map(_cell, quantities.values()))} |")
+        cells = (_cell(quantities[key]) for key in _START_COLUMNS)
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
