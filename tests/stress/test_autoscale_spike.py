@@ -5,21 +5,18 @@ not wait for answers. The queue time of each is from when it was sent until its 
 a worker: the line in model.log, found by the request's own id, minus the batch's stages.
 """
 
-import http.client
 import json
 import re
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
-from catdog_serving.measure.load import OPEN_LOOP_CONNECTIONS, arrival_times, closed_loop
+from catdog_serving.measure.load import arrival_times, closed_loop, send_at
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
 from tests.conftest import SAMPLES, MakeConfig
@@ -50,31 +47,12 @@ def run_spike(url: str, images_per_s: float) -> list[Sent]:
     for seed, (share, seconds) in enumerate([(CALM, CALM_S), (SPIKE, SPIKE_S), (CALM, CALM_S)]):
         times += [start_s + t for t in arrival_times(share * images_per_s, seconds, seed)]
         start_s += seconds
-    parts = urlsplit(url)
-    free: list[http.client.HTTPConnection] = []
-
-    def send(number: int, due_s: float, start: float) -> Sent:
-        try:
-            connection = free.pop()
-        except IndexError:
-            connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
-        sent = time.time()
-        connection.request("POST", "/predictions/catdog", CAT, {"X-Request-Id": f"spike-{number}"})
-        response = connection.getresponse()
-        response.read()
-        free.append(connection)
-        return Sent(due_s, sent, response.status, time.perf_counter() - start - due_s)
-
-    with ThreadPoolExecutor(OPEN_LOOP_CONNECTIONS) as pool:
-        start = time.perf_counter()
-        futures = []
-        for number, due_s in enumerate(times):
-            time.sleep(max(0.0, start + due_s - time.perf_counter()))
-            futures.append(pool.submit(send, number, due_s, start))
-        sent = [future.result() for future in futures]
-    for connection in free:
-        connection.close()
-    return sent
+    log_clock = time.time() - time.perf_counter()
+    answers = send_at(url, [CAT], times, lambda number: {"X-Request-Id": f"spike-{number}"})
+    return [
+        Sent(due_s, log_clock + answer.sent, answer.status, answer.end - answer.due)
+        for due_s, answer in zip(times, answers, strict=True)
+    ]
 
 
 def queue_times(log: Path, sent: list[Sent]) -> dict[int, float]:

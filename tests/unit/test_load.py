@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from catdog_serving.errors import ServerUnavailableError
-from catdog_serving.measure.load import NO_ANSWER, arrival_times, closed_loop, open_loop
+from catdog_serving.measure.load import NO_ANSWER, arrival_times, closed_loop, open_loop, send_at
 from catdog_serving.operate.private_config import free_ports
 from tests.http_servers import http_server, send
 
@@ -55,6 +55,25 @@ def test_an_open_loop_counts_waiting_from_when_a_request_was_due(url: str) -> No
     assert result.statuses == {200: sent}
     assert max(result.latencies_s) > 0.3 * sent * ANSWER_S
     assert result.seconds >= sent * ANSWER_S
+
+
+def test_answers_come_in_the_order_of_their_times_and_requests_keep_their_headers() -> None:
+    seen: dict[str, bytes] = {}
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        number = request.headers["X-Number"]
+        seen[number] = body
+        time.sleep(0.2 if number == "0" else 0)  # the first is answered last
+        send(request, 400 if number == "1" else 200, b"{}")
+
+    times = [0.0, 0.05, 0.1]
+    with http_server(answer) as address:
+        answers = send_at(address, [b"a", b"b"], times, lambda number: {"X-Number": str(number)})
+    assert seen == {"0": b"a", "1": b"b", "2": b"a"}
+    assert [one.status for one in answers] == [200, 400, 200]
+    assert [one.due - answers[0].due for one in answers] == pytest.approx(times)
+    assert all(one.due <= one.sent < one.end for one in answers)
+    assert answers[0].end > answers[2].end
 
 
 def test_arrivals_are_poisson_and_the_same_for_a_seed() -> None:

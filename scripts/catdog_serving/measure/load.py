@@ -13,10 +13,11 @@ for that reason, and `LoadResult.client_cpu_s` says what it took.
 import http.client
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -28,6 +29,25 @@ TIMEOUT_S = 120.0
 NO_ANSWER = 0  # the status of a request whose connection broke or timed out
 # More than can wait in the server, so that a full queue shows as 503 and not as a slow client.
 OPEN_LOOP_CONNECTIONS = 160
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request. Times are `time.perf_counter`'s.
+
+    Attributes:
+        status: HTTP's, or `NO_ANSWER`.
+        due: When it should have been sent.
+        sent: When it was.
+        end: When its answer was there.
+        cpu_s: CPU time that sending and receiving took.
+    """
+
+    status: int
+    due: float
+    sent: float
+    end: float
+    cpu_s: float
 
 
 @dataclass(frozen=True)
@@ -73,11 +93,11 @@ def closed_loop(
     """
     barrier = Barrier(concurrency)
 
-    def send_in_turn(first: int) -> list[_Answer]:
+    def send_in_turn(first: int) -> list[Answer]:
         connection = _connect(url)
         barrier.wait()
         deadline = time.perf_counter() + seconds
-        answers: list[_Answer] = []
+        answers: list[Answer] = []
         turn = first
         while not answers or time.perf_counter() < deadline:
             due = time.perf_counter()
@@ -108,15 +128,34 @@ def open_loop(
     Raises:
         ServerUnavailableError: If no request was answered with 200.
     """
-    times = arrival_times(images_per_s, seconds, seed)
+    return _summary(send_at(url, pictures, arrival_times(images_per_s, seconds, seed)), url)
+
+
+def send_at(
+    url: str,
+    pictures: Sequence[bytes],
+    times: Sequence[float],
+    headers: Callable[[int], dict[str, str]] = lambda _: {},
+) -> list[Answer]:
+    """Send a request at each time, whatever the server does, and wait for all answers.
+
+    Args:
+        url: The server's.
+        pictures: Sent in turn.
+        times: Seconds from the start, ascending.
+        headers: More of them for the request with that number.
+
+    Returns:
+        An answer for each time.
+    """
     free: list[http.client.HTTPConnection] = []
 
-    def send(number: int, due: float) -> _Answer:
+    def send(number: int, due: float) -> Answer:
         try:
             connection = free.pop()
         except IndexError:
             connection = _connect(url)
-        answer = _send(connection, pictures[number % len(pictures)], due)
+        answer = _send(connection, pictures[number % len(pictures)], due, headers(number))
         free.append(connection)
         return answer
 
@@ -129,15 +168,7 @@ def open_loop(
         answers = [future.result() for future in futures]
     for connection in free:
         connection.close()
-    return _summary(answers, url)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    due: float
-    end: float
-    cpu_s: float
+    return answers
 
 
 def _connect(url: str) -> http.client.HTTPConnection:
@@ -145,11 +176,16 @@ def _connect(url: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT_S)
 
 
-def _send(connection: http.client.HTTPConnection, picture: bytes, due: float) -> _Answer:
-    cpu_before = time.thread_time()
+def _send(
+    connection: http.client.HTTPConnection,
+    picture: bytes,
+    due: float,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer:
+    cpu_before, sent = time.thread_time(), time.perf_counter()
     try:
         connection.request(
-            "POST", f"/predictions/{MODEL_NAME}", picture, {"Content-Type": "image/jpeg"}
+            "POST", f"/predictions/{MODEL_NAME}", picture, {"Content-Type": "image/jpeg", **headers}
         )
         response = connection.getresponse()
         response.read()
@@ -157,10 +193,10 @@ def _send(connection: http.client.HTTPConnection, picture: bytes, due: float) ->
     except (OSError, http.client.HTTPException):
         connection.close()  # the next request opens it again
         status = NO_ANSWER
-    return _Answer(status, due, time.perf_counter(), time.thread_time() - cpu_before)
+    return Answer(status, due, sent, time.perf_counter(), time.thread_time() - cpu_before)
 
 
-def _summary(answers: list[_Answer], url: str) -> LoadResult:
+def _summary(answers: list[Answer], url: str) -> LoadResult:
     statuses = dict(sorted(Counter(answer.status for answer in answers).items()))
     latencies = tuple(answer.end - answer.due for answer in answers if answer.status == 200)
     if not latencies:
