@@ -66,8 +66,8 @@ def loaded_versions(server: TorchServe) -> list[LoadedVersion]:
             found.append(LoadedVersion(status, None, None))
             continue
         files = (server.config.archive, server.config.previous_archive)
-        same = [path.name for path in files if holds(path, folder)]
-        found.append(LoadedVersion(status, facts, same[0] if same else None))
+        same = next((path.name for path in files if holds(path, folder)), None)
+        found.append(LoadedVersion(status, facts, same))
     return found
 
 
