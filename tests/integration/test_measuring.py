@@ -71,6 +71,8 @@ def test_a_short_bench_has_every_figure_and_ratio(
         assert 0 < start["ready_s"]["median"] < 180
         assert start["worker_gb_when_ready"]["median"] > 0.1
         assert start["worker_gb_when_ready"]["low"] <= start["worker_gb_after_work"]["high"] * 1.2
+        # The worker holds torch and the network, and Java neither: they are not mixed up.
+        assert 0.05 < start["java_gb_after_work"]["median"] < start["worker_gb_after_work"]["low"]
     assert report["machine"]["cores"] >= 1
     assert {"catdog", "python", "torch", "onnxruntime", "torchserve"} <= set(report["versions"])
 
