@@ -67,8 +67,8 @@ programs:
 	echo "installing $(PACKAGES) for the tests ..."; \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES) >/dev/null; }
 
-bench: | $(VENV)/.installed ## measure this machine (half an hour), and put the figures into the docs
-	@$(CATDOG) bench --output docs/performance/bench.json
+bench: | $(VENV)/.installed ## measure this machine (half an hour; PICTURES=...), and put the figures into the docs
+	@$(CATDOG) bench --output docs/performance/bench.json $(if $(PICTURES),--pictures $(PICTURES))
 	@$(MAKE) --no-print-directory bench-document
 
 bench-document: | $(VENV)/.installed

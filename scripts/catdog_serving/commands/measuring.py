@@ -45,7 +45,9 @@ def bench(
     with _progress() as tell:
         files = bench_files(subject, default_cache(), tell)
         result = run_bench(serving, subject, files, encoded, QUICK if quick else FULL, tell)
-    report = bench_report.to_dict(result) | {"pictures_from": str(pictures or "samples")}
+    # A folder's name and not its path, as the JSON is made to be shown to others.
+    pictures_from = pictures.resolve().name if pictures else "samples"
+    report = bench_report.to_dict(result) | {"pictures_from": pictures_from}
     line = bench_report.to_json_line(report)
     if output:
         write_whole(output, [line.encode(), b"\n"])
