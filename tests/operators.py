@@ -34,9 +34,10 @@ def slow_archive(archive: Path, target: Path) -> Path:
     return with_handler(archive, target, CLOCK, SLOW + CLOCK)
 
 
-def start(server: TorchServe, *arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def started(server: TorchServe, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A command of an operator, as a shell in the foreground would start it."""
-    return subprocess.Popen(
+    with subprocess.Popen(
         [
             *(sys.executable, "-m", "catdog_serving", *map(str, arguments)),
             *("--config", str(server.config.path)),
@@ -46,15 +47,16 @@ def start(server: TorchServe, *arguments: object) -> subprocess.Popen[str]:
         text=True,
         env={k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"COLUMNS": "200"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def catdog(server: TorchServe, *arguments: object) -> subprocess.CompletedProcess[str]:
-    process = start(server, *arguments)
-    try:
+    with started(server, *arguments) as process:
         output, errors = process.communicate(timeout=240)
-    finally:
-        process.kill()
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 

@@ -13,7 +13,7 @@ from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.server import TorchServe
 from tests.conftest import SAMPLES, BuildArchive
 from tests.loads import send_one, steady_load
-from tests.operators import CAT, assert_one_version, catdog, make_broken, start
+from tests.operators import CAT, assert_one_version, catdog, make_broken, started
 from tests.processes import wait_until
 
 
@@ -68,17 +68,17 @@ def test_ctrl_c_undoes_a_deploy_and_nobody_else_changes_the_server_meanwhile(
 ) -> None:
     before = assert_one_version(running, 1)
     endless = make_broken("never ready", good, good, tmp_path / "endless.mar")
-    process = start(running, "deploy", endless)
-    wait_until(lambda: len(running.versions()) == 2, "a second version")
-    for other in (["scale", 2], ["deploy", good], ["rollback"]):
-        result = catdog(running, *other)
-        assert result.returncode == 3
-        assert re.fullmatch(
-            rf"catdog: catdog deploy \(process {process.pid}\) is changing this server; .*\n",
-            result.stderr,
-        )
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    with started(running, "deploy", endless) as process:
+        wait_until(lambda: len(running.versions()) == 2, "a second version")
+        for other in (["scale", 2], ["deploy", good], ["rollback"]):
+            result = catdog(running, *other)
+            assert result.returncode == 3
+            assert re.fullmatch(
+                rf"catdog: catdog deploy \(process {process.pid}\) is changing this server; .*\n",
+                result.stderr,
+            )
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "")
     assert f"undone   version {before} serves as before" in output
     assert assert_one_version(running, 1) == before
@@ -89,9 +89,8 @@ def test_what_a_killed_deploy_left_goes_with_the_next_command(
 ) -> None:
     before = assert_one_version(running, 1)
     endless = make_broken("never ready", good, good, tmp_path / "endless.mar")
-    process = start(running, "deploy", endless)
-    wait_until(lambda: len(running.versions()) == 2, "a second version")
-    process.kill()
-    process.communicate()
+    with started(running, "deploy", endless) as process:
+        wait_until(lambda: len(running.versions()) == 2, "a second version")
+        process.kill()
     assert catdog(running, "scale", 1).returncode == 0
     assert assert_one_version(running, 1) == before

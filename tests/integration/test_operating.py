@@ -18,7 +18,7 @@ from tests.operators import (
     assert_one_version,
     catdog,
     slow_clients,
-    start,
+    started,
     versions_of,
 )
 from tests.processes import wait_until
@@ -77,8 +77,10 @@ def test_ctrl_c_while_the_new_version_is_watched_loses_nothing(
     running: TorchServe, good: Path
 ) -> None:
     before = assert_one_version(running, 1)
-    with slow_clients(running) as answers:
-        process = start(running, "deploy", good, "--watch-s", 600)
+    with (
+        slow_clients(running) as answers,
+        started(running, "deploy", good, "--watch-s", 600) as process,
+    ):
         wait_until(lambda: len(running.versions()) == 2, "a second version", 60)
         wait_until(lambda: running.versions()[0].version != before, "a new default", 60)
         # All clients ask the new version: one batch is under way, another waits.

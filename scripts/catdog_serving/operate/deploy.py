@@ -55,7 +55,6 @@ def deploy(
     times: DeployTimes = DeployTimes(),
     *,
     tell: Tell = lambda _: None,
-    command: str = "deploy",
 ) -> str:
     """Serve another archive, with as many workers as now, without a lost request.
 
@@ -68,7 +67,6 @@ def deploy(
         archive: The .mar, wherever it is; it may be the model store's own catdog.mar.
         times: How long to wait and to watch.
         tell: Is given a line after each step.
-        command: What another operator is told who comes meanwhile.
 
     Returns:
         The new version.
@@ -78,9 +76,30 @@ def deploy(
         NotReadyError: If the server does not run, another command is changing it, the archive
             is missing, memory or disk is short, or the server is lost meanwhile.
     """
-    config = server.config
     check_owner(archive)
-    with exclusive(server.run, command), server.management() as management:
+    with exclusive(server.run, "deploy"):
+        return _take_over(server, archive, times, tell)
+
+
+def rollback(
+    server: TorchServe, times: DeployTimes = DeployTimes(), *, tell: Tell = lambda _: None
+) -> str:
+    """Deploy what was served before the last deploy; a second rollback undoes the first.
+
+    Raises:
+        As `deploy` does, and `NotReadyError` if there was no deploy.
+    """
+    previous = server.config.previous_archive
+    with exclusive(server.run, "rollback"):
+        if not previous.is_file():
+            raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
+        check_owner(previous)
+        return _take_over(server, previous, times, tell)
+
+
+def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell) -> str:
+    config = server.config
+    with server.management() as management:
         resume(server, management)
         probation = Probation(server)
         tell(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
@@ -104,20 +123,6 @@ def deploy(
         server.run.record_loaded()
         tell(f"removed  version {old.version}, which had nothing left to do")
     return version
-
-
-def rollback(
-    server: TorchServe, times: DeployTimes = DeployTimes(), *, tell: Tell = lambda _: None
-) -> str:
-    """Deploy what was served before the last deploy; a second rollback undoes the first.
-
-    Raises:
-        As `deploy` does, and `NotReadyError` if there was no deploy.
-    """
-    previous = server.config.previous_archive
-    if not previous.is_file():
-        raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
-    return deploy(server, previous, times, tell=tell, command="rollback")
 
 
 def _verified(archive: Path) -> ModelInfo:
