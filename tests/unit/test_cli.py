@@ -134,7 +134,7 @@ def test_operating_with_wrong_values_is_exit_2_or_says_what_is_missing(
     assert missing.stderr.startswith("catdog: there is no archive /nonexistent/x.mar")
     nothing = catdog("rollback", "--config", config)
     assert nothing.returncode == 3
-    assert "nothing was deployed yet" in nothing.stderr
+    assert nothing.stderr.endswith("start it with: catdog serve\n")
 
 
 def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
