@@ -1,6 +1,7 @@
 """What unit and integration tests share: photos, archives, free ports, configurations."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
 
 BuildArchive = Callable[..., Path]
 MakeConfig = Callable[..., ServingConfig]
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C end what the tests start, though a shell's background job ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

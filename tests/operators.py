@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import zipfile
@@ -36,7 +35,7 @@ def slow_archive(archive: Path, target: Path) -> Path:
 
 @contextmanager
 def started(server: TorchServe, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A command of an operator, as a shell in the foreground would start it."""
+    """A command of an operator; it does not outlive the test."""
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "catdog_serving", *map(str, arguments)),
@@ -46,7 +45,6 @@ def started(server: TorchServe, *arguments: object) -> Iterator[subprocess.Popen
         stderr=subprocess.PIPE,
         text=True,
         env={k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"COLUMNS": "200"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             yield process

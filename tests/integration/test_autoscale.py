@@ -38,7 +38,6 @@ class Following:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"COLUMNS": "80"},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

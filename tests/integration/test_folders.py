@@ -210,7 +210,7 @@ def test_ctrl_c_on_the_local_backend_is_130_and_can_be_resumed(
         *("--format", "csv", "--output", output),
     )
     process = catdog_classify(*arguments)
-    wait_until(lambda: journal.exists() and journal.stat().st_size > 8_000, "some rows")
+    wait_until(lambda: journal.exists() and journal.stat().st_size > 20_000, "some rows")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
     assert process.stderr is not None

@@ -40,7 +40,6 @@ def watching(server: TorchServe, stdout: int) -> Iterator[subprocess.Popen[bytes
         stdout=stdout,
         stderr=subprocess.PIPE,
         env={k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process

@@ -254,8 +254,6 @@ def test_ctrl_c_ends_a_folder_with_130_and_keeps_what_is_done(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell's background job, such as a whole test run, would ignore it.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         wait_until(lambda: output.exists() and output.read_text().count("\n") > 5, "five rows")
         process.send_signal(signal.SIGINT)
