@@ -8,7 +8,6 @@ from catdog.cores import usable_cores
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from tests.conftest import SAMPLES, BuildArchive, MakeConfig
-from tests.processes import wait_until
 
 # The two questions that TorchServe asks, for a machine with two GPUs.
 NVIDIA_SMI = """#!/bin/sh
@@ -39,25 +38,21 @@ def test_four_workers_are_spread_over_two_gpus(
     )
     with TorchServe(config) as server:
         server.wait_for_workers(4)
+        log = server.run.model_log.read_text()
         (model,) = server.versions()
         assert [worker.gpu for worker in model.workers] == [True] * 4
-        # Java writes a worker's lines down in its own time, perhaps after the worker is READY.
-        wait_until(lambda: len(given_gpus(server)) == 4, "what four workers were given")
-        assert given_gpus(server) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+        # torch sees no CUDA on this machine, and each worker says which GPU it was given.
+        given = sorted(
+            line.split("was given ")[1].split(",")[0]
+            for line in log.splitlines()
+            if "torch sees no CUDA device" in line
+        )
+        assert given == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
         facts = server.status().to_dict()["model"]
         assert facts["device"] == "cpu"
         assert facts["threads"] == max(1, usable_cores() // 4)
         with CatDogClient(config.inference_url) as client:
             assert client.classify(SAMPLES / "chelsea.png").label == "cat"
-
-
-def given_gpus(server: TorchServe) -> list[str]:
-    """torch sees no CUDA on this machine, and each worker says which GPU it was given."""
-    return sorted(
-        line.split("was given ")[1].split(",")[0]
-        for line in server.run.model_log.read_text().splitlines()
-        if "torch sees no CUDA device" in line
-    )
 
 
 @pytest.mark.usefixtures("_two_gpus")
