@@ -209,12 +209,10 @@ def test_ctrl_c_on_the_local_backend_is_130_and_can_be_resumed(
         *(album, "--backend", "local", "--archive", archive),
         *("--format", "csv", "--output", output),
     )
-    process = catdog_classify(*arguments)
-    wait_until(lambda: journal.exists() and journal.stat().st_size > 20_000, "some rows")
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
-    assert process.stderr is not None
-    process.stderr.close()
+    with catdog_classify(*arguments) as process:
+        wait_until(lambda: journal.exists() and journal.stat().st_size > 20_000, "some rows")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
     done = len(rows_of(journal))
     assert 10 < done < 202
     assert not output.exists()
