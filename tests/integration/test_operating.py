@@ -122,6 +122,9 @@ def test_a_restart_serves_what_was_deployed_and_a_rollback_what_was_served(
     server = TorchServe(make_config(good, batching=BATCHING))
     with server:
         url = server.config.inference_url
+        too_early = catdog(server, "rollback")
+        assert too_early.returncode == 3
+        assert "catdog.previous.mar to go back to: nothing was deployed yet" in too_early.stderr
         # `catdog package` writes over what is served; then that is deployed from its place.
         server.config.archive.write_bytes(untrained.read_bytes())
         assert server.archive_is_newer()
