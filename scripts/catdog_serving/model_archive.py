@@ -27,11 +27,8 @@ def open_archive(archive: Path) -> Iterator[Path]:
     """
     check_owner(archive)
     with tempfile.TemporaryDirectory(prefix="catdog-") as folder:
-        try:
-            with zipfile.ZipFile(archive) as packed:
-                packed.extractall(folder)
-        except zipfile.BadZipFile as error:
-            raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+        with _zip_file(archive) as packed:
+            packed.extractall(folder)
         yield Path(folder)
 
 
@@ -50,11 +47,8 @@ def check_owner(archive: Path) -> None:
 def archive_version(archive: Path) -> str:
     """The version that an archive is stamped with."""
     check_owner(archive)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            version: str = json.loads(packed.read(MANIFEST))["model"]["modelVersion"]
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+    with _zip_file(archive) as packed:
+        version: str = json.loads(packed.read(MANIFEST))["model"]["modelVersion"]
     return version
 
 
@@ -64,11 +58,8 @@ def archive_facts(archive: Path) -> dict[str, Any]:
     Raises:
         NotReadyError: If it is not a model archive.
     """
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            facts: dict[str, Any] = json.loads(packed.read(MODEL_INFO_FILE))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+    with _zip_file(archive) as packed:
+        facts: dict[str, Any] = json.loads(packed.read(MODEL_INFO_FILE))
     return facts
 
 
@@ -78,6 +69,16 @@ def archive_runtime(archive: Path) -> str | None:
         return archive_facts(archive).get("runtime")
     except NotReadyError:
         return None
+
+
+@contextmanager
+def _zip_file(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """The ZIP file; what is wrong with it, or with what is read from it, is one clear error."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            yield packed
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
 
 
 def file_sha256(path: Path) -> str:
