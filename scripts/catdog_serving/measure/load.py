@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
-from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -101,7 +100,7 @@ def closed_loop(
         turn = first
         while not answers or time.perf_counter() < deadline:
             due = time.perf_counter()
-            answers.append(_send(connection, pictures[turn % len(pictures)], due))
+            answers.append(_send(connection, pictures[turn % len(pictures)], due, {}))
             turn += concurrency
         connection.close()
         return answers
@@ -180,7 +179,7 @@ def _send(
     connection: http.client.HTTPConnection,
     picture: bytes,
     due: float,
-    headers: Mapping[str, str] = MappingProxyType({}),
+    headers: Mapping[str, str],
 ) -> Answer:
     cpu_before, sent = time.thread_time(), time.perf_counter()
     try:
