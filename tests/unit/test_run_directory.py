@@ -2,6 +2,8 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -14,9 +16,13 @@ from catdog_serving.operate.run_directory import RunDirectory
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    return RunDirectory.of(tmp_path / "config.properties")
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDirectory]:
+    # pytest's folder may be too long for a Unix socket, and then another one would be taken.
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        found = RunDirectory.of(tmp_path / "config.properties")
+        assert found.path.parent == Path(short)
+        yield found
 
 
 def test_it_is_private_and_found_again_by_the_configuration(
