@@ -93,11 +93,11 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "installing into $(VENV) (several GB, a few minutes) ..."
-	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic]'
+	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic,web]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic,dev]'
+	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic,web,ray,dev]'
 	@touch $@
 
 # Exit code 3 of `catdog package` says that the weights cannot be had on this machine.
