@@ -9,6 +9,7 @@ picture that cannot be classified is answered with its own 4xx, while the rest
 of its batch gets predictions.
 """
 
+import io
 import json
 import logging
 import os
@@ -16,14 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
-from catdog.classifier import Classifier
+from catdog.classifier import Classifier, Passes, Result
 from catdog.cores import WORKERS_VARIABLE
-from catdog.postprocess import Prediction
+from catdog.explain import Explanation
+from catdog.heat_map import MAP_HEADER
+from catdog.overlay import draw_overlay
+from catdog.prepared import Prepared, Wanted
 from catdog.preprocess import InvalidImage, InvalidReason
-from catdog.runtime import ModelOutput
-from catdog_telemetry import StageClock, Telemetry, client_request_id
+from catdog_telemetry import StageClock, Telemetry, client_request_id, request_header
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ class CatDogHandler:
         )
 
     def handle(self, data: Sequence[dict[str, Any]], context: Any) -> list[bytes]:
-        """Answer a batch of N rows with N JSON bodies, in order."""
+        """Answer a batch of N rows with N bodies, in order: JSON, or PNG where it was asked for."""
         if self._is_describe(data, context):
             facts = {
                 "device": self.classifier.device,
@@ -79,32 +82,41 @@ class CatDogHandler:
             return [_to_json(self.classifier.info.to_dict() | facts)]
         clock = StageClock()
         with clock.stage("preprocess"):
-            prepared = self.preprocess(data)
+            prepared = self.preprocess(data, context)
         with clock.stage("inference"):
-            output = self.inference(prepared)
+            passes = self.inference(prepared)
         with clock.stage("postprocess"):
-            results = self.postprocess(prepared, output)
-            answers = [self._answer(index, result, context) for index, result in enumerate(results)]
+            results = self.postprocess(prepared, passes)
+            answers = [
+                self._answer(index, item, result, context)
+                for index, (item, result) in enumerate(zip(prepared, results, strict=True))
+            ]
         self.telemetry.batch(context, results, clock)
         return answers
 
-    def preprocess(self, data: Sequence[dict[str, Any]]) -> list[np.ndarray | InvalidImage]:
+    def preprocess(
+        self, data: Sequence[dict[str, Any]], context: Any
+    ) -> list[Prepared | InvalidImage]:
         """Rows to pixels; a row without a usable picture becomes its `InvalidImage`."""
         found = [find_picture(row) for row in data]
-        decoded = iter(
-            self.classifier.preprocess([f for f in found if not isinstance(f, InvalidImage)])
-        )
+        wanted = [
+            find_wanted(context, index)
+            for index, picture in enumerate(found)
+            if not isinstance(picture, InvalidImage)
+        ]
+        pictures = [picture for picture in found if not isinstance(picture, InvalidImage)]
+        decoded = iter(self.classifier.preprocess(pictures, wanted))
         return [f if isinstance(f, InvalidImage) else next(decoded) for f in found]
 
-    def inference(self, prepared: Sequence[np.ndarray | InvalidImage]) -> ModelOutput | None:
-        """One forward pass over the batch's valid pictures."""
+    def inference(self, prepared: Sequence[Prepared | InvalidImage]) -> Passes:
+        """One forward pass over the batch's valid pictures, and one for each explanation."""
         return self.classifier.infer(prepared)
 
     def postprocess(
-        self, prepared: Sequence[np.ndarray | InvalidImage], output: ModelOutput | None
-    ) -> list[Prediction | InvalidImage]:
+        self, prepared: Sequence[Prepared | InvalidImage], passes: Passes
+    ) -> list[Result]:
         """One result per row, in order."""
-        return self.classifier.postprocess(prepared, output)
+        return self.classifier.postprocess(prepared, passes)
 
     def _is_describe(self, data: Sequence[dict[str, Any]], context: Any) -> bool:
         """Whether this is TorchServe's own GET /models/catdog?customized=true.
@@ -118,16 +130,35 @@ class CatDogHandler:
         headers = context.get_all_request_header(0)
         return headers.get("describe") == "True" and "url_path" not in headers
 
-    def _answer(self, index: int, result: Prediction | InvalidImage, context: Any) -> bytes:
-        context.set_response_content_type(index, "application/json")
+    def _answer(
+        self, index: int, prepared: Prepared | InvalidImage, result: Result, context: Any
+    ) -> bytes:
         client_id = client_request_id(context, index)
         if client_id:
             context.set_response_header(index, "X-Client-Request-Id", client_id)
-        if isinstance(result, Prediction):
+        if isinstance(prepared, Prepared) and prepared.drawn and isinstance(result, Explanation):
+            context.set_response_content_type(index, "image/png")
+            return _to_png(draw_overlay(prepared.drawn, result.map, result.box))
+        context.set_response_content_type(index, "application/json")
+        if isinstance(result, InvalidImage):
+            code, phrase = STATUSES[result.reason]
+            context.set_response_status(code, phrase, index)
+            return _to_json({"code": code, "type": "InvalidImage", "message": result.message})
+        if isinstance(result, Explanation):
             return _to_json(result.to_dict())
-        code, phrase = STATUSES[result.reason]
-        context.set_response_status(code, phrase, index)
-        return _to_json({"code": code, "type": "InvalidImage", "message": result.message})
+        return _to_json(
+            result.to_dict(with_map=request_header(context, index, MAP_HEADER) == "true")
+        )
+
+
+def find_wanted(context: Any, index: int) -> Wanted:
+    """What a row asks for: TorchServe itself says which of its paths the request came by."""
+    if request_header(context, index, "explain") != "True":
+        return Wanted.PREDICTION
+    accepted = (request_header(context, index, "accept") or "").split(",")
+    types = [entry.partition(";")[0].strip().lower() for entry in accepted]
+    drawing = "image/png" in types and "application/json" not in types
+    return Wanted.DRAWING if drawing else Wanted.EXPLANATION
 
 
 def find_picture(row: dict[str, Any]) -> bytes | bytearray | InvalidImage:
@@ -151,3 +182,9 @@ def find_picture(row: dict[str, Any]) -> bytes | bytearray | InvalidImage:
 
 def _to_json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _to_png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=1)  # a higher one takes 10 x as long
+    return buffer.getvalue()

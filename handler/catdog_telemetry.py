@@ -17,6 +17,7 @@ import psutil
 from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 
+from catdog.explain import Explanation
 from catdog.postprocess import Prediction
 from catdog.preprocess import InvalidImage, InvalidReason
 
@@ -95,12 +96,13 @@ class Telemetry:
     def batch(
         self,
         context: Any,
-        results: Sequence[Prediction | InvalidImage],
+        results: Sequence[Prediction | Explanation | InvalidImage],
         clock: StageClock,
     ) -> None:
-        """Report a batch that was answered."""
+        """Report a batch that was answered; an explanation counts as the prediction it explains."""
         stages = clock.in_milliseconds()
-        for index, result in enumerate(results):
+        answered = [r.prediction if isinstance(r, Explanation) else r for r in results]
+        for index, result in enumerate(answered):
             client = client_request_id(context, index) or "-"
             status, _ = context.get_response_status(index)
             log.info(
@@ -109,10 +111,10 @@ class Telemetry:
                 client,
                 status,
                 result.label if isinstance(result, Prediction) else result.reason,
-                len(results),
+                len(answered),
                 stages,
             )
-        self._count(results, clock)
+        self._count(answered, clock)
 
     def _count(self, results: Sequence[Prediction | InvalidImage], clock: StageClock) -> None:
         labels = Counter(r.label for r in results if isinstance(r, Prediction))
@@ -132,16 +134,21 @@ class Telemetry:
 
 
 def client_request_id(context: Any, index: int) -> str | None:
-    """The client's own X-Request-Id; None if it sent none, or one that is not safe to repeat.
+    """The client's own X-Request-Id; None if it sent none, or one that is not safe to repeat."""
+    value = request_header(context, index, "x-request-id")
+    return value if value and _CLIENT_ID.fullmatch(value) else None
 
-    Header names arrive as the client spelled them.
+
+def request_header(context: Any, index: int, name: str) -> str | None:
+    """A header of one request; None if it sent none.
+
+    Args:
+        context: TorchServe's.
+        index: The request's place in the batch.
+        name: In any spelling; headers arrive as the client spelled them.
     """
-    for name, value in context.get_all_request_header(index).items():
-        if (
-            name.lower() == "x-request-id"
-            and isinstance(value, str)
-            and _CLIENT_ID.fullmatch(value)
-        ):
+    for spelled, value in context.get_all_request_header(index).items():
+        if spelled.lower() == name.lower() and isinstance(value, str):
             return value
     return None
 

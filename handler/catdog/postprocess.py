@@ -1,11 +1,13 @@
 """Logits to answers: the two masses, the label, the breed and the top classes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from catdog.geometry import Box
+from catdog.heat_map import HeatMap
 from catdog.labels import CAT_INDICES, DOG_INDICES, NUM_CLASSES
 
 TOP_CLASSES = 5
@@ -57,8 +59,11 @@ class Prediction:
         other: Mass of the other 877 classes; the three add up to 1.
         breed: None for "neither".
         top: The most probable of all classes, the first the highest.
-        box: Where the animal is; None until explanations exist.
+        box: Where the animal is, in pixels of the upright original, as far as the middle
+            square shows it; None for "neither".
         network, weights, precision, version: The model that answered.
+        map: What in the middle square speaks for the label; None where it was not asked
+            for. It is no part of what makes two predictions equal.
     """
 
     label: str
@@ -67,29 +72,34 @@ class Prediction:
     other: float
     breed: Breed | None
     top: tuple[ClassProbability, ...]
-    box: tuple[int, int, int, int] | None
+    box: Box | None
     network: str
     weights: str
     precision: str
     version: str
+    map: HeatMap | None = field(default=None, compare=False, repr=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON, in the order of the attributes."""
-        return asdict(self)
+    def to_dict(self, with_map: bool = False) -> dict[str, Any]:
+        """As plain values for JSON, in the order of the attributes; without the map by default."""
+        values = asdict(replace(self, map=None))
+        del values["map"]
+        if with_map and self.map is not None:
+            values["map"] = self.map.to_dict()
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Prediction":
         """Read an answer back; keys that a newer server added are left out."""
-        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name != "map"}
         known["breed"] = None if values["breed"] is None else Breed(**values["breed"])
         known["top"] = tuple(ClassProbability(**entry) for entry in values["top"])
-        known["box"] = None if values["box"] is None else tuple(values["box"])
+        known["box"] = None if values["box"] is None else Box(*values["box"])
+        known["map"] = HeatMap.from_dict(values["map"]) if "map" in values else None
         return cls(**known)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, float64, shape (N, 1000), from logits of that shape."""
-    _check_logits(logits)
+    """Probabilities, float64, shape (N, K), from logits of that shape."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
@@ -110,6 +120,7 @@ def class_masses(logits: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If logits is not (N, 1000).
     """
+    _check_logits(logits)
     return _sum_groups(softmax(logits))
 
 
@@ -133,6 +144,7 @@ def predict(
     Raises:
         ValueError: If logits is not (N, 1000).
     """
+    _check_logits(logits)
     probabilities = softmax(logits)  # (N, 1000)
     masses = _sum_groups(probabilities)  # (N, 2)
     return [

@@ -15,6 +15,8 @@ from enum import StrEnum
 import numpy as np
 from PIL import Image, ImageCms
 
+from catdog.geometry import CenterCrop, center_crop
+
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 FOLDER_FORMATS = (
     *HTTP_FORMATS,
@@ -42,6 +44,12 @@ _UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upr
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+_TURNS_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
 }
 
 
@@ -212,23 +220,32 @@ def preprocess_image(image: Image.Image, preprocessing: Preprocessing) -> np.nda
     Returns:
         Pixels, uint8, shape (3, crop_size, crop_size), contiguous.
     """
-    resized = image.resize(
-        _resized_size(image.size, preprocessing.resize_size), Image.Resampling.BILINEAR
+    return cut_out(
+        image, center_crop(image.size, preprocessing.resize_size, preprocessing.crop_size)
     )
-    side = preprocessing.crop_size
-    # torchvision's CenterCrop rounds the same way: half to even, as Python does.
-    left = round((resized.width - side) / 2)
-    top = round((resized.height - side) / 2)
-    crop = resized.crop((left, top, left + side, top + side))
-    return np.ascontiguousarray(np.asarray(crop).transpose(2, 0, 1))  # (3, side, side)
 
 
-def _resized_size(size: tuple[int, int], shorter: int) -> tuple[int, int]:
-    """The size after torchvision's Resize(shorter): the longer side is truncated."""
-    width, height = size
-    if width <= height:
-        return shorter, int(shorter * height / width)
-    return int(shorter * width / height), shorter
+def cut_out(image: Image.Image, crop: CenterCrop) -> np.ndarray:
+    """Resize an RGB image and cut a square out: uint8, shape (3, side, side), contiguous."""
+    resized = image.resize(crop.resized, Image.Resampling.BILINEAR)
+    square = resized.crop((crop.left, crop.top, crop.left + crop.side, crop.top + crop.side))
+    return to_pixels(square)
+
+
+def to_pixels(image: Image.Image) -> np.ndarray:
+    """An RGB image as the network takes it: uint8, shape (3, height, width), contiguous."""
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a decoded picture when it is upright.
+
+    Args:
+        image: The picture, decoded: some formats have their EXIF after the pixels.
+        full_size: Width and height as its header has them.
+    """
+    width, height = full_size
+    return (height, width) if _UPRIGHT.get(_orientation(image)) in _TURNS_SIDEWAYS else full_size
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -306,10 +323,15 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:
-    """Turn `rgb` upright by the EXIF orientation of `source`; broken EXIF counts as upright."""
-    try:
-        orientation = source.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # Pillow's EXIF parser raises any type on garbage; the pixels are fine
-        return rgb
-    transpose = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    """Turn `rgb` upright by the EXIF orientation of `source`."""
+    transpose = _UPRIGHT.get(_orientation(source))
     return rgb if transpose is None else rgb.transpose(transpose)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; broken EXIF counts as upright."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # Pillow's EXIF parser raises any type on garbage; the pixels are fine
+        return 1
+    return orientation if isinstance(orientation, int) else 1

@@ -6,9 +6,9 @@ is for GPUs (and works on CPUs). The archive says which one it holds.
 
 import importlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from catdog.networks import get_network
 log = logging.getLogger(__name__)
 
 MODEL_FILES = {"onnx": "model.onnx", "torch": "model.pth"}
+LAST_LAYER_FILE = "last_layer.npy"
 
 
 class ModelOutput(NamedTuple):
@@ -64,6 +65,16 @@ def load_runtime(
     if info.runtime == "onnx":
         return OnnxRuntime(path, threads)
     return TorchRuntime(path, info, placement, threads, compiled)
+
+
+def load_last_layer(model_dir: Path) -> np.ndarray:
+    """The float32 weights from averaged features to logits, shape (1000, C).
+
+    Every archive holds them beside its network, whatever that computes in: maps need them
+    (`catdog.explain`).
+    """
+    weights: np.ndarray = np.load(model_dir / LAST_LAYER_FILE, allow_pickle=False)
+    return weights
 
 
 class Placement(NamedTuple):
@@ -133,8 +144,8 @@ class TorchRuntime:
     """torch: batch norm folded, channels_last, half precision on CUDA if the archive says so.
 
     Pixels travel to a GPU as pinned uint8, a quarter of their float size, and are
-    normalised there. A compiled network is compiled for batches of 1, 2, 4, 8 ...;
-    others are filled up to the next of these.
+    normalised there. A compiled network is compiled for batches of 1, 2, 4, 8 ... squares;
+    others are filled up to the next of these, and pictures of another shape are not compiled.
     """
 
     def __init__(
@@ -153,15 +164,17 @@ class TorchRuntime:
         self.device = placement.device
         self._on_gpu = placement.device != "cpu"
         self._half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(placement.precision)
-        self._compiled = compiled
-        placed = folded.to(placement.device).to(memory_format=torch.channels_last)
-        self._module = torch.compile(placed, dynamic=False) if compiled else placed
+        self._module = folded.to(placement.device).to(memory_format=torch.channels_last)
+        self._compiled = torch.compile(self._module, dynamic=False) if compiled else None
+        self._compiled_side = info.preprocessing.crop_size
 
     def run(self, pixels: np.ndarray) -> ModelOutput:
         import torch
 
-        count = len(pixels)
-        if self._compiled:
+        count, _, height, width = pixels.shape
+        module: Callable[..., Any] = self._module
+        if self._compiled is not None and height == width == self._compiled_side:
+            module = self._compiled
             pixels = _fill_up(pixels, _next_power_of_two(count))
         batch = torch.from_numpy(pixels)
         if self._on_gpu:
@@ -171,13 +184,13 @@ class TorchRuntime:
             torch.inference_mode(),
             torch.autocast(self.device.partition(":")[0], self._half, self._half is not None),
         ):
-            logits, features = self._module(batch)
+            logits, features = module(batch)
         return ModelOutput(
             logits[:count].float().cpu().numpy(), features[:count].float().cpu().numpy()
         )
 
     def batch_sizes(self, largest: int) -> Sequence[int]:
-        if not self._compiled:
+        if self._compiled is None:
             return sorted({1, largest})
         return [2**power for power in range(_next_power_of_two(largest).bit_length())]
 

@@ -24,6 +24,7 @@ class Settings:
     """
 
     presence_threshold: float
+    box_threshold: float
     max_pixels: int
     max_aspect_ratio: float
     decode_memory_mb: int
@@ -32,6 +33,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_number("presence_threshold", self.presence_threshold, 0.01, 1, whole=False)
+        _check_number("box_threshold", self.box_threshold, 0.01, 0.99, whole=False)
         _check_number("max_pixels", self.max_pixels, 1, _PILLOW_MAX_PIXELS)
         _check_number("max_aspect_ratio", self.max_aspect_ratio, 1, 1000, whole=False)
         _check_number("decode_memory_mb", self.decode_memory_mb, 1, 1_000_000)

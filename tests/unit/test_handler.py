@@ -1,10 +1,12 @@
 """The handler against TorchServe's own Context, with a stand-in for the forward pass."""
 
+import io
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -38,11 +40,18 @@ def context_for(
 def handle(
     tmp_path: Path, rows: list[dict[str, Any]], headers: list[dict[str, str]] | None = None
 ) -> tuple[list[dict[str, Any]], Context]:
+    handler, context = prepared_handler(tmp_path, headers or [{} for _ in rows])
+    return [json.loads(body) for body in handler.handle(rows, context)], context
+
+
+def prepared_handler(
+    tmp_path: Path, headers: list[dict[str, str]]
+) -> tuple[CatDogHandler, Context]:
     handler = CatDogHandler()
     handler.classifier, _ = colour_classifier(tmp_path)
-    context = context_for(*(headers or [{} for _ in rows]))
+    context = context_for(*headers)
     handler.telemetry = Telemetry(context.metrics, "7.0")
-    return [json.loads(body) for body in handler.handle(rows, context)], context
+    return handler, context
 
 
 def test_each_row_gets_its_own_answer_and_status(tmp_path: Path) -> None:
@@ -102,11 +111,85 @@ def test_describe_gives_the_archives_facts(tmp_path: Path) -> None:
     assert len(answer["categories"]) == 1000
 
 
-@pytest.mark.parametrize("header", [{"describe": "True"}, {"explain": "True"}])
+@pytest.mark.parametrize("header", [{"describe": "True"}, {"explain": "False"}, {"explain": "1"}])
 def test_a_clients_stray_header_changes_no_answer(tmp_path: Path, header: dict[str, str]) -> None:
     rows = [{"body": RED}, {"body": GREEN}]
     answers, _ = handle(tmp_path, rows, [header, {}])
     assert [a["label"] for a in answers] == ["cat", "dog"]
+
+
+# --- explanations ---------------------------------------------------------------------------
+
+EXPLAIN = {"explain": "True"}  # as TorchServe itself writes it for /explanations
+
+
+def test_explanations_and_predictions_share_a_batch(tmp_path: Path) -> None:
+    rows = [{"body": RED}, {"body": RED}, {"body": bytearray(b"junk")}, {"body": GREEN}]
+    answers, context = handle(tmp_path, rows, [{}, EXPLAIN, EXPLAIN, EXPLAIN])
+    prediction, explanation, refused, dog = answers
+    assert explanation["prediction"] == prediction
+    assert explanation["box"] == [0, 0, 80, 60]
+    assert explanation["map"]["size"] == [80, 60]
+    assert explanation["map"]["view"] == [0, 0, 80, 60]
+    assert (refused["code"], context.get_response_status(2)[0]) == (400, 400)
+    assert dog["prediction"]["label"] == "dog"
+
+
+def test_a_prediction_brings_its_map_when_asked(tmp_path: Path) -> None:
+    rows = [{"body": RED}, {"body": RED}, {"body": RED}]
+    plain, with_map, other_value = handle(
+        tmp_path, rows, [{}, {"CATDOG-MAP": "true"}, {"Catdog-Map": "1"}]
+    )[0]
+    heat_map = with_map.pop("map")
+    assert with_map == plain == other_value
+    assert heat_map["size"] == [80, 60]
+    assert heat_map["view"] == [13.61, 3.75, 66.16, 56.25]  # (58 to 282) / 341, (16 to 240) / 256
+    assert heat_map["grid"] == [[1.0] * 7] * 7
+
+
+@pytest.mark.parametrize(
+    ("accept", "drawn"),
+    [
+        ("image/png", True),
+        ("text/html, image/png;q=0.9, */*", True),
+        ("*/*", False),
+        ("image/*", False),
+        ("application/json, image/png", False),
+        ("", False),
+    ],
+)
+def test_an_explanation_is_drawn_only_where_png_is_asked_for(
+    tmp_path: Path, accept: str, drawn: bool
+) -> None:
+    handler, context = prepared_handler(tmp_path, [EXPLAIN | {"Accept": accept}])
+    (body,) = handler.handle([{"body": RED}], context)
+    content_type = context.get_response_content_type(0)
+    assert content_type == ("image/png" if drawn else "application/json")
+    if drawn:
+        with Image.open(io.BytesIO(body)) as picture:
+            assert (picture.format, picture.size) == ("PNG", (80, 60))
+    else:
+        assert "map" in json.loads(body)
+
+
+def test_a_prediction_is_never_drawn(tmp_path: Path) -> None:
+    (answer,), _ = handle(tmp_path, [{"body": RED}], [{"Accept": "image/png"}])
+    assert answer["label"] == "cat"
+
+
+def test_a_refused_explanation_is_json_even_where_png_is_asked_for(tmp_path: Path) -> None:
+    rows = [{"body": bytearray(b"junk")}]
+    (answer,), context = handle(tmp_path, rows, [EXPLAIN | {"Accept": "image/png"}])
+    assert answer["type"] == "InvalidImage"
+    assert context.get_response_content_type(0) == "application/json"
+
+
+def test_the_largest_drawing_fits_torchserves_answer(tmp_path: Path) -> None:
+    """Noise is what PNG packs worst."""
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    handler, context = prepared_handler(tmp_path, [EXPLAIN | {"Accept": "image/png"}])
+    (body,) = handler.handle([{"body": bytearray(encode(Image.fromarray(noise)))}], context)
+    assert len(body) < 6_553_500
 
 
 # --- initialize: which device ---------------------------------------------------------------

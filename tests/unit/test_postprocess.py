@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.models import ResNet152_Weights
 
-from catdog.postprocess import ModelIdentity, Prediction, class_masses, predict, softmax
+from catdog.postprocess import ModelIdentity, Prediction, class_masses, predict
 
 CATEGORIES = ResNet152_Weights.IMAGENET1K_V1.meta["categories"]
 MODEL = ModelIdentity("resnet152", "IMAGENET1K_V1", "fp32", "1.0")
@@ -44,7 +44,7 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected logits of shape \(N, 1000\)"):
         class_masses(np.zeros(shape))
     with pytest.raises(ValueError, match="expected logits"):
-        softmax(np.zeros(shape))
+        predict(np.zeros(shape), (), 0.25, MODEL)
 
 
 def test_a_cat() -> None:

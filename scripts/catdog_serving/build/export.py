@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from catdog.runtime import MODEL_FILES
+from catdog.runtime import LAST_LAYER_FILE, MODEL_FILES
 from catdog.torch_module import PixelsToLogits
 from catdog_serving.build.weights import Weights
 
@@ -37,6 +37,12 @@ def export(module: PixelsToLogits, weights: Weights, runtime: str, folder: Path)
     else:
         _export_onnx(module, weights.preprocessing.crop_size, path)
     return path
+
+
+def write_last_layer(weights: Weights, folder: Path) -> None:
+    """Write what maps are computed with: the last layer's weights, float32, (1000, C)."""
+    last_layer = weights.state[f"{weights.network.last_layer}.weight"]
+    np.save(folder / LAST_LAYER_FILE, last_layer.float().numpy())
 
 
 def _export_onnx(module: PixelsToLogits, side: int, path: Path) -> None:

@@ -16,7 +16,7 @@ from catdog_serving.folder.rows import ImageResult, ModelName
 from catdog_serving.model_archive import open_archive
 
 if TYPE_CHECKING:
-    import numpy as np
+    from catdog.prepared import Prepared
 
 BATCH = 8
 
@@ -66,7 +66,7 @@ class LocalBackend(Backend):
 
     def _finish(self, batch: "_PreparedBatch") -> Iterator[ImageResult]:
         readable = [item for item in batch.items if not isinstance(item, ImageError)]
-        results = iter(self._classifier.postprocess(readable, self._classifier.infer(readable)))
+        results = iter(self._classifier.classify_prepared(readable))
         for facts, item in zip(batch.facts, batch.items, strict=True):
             outcome = item if isinstance(item, ImageError) else next(results)
             if isinstance(outcome, InvalidImage):
@@ -77,7 +77,7 @@ class LocalBackend(Backend):
 @dataclass(frozen=True)
 class _PreparedBatch:
     facts: tuple[FileFacts, ...]
-    items: "list[np.ndarray | InvalidImage | ImageError]"
+    items: "list[Prepared | InvalidImage | ImageError]"
 
 
 def _read(path: Path) -> tuple[FileFacts, bytes | ImageError]:

@@ -1,0 +1,199 @@
+"""Where in a picture the cat or the dog is, from the forward pass that classified it.
+
+With logits z, probabilities p, the last feature map F (C, h, w), the last layer W
+(1000, C), the winning group G of classes and its mass M, the derivative of log M by the
+logits is g_k = p_k [k in G] / M - p_k, and the map is relu(sum_c (W^T g)_c F_c). Both
+networks average F over its area before the last layer, so this is Grad-CAM (Selvaraju et
+al., 2017, https://arxiv.org/abs/1610.02391) of log M at the last feature map, up to a
+factor that scaling to [0, 1] takes away: no second model and no backward pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from catdog.geometry import Box, View
+from catdog.heat_map import HeatMap
+from catdog.labels import CAT_INDICES, DOG_INDICES
+from catdog.postprocess import Prediction, softmax
+
+# Cells of the map are up to a seventh of the picture wide; between their centres the map is
+# interpolated at this many points, so that a box's edges do not jump by whole cells.
+_POINTS_PER_CELL = 4
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A prediction, and where it comes from in the whole picture.
+
+    Attributes:
+        prediction: As the prediction API gives it, with its own box from the middle square.
+        box: Where the animal is, in pixels of the upright original, found in the whole
+            picture; None for "neither".
+        map: What speaks for the label in the whole picture; for "neither" for the group of
+            the larger mass.
+    """
+
+    prediction: Prediction
+    box: Box | None
+    map: HeatMap
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "prediction": self.prediction.to_dict(),
+            "box": self.box,
+            "map": self.map.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Explanation":
+        return cls(
+            Prediction.from_dict(values["prediction"]),
+            None if values["box"] is None else Box(*values["box"]),
+            HeatMap.from_dict(values["map"]),
+        )
+
+
+def explained_group(prediction: Prediction) -> range:
+    """The classes that a picture's map is of: its label's, or the larger mass's."""
+    is_cat = prediction.label == "cat" or (
+        prediction.label == "neither" and prediction.cat > prediction.dog
+    )
+    return CAT_INDICES if is_cat else DOG_INDICES
+
+
+def activation_maps(
+    logits: np.ndarray,
+    features: np.ndarray,
+    last_layer: np.ndarray,
+    groups: Sequence[range],
+) -> np.ndarray:
+    """Compute the map of each picture of a batch.
+
+    Args:
+        logits: Raw scores, shape (N, 1000).
+        features: The last feature map, shape (N, C, h, w).
+        last_layer: The weights from averaged features to logits, float32, shape (1000, C).
+        groups: For each picture the class indices to explain, such as CAT_INDICES.
+
+    Returns:
+        float32, shape (N, h, w), in [0, 1]; the largest value of each map is 1, or 0 where
+        nothing speaks for the group.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    count, channels, height, width = features.shape
+    if last_layer.shape != (logits.shape[1], channels):
+        raise ValueError(
+            f"expected a last layer of shape {(logits.shape[1], channels)}, got {last_layer.shape}"
+        )
+    weights = _log_mass_gradients(logits, groups) @ last_layer  # (N, C)
+    flat = features.reshape(count, channels, height * width)
+    maps = np.maximum(weights[:, np.newaxis] @ flat, 0)  # (N, 1, h * w)
+    peaks = maps.max(axis=2, keepdims=True)
+    scaled: np.ndarray = np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
+    return scaled.reshape(count, height, width)
+
+
+def _log_mass_gradients(logits: np.ndarray, groups: Sequence[range]) -> np.ndarray:
+    """d log M / d logits over 1 - M, for each picture's group: float32, shape (N, 1000).
+
+    p_k / M - p_k is (1 - M) times the softmax inside the group, and -p_k is -(1 - M) times
+    the softmax outside. Without the factor a picture that is surely a cat has a map too:
+    with it, the gradient of a mass that rounds to 1 is 0 everywhere.
+    """
+    gradients = np.empty(logits.shape, dtype=np.float32)
+    for row, scores, group in zip(gradients, logits, groups, strict=True):
+        inside = np.zeros(len(scores), dtype=bool)
+        inside[group.start : group.stop] = True
+        row[inside] = softmax(scores[np.newaxis, inside])[0]
+        row[~inside] = -softmax(scores[np.newaxis, ~inside])[0]
+    return gradients
+
+
+def locate(activation: np.ndarray, view: View, threshold: float) -> Box | None:
+    """Find the animal: the box around the largest connected region above a threshold.
+
+    Args:
+        activation: A map, shape (h, w), in [0, 1].
+        view: What part of the picture it covers.
+        threshold: In (0, 1); regions are where the interpolated map reaches it.
+
+    Returns:
+        In pixels of the upright original, inside it; None if the map is below the
+        threshold everywhere.
+    """
+    rows, columns = activation.shape
+    fine = _interpolation(rows) @ activation @ _interpolation(columns).T
+    region = _largest_region(fine >= threshold)
+    if region is None:
+        return None
+    top, left, bottom, right = region
+    x0, y0, x1, y1 = view.rectangle
+    x_step = (x1 - x0) / fine.shape[1]
+    y_step = (y1 - y0) / fine.shape[0]
+    width, height = view.size
+    return Box(
+        max(0, int(x0 + left * x_step)),
+        max(0, int(y0 + top * y_step)),
+        min(width, -int(-(x0 + right * x_step) // 1)),
+        min(height, -int(-(y0 + bottom * y_step) // 1)),
+    )
+
+
+@cache
+def _interpolation(cells: int) -> np.ndarray:
+    """Linear interpolation between the centres of cells, flat outside: (points, cells)."""
+    points = (np.arange(cells * _POINTS_PER_CELL) + 0.5) / _POINTS_PER_CELL - 0.5
+    below = np.clip(np.floor(points), 0, cells - 1).astype(int)
+    above = np.minimum(below + 1, cells - 1)
+    share = np.clip(points - below, 0, 1)
+    matrix = np.zeros((len(points), cells), dtype=np.float32)
+    matrix[np.arange(len(points)), below] += 1 - share
+    matrix[np.arange(len(points)), above] += share
+    return matrix
+
+
+def _largest_region(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """top, left, bottom, right of the largest region whose points touch by their sides.
+
+    Rows are cut into runs of neighbours, and runs that overlap in the next row are joined
+    (union-find): a few dozen steps where single points would take hundreds.
+    """
+    padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
+    edges = np.argwhere(np.diff(padded, axis=1))  # (2 x runs, 2): row, column of each edge
+    runs = [
+        (row, start, end)
+        for (row, start), (_, end) in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    ]
+    if not runs:
+        return None
+    parents = list(range(len(runs)))
+
+    def root(run: int) -> int:
+        while parents[run] != run:
+            run = parents[run]
+        return run
+
+    first_above = 0
+    for number, (row, start, end) in enumerate(runs):
+        while runs[first_above][0] < row - 1:
+            first_above += 1
+        for above in range(first_above, number):
+            if runs[above][0] == row - 1 and runs[above][1] < end and start < runs[above][2]:
+                parents[root(number)] = root(above)
+    regions: dict[int, list[tuple[int, int, int]]] = {}
+    for number, run in enumerate(runs):
+        regions.setdefault(root(number), []).append(run)
+    largest = max(regions.values(), key=lambda region: sum(end - start for _, start, end in region))
+    return (
+        largest[0][0],
+        min(start for _, start, _ in largest),
+        largest[-1][0] + 1,
+        max(end for _, _, end in largest),
+    )

@@ -1,0 +1,73 @@
+"""Draw a map and a box over the picture that they are of."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from catdog.geometry import Box
+from catdog.heat_map import HeatMap
+
+OPACITY = 0.55  # of the map where it is 1
+
+# From nothing over dark red and orange to light yellow: brighter means more, in grey too
+# (anchors of matplotlib's "inferno").
+_COLOURS = np.array([(66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)])
+_BOX_COLOUR = (0, 229, 255)
+
+
+def draw_overlay(
+    picture: Image.Image, heat_map: HeatMap, box: Box | None, opacity: float = OPACITY
+) -> Image.Image:
+    """Draw a map, and a box round the animal.
+
+    Args:
+        picture: The upright picture, RGB, at any scale.
+        heat_map: Its map.
+        box: In pixels of the original, as the map's view; None draws no box.
+        opacity: Of the map where it is 1, in [0, 1].
+
+    Returns:
+        A new picture of the same size.
+    """
+    drawn = Image.composite(
+        colours(heat_map, picture.size),
+        picture,
+        values(heat_map, picture.size).point(lambda value: round(value * opacity)),
+    )
+    if box is not None:
+        x_scale = picture.width / heat_map.size[0]
+        y_scale = picture.height / heat_map.size[1]
+        line = max(2, min(picture.size) // 120)
+        edges = (
+            box.x0 * x_scale,
+            box.y0 * y_scale,
+            max(box.x0 * x_scale, box.x1 * x_scale - 1),
+            max(box.y0 * y_scale, box.y1 * y_scale - 1),
+        )
+        pen = ImageDraw.Draw(drawn)
+        pen.rectangle(edges, outline="black", width=line + 2)
+        pen.rectangle(edges, outline=_BOX_COLOUR, width=line)
+    return drawn
+
+
+def values(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:
+    """The map at a picture's size, mode L: 255 where it is 1, 0 outside its view."""
+    grid = (np.asarray(heat_map.grid) * 255).round().astype(np.uint8)
+    x_scale, y_scale = size[0] / heat_map.size[0], size[1] / heat_map.size[1]
+    x0, y0, x1, y1 = heat_map.view
+    left, top = round(x0 * x_scale), round(y0 * y_scale)
+    view = (max(1, round(x1 * x_scale) - left), max(1, round(y1 * y_scale) - top))
+    canvas = Image.new("L", size)
+    canvas.paste(Image.fromarray(grid).resize(view, Image.Resampling.BICUBIC), (left, top))
+    return canvas
+
+
+def colours(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:
+    """The map in colours at a picture's size, RGB."""
+    return Image.fromarray(_colour_table()[np.asarray(values(heat_map, size))])
+
+
+def _colour_table() -> np.ndarray:
+    """256 colours, uint8, shape (256, 3)."""
+    levels, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(_COLOURS))
+    channels = [np.interp(levels, anchors, _COLOURS[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)

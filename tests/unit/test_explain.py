@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import nn
+
+from catdog.classifier import Classifier
+from catdog.explain import Explanation, activation_maps, locate
+from catdog.geometry import whole_view
+from catdog.labels import CAT_INDICES, DOG_INDICES
+from catdog.networks import NETWORKS
+from catdog.torch_module import PixelsToLogits
+from catdog_serving.build.export import build_module
+from catdog_serving.build.golden import sample_pixels
+from catdog_serving.build.weights import find_weights
+from catdog_serving.model_archive import open_archive
+from tests.conftest import SAMPLES
+
+UNIT = whole_view((100, 100))
+SAMPLE_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+
+
+class LogMass(nn.Module):
+    """The log of one group's mass, with the last feature map as a layer of its own."""
+
+    def __init__(self, module: PixelsToLogits, group: range) -> None:
+        super().__init__()
+        self.module, self.group, self.features = module, group, nn.Identity()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        network = self.module.network
+        _, features = self.module(pixels)
+        logits = network.logits(self.module.module, self.features(features))
+        log_probabilities = logits.double().log_softmax(dim=1)
+        return log_probabilities[:, self.group.start : self.group.stop].logsumexp(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("network", "weights"), [("efficientnet_lite0", None), ("resnet152", "seeded")]
+)
+def test_the_map_is_captums_grad_cam_of_the_log_mass(network: str, weights: str | None) -> None:
+    found = find_weights(NETWORKS[network], weights, None)
+    module = build_module(found)
+    pixels = np.stack([sample_pixels(name, found.preprocessing) for name in SAMPLE_NAMES])
+    with torch.inference_mode():
+        logits, features = (output.numpy() for output in module(torch.from_numpy(pixels)))
+    last_layer = getattr(module.module, found.network.last_layer).weight.detach().numpy()
+    informative = 0
+    for group in (CAT_INDICES, DOG_INDICES):
+        ours = activation_maps(logits, features, last_layer, [group] * len(pixels))
+        log_mass = LogMass(module, group)
+        grad_cam = LayerGradCam(log_mass, log_mass.features)
+        theirs = grad_cam.attribute(
+            torch.from_numpy(pixels).float(), relu_attributions=True
+        ).detach()[:, 0]
+        peaks = theirs.amax(dim=(1, 2), keepdim=True)
+        scaled = torch.where(peaks > 0, theirs / peaks, 0)  # nothing may speak for a dog
+        informative += (np.ptp(ours, axis=(1, 2)) > 0.5).sum()
+        np.testing.assert_allclose(ours, scaled.numpy(), rtol=1e-3, atol=5e-5)
+    assert informative >= 1  # flat maps would be equal whatever was computed
+
+
+def test_each_picture_of_a_batch_gets_the_map_it_gets_alone() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, (5, 1000)).astype(np.float32)
+    features = generator.random((5, 64, 7, 9), dtype=np.float32)
+    last_layer = generator.normal(0, 1, (1000, 64)).astype(np.float32)
+    groups = [CAT_INDICES, DOG_INDICES, CAT_INDICES, DOG_INDICES, CAT_INDICES]
+    together = activation_maps(logits, features, last_layer, groups)
+    for index, group in enumerate(groups):
+        one = slice(index, index + 1)
+        alone = activation_maps(logits[one], features[one], last_layer, [group])
+        np.testing.assert_allclose(together[one], alone, rtol=0, atol=1e-5)
+        assert alone.max() == 1
+        assert alone.min() >= 0
+
+
+@pytest.mark.parametrize("cat_logit", [-1e4, 1e30])
+def test_a_mass_of_nearly_nothing_or_everything_still_has_a_map(cat_logit: float) -> None:
+    logits = np.zeros((1, 1000), dtype=np.float32)
+    logits[0, 281:286] = cat_logit
+    features = np.random.default_rng(0).random((1, 8, 7, 7), dtype=np.float32)
+    last_layer = np.random.default_rng(1).normal(0, 1, (1000, 8)).astype(np.float32)
+    assert np.isfinite(activation_maps(logits, features, last_layer, [CAT_INDICES])).all()
+
+
+def test_nothing_that_speaks_for_the_group_is_a_map_of_zeros_and_no_box() -> None:
+    zeros = np.zeros((1, 8, 7, 7), dtype=np.float32)
+    found = activation_maps(np.zeros((1, 1000)), zeros, np.zeros((1000, 8)), [CAT_INDICES])
+    assert found.max() == 0
+    assert locate(found[0], UNIT, 0.3) is None
+
+
+def test_a_last_layer_of_another_network_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a last layer of shape \(1000, 8\)"):
+        activation_maps(
+            np.zeros((1, 1000)), np.zeros((1, 8, 7, 7)), np.zeros((1000, 9)), [CAT_INDICES]
+        )
+
+
+def test_the_box_is_of_the_largest_region_not_of_the_highest_peak() -> None:
+    activation = np.zeros((10, 10), dtype=np.float32)
+    activation[1:5, 1:6] = 0.8
+    activation[8, 8] = 1
+    box = locate(activation, UNIT, 0.4)
+    assert box is not None
+    for found, edge in zip(box, (10, 10, 60, 50), strict=True):
+        assert abs(found - edge) <= 3  # the interpolated edge of a step lies beside it
+
+
+@given(
+    arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.booleans()),
+    st.tuples(st.integers(1, 500), st.integers(1, 500)),
+)
+def test_the_region_is_the_one_that_scipy_finds(mask: np.ndarray, size: tuple[int, int]) -> None:
+    """Any pattern of cells: the interpolated map labelled by scipy, the largest region's box."""
+    from scipy import ndimage
+
+    from catdog.explain import _interpolation
+
+    activation = mask.astype(np.float32)
+    box = locate(activation, whole_view(size), 0.5)
+    fine = _interpolation(mask.shape[0]) @ activation @ _interpolation(mask.shape[1]).T
+    labelled, count = ndimage.label(fine >= 0.5)
+    if count == 0:
+        assert box is None
+        return
+    areas = ndimage.sum_labels(fine >= 0.5, labelled, range(1, count + 1))
+    boxes = ndimage.find_objects(labelled)
+    largest = [
+        (
+            int(found[1].start * size[0] / fine.shape[1]),
+            int(found[0].start * size[1] / fine.shape[0]),
+            int(np.ceil(found[1].stop * size[0] / fine.shape[1] - 1e-9)),
+            int(np.ceil(found[0].stop * size[1] / fine.shape[0] - 1e-9)),
+        )
+        for found, area in zip(boxes, areas, strict=True)
+        if area == areas.max()
+    ]
+    assert any(np.abs(np.subtract(box, one)).max() <= 1 for one in largest)
+
+
+def test_an_explanation_survives_the_way_over_http(archive: Path) -> None:
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+        (explanation,) = classifier.explain([(SAMPLES / "chelsea.png").read_bytes()])
+        classifier.close()
+    assert isinstance(explanation, Explanation)
+    sent = json.loads(json.dumps(explanation.to_dict()))
+    assert Explanation.from_dict(sent) == explanation
+
+
+def test_the_explained_prediction_is_the_prediction(archive: Path) -> None:
+    pictures = [path.read_bytes() for path in sorted(SAMPLES.iterdir())]
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+        predictions = classifier.classify(pictures)
+        explanations = classifier.explain(pictures)
+        classifier.close()
+    for prediction, explanation in zip(predictions, explanations, strict=True):
+        assert isinstance(explanation, Explanation)
+        assert explanation.prediction == prediction
+        assert (explanation.box is None) == (prediction.label == "neither")
+        assert (prediction.box is None) == (prediction.label == "neither")
