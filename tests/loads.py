@@ -27,16 +27,25 @@ def send_all(
     url: str, requests_to_send: Iterable[tuple[bytes, dict[str, str]]], concurrency: int
 ) -> list[Answer]:
     """POST each (body, headers) to the prediction API; answers in the same order."""
+    return post_all(
+        url, (("predictions", body, headers) for body, headers in requests_to_send), concurrency
+    )
+
+
+def post_all(
+    url: str, requests_to_send: Iterable[tuple[str, bytes, dict[str, str]]], concurrency: int
+) -> list[Answer]:
+    """POST each (API, body, headers), such as "explanations"; answers in the same order."""
     own = local()
 
-    def send(request: tuple[bytes, dict[str, str]]) -> Answer:
+    def send(request: tuple[str, bytes, dict[str, str]]) -> Answer:
         if not hasattr(own, "session"):
             own.session = requests.Session()
-        body, headers = request
+        api, body, headers = request
         start = time.monotonic()
         try:
             response = own.session.post(
-                f"{url}/predictions/catdog", data=body, headers=headers, timeout=TIMEOUT_S
+                f"{url}/{api}/catdog", data=body, headers=headers, timeout=TIMEOUT_S
             )
             return Answer(response.status_code, response.content, time.monotonic() - start)
         except requests.RequestException:

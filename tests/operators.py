@@ -121,7 +121,7 @@ def make_broken(kind: str, good: Path, other: Path, target: Path) -> Path:
             sleep = "        import time\n        time.sleep(1000)\n"
             return with_handler(good, target, TELEMETRY, TELEMETRY + sleep)
         case "other answers":
-            found = "            return _to_json(result.to_dict())\n"
+            found = "        return _to_json(result.to_dict(with_map))\n"
             return with_handler(good, target, found, found.replace(")\n", ' | {"cat": 0.5})\n', 1))
         case "fails clients" | "dies":
             harm = "raise RuntimeError" if kind == "fails clients" else "os._exit(1)"

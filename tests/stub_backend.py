@@ -26,7 +26,11 @@ class NameBackend(Backend):
     def __init__(self, model: ModelName = MODEL) -> None:
         super().__init__()
         self.model = model
+        self.jobs = 1
         self.asked: list[Path] = []
+
+    def explain(self, content: bytes) -> ImageError:
+        return ImageError(INVALID_IMAGE, "this backend explains nothing")
 
     def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
         for path in paths:

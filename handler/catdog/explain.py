@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from catdog.geometry import Box, View
+from catdog.geometry import Box, View, scaled_box
 from catdog.heat_map import HeatMap
 from catdog.labels import CAT_INDICES, DOG_INDICES
 from catdog.postprocess import Prediction, softmax
@@ -48,6 +48,15 @@ class Explanation:
             "box": self.box,
             "map": self.map.to_dict(),
         }
+
+    def scaled(self, other: tuple[int, int]) -> "Explanation":
+        """The same explanation of the same picture at another size."""
+        size = self.map.size
+        return Explanation(
+            self.prediction.scaled(size, other),
+            self.box and scaled_box(self.box, size, other),
+            self.map.scaled(other),
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Explanation":

@@ -4,6 +4,7 @@ Every number here undoes what preprocessing did: a box that is found in the netw
 coordinates is right in the picture that the sender has.
 """
 
+import math
 from typing import NamedTuple
 
 # Both networks halve a picture five times; with sides that are multiples of 32 no halving
@@ -23,6 +24,17 @@ class Box(NamedTuple):
     y0: int
     x1: int
     y1: int
+
+
+def scaled_box(box: Box, size: tuple[int, int], other: tuple[int, int]) -> Box:
+    """A box of a picture of `size`, in the same picture at another size; it never gets narrower."""
+    x, y = other[0] / size[0], other[1] / size[1]
+    return Box(
+        int(box.x0 * x),
+        int(box.y0 * y),
+        min(other[0], math.ceil(box.x1 * x)),
+        min(other[1], math.ceil(box.y1 * y)),
+    )
 
 
 class View(NamedTuple):

@@ -38,6 +38,12 @@ class HeatMap:
         grid = tuple(tuple(map(float, row)) for row in values["grid"])
         return cls((width, height), (x0, y0, x1, y1), grid)
 
+    def scaled(self, other: tuple[int, int]) -> "HeatMap":
+        """The same map of the same picture at another size."""
+        x, y = other[0] / self.size[0], other[1] / self.size[1]
+        x0, y0, x1, y1 = self.view
+        return HeatMap(other, (x0 * x, y0 * y, x1 * x, y1 * y), self.grid)
+
     @classmethod
     def of(cls, activation: np.ndarray, view: View) -> "HeatMap":
         """The map of `activation_maps`, shape (h, w), with the part that it covers."""

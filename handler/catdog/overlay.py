@@ -1,12 +1,14 @@
 """Draw a map and a box over the picture that they are of."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from catdog.geometry import Box
 from catdog.heat_map import HeatMap
 
-OPACITY = 0.55  # of the map where it is 1
+OPACITY = 0.6  # of the map where it is 1
 
 # From nothing over dark red and orange to light yellow: brighter means more, in grey too
 # (anchors of matplotlib's "inferno").
@@ -47,6 +49,20 @@ def draw_overlay(
         pen.rectangle(edges, outline="black", width=line + 2)
         pen.rectangle(edges, outline=_BOX_COLOUR, width=line)
     return drawn
+
+
+def overlay_style() -> dict[str, Any]:
+    """How maps and boxes are drawn, as plain values, for pages that draw them themselves.
+
+    Returns:
+        `colours`: red, green, blue in 0..255 from where the map is 0 to where it is 1;
+        `opacity` where it is 1; `box`: the colour of boxes.
+    """
+    return {
+        "colours": _colour_table()[::5].tolist(),
+        "opacity": OPACITY,
+        "box": "#{:02x}{:02x}{:02x}".format(*_BOX_COLOUR),
+    }
 
 
 def values(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from catdog.geometry import Box
+from catdog.geometry import Box, scaled_box
 from catdog.heat_map import HeatMap
 from catdog.labels import CAT_INDICES, DOG_INDICES, NUM_CLASSES
 
@@ -86,6 +86,14 @@ class Prediction:
         if with_map and self.map is not None:
             values["map"] = self.map.to_dict()
         return values
+
+    def scaled(self, size: tuple[int, int], other: tuple[int, int]) -> "Prediction":
+        """The same answer for the same picture at another size: box and map move along."""
+        return replace(
+            self,
+            box=self.box and scaled_box(self.box, size, other),
+            map=self.map and self.map.scaled(other),
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Prediction":

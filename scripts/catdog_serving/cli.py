@@ -6,6 +6,7 @@ import sys
 import typer
 
 from catdog_serving.commands.autoscaling import autoscale
+from catdog_serving.commands.explaining import explain
 from catdog_serving.commands.folders import classify, evaluate, merge
 from catdog_serving.commands.measuring import bench, tune
 from catdog_serving.commands.operating import deploy, rollback, scale, versions
@@ -22,7 +23,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(package, serve, stop, status, classify, merge, evaluate),
-    *(scale, autoscale, deploy, rollback, versions, bench, tune),
+    *(scale, autoscale, deploy, rollback, versions, explain, bench, tune),
 )
 for command in COMMANDS:
     app.command()(command)

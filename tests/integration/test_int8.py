@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 from rich.console import Console
 
-from catdog.classifier import Classifier
 from catdog.model_info import INT8_GOLDEN_TOLERANCE, ModelInfo
+from catdog.runtime import load_runtime
 from catdog_serving.build.agreement import (
     AgreementGate,
     logits_in_batches,
@@ -56,17 +56,14 @@ def int8_archive(packed: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
 
 def logits(archive: Path, pixels: np.ndarray) -> np.ndarray:
     with open_archive(archive) as model_dir:
-        classifier = Classifier.load(model_dir)
+        runtime = load_runtime(model_dir, ModelInfo.read(model_dir), "cpu", 2)
 
         def logits_of(batch: np.ndarray) -> np.ndarray:
-            output = classifier.infer(list(batch))
-            assert output is not None
+            output = runtime.run(batch)
             assert output.features.dtype == np.float32
             return output.logits
 
-        found = logits_in_batches(logits_of, pixels)
-        classifier.close()
-    return found
+        return logits_in_batches(logits_of, pixels)
 
 
 def test_int8_agrees_with_fp32_on_pictures_it_has_not_seen(

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from catdog.classifier import Classifier
-from catdog.preprocess import decode_image, preprocess_image
+from catdog.prepared import Wanted, prepare
+from catdog.preprocess import decode_image
 from catdog_serving.model_archive import open_archive
 from tests.pictures import encode
 
@@ -51,13 +52,14 @@ def test_scaled_decoding_changes_no_winner_and_halves_the_time(
             content = detailed(photo, seed)
             start = time.perf_counter()
             image = decode_image(content, classifier.settings.limits)
-            full.append(preprocess_image(image, classifier.info.preprocessing))
+            numbers = classifier.info.preprocessing
+            full.append(prepare(image, image.size, numbers, Wanted.PREDICTION))
             middle = time.perf_counter()
             scaled += classifier.preprocess([content])
             full_s += middle - start
             scaled_s += time.perf_counter() - middle
-        expected = classifier.postprocess(full, classifier.infer(full))
-        found = classifier.postprocess(scaled, classifier.infer(scaled))
+        expected = classifier.classify_prepared(full)
+        found = classifier.classify_prepared(scaled)
         classifier.close()
     masses = np.array([[(p.cat, p.dog) for p in answers] for answers in (expected, found)])
     differences = np.abs(masses[0] - masses[1])

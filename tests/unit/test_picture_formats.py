@@ -1,16 +1,19 @@
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from catdog.geometry import Box
 from catdog.preprocess import decode_image
 from catdog_serving.folder import picture_formats
 from catdog_serving.folder.contents import ImageError
-from catdog_serving.folder.picture_formats import folder_formats, for_server, is_heic
+from catdog_serving.folder.picture_formats import Sent, folder_formats, for_server, is_heic
 from tests.conftest import LIMITS, SAMPLES
 from tests.pictures import encode, noise, quadrants
+from tests.stub_backend import prediction
 
 
 def heic(image: Image.Image) -> bytes:
@@ -24,22 +27,24 @@ def pixels(content: bytes, formats: tuple[str, ...]) -> np.ndarray:
 
 def test_what_the_server_takes_is_sent_as_it_is() -> None:
     for content in (encode(noise(), "JPEG"), encode(noise(), "PNG"), b"no picture", b""):
-        assert for_server(content) is content
+        assert for_server(content) == (content, None, None)
 
 
 @pytest.mark.parametrize("make", [heic, lambda image: encode(image, "TIFF")])
 def test_heic_and_tiff_are_sent_as_png_with_the_same_pixels(make) -> None:  # type: ignore[no-untyped-def]
     content = make(quadrants())
     sent = for_server(content)
-    assert isinstance(sent, bytes)
-    assert sent.startswith(b"\x89PNG")
-    assert np.array_equal(pixels(sent, ("PNG",)), pixels(content, folder_formats()))
+    assert isinstance(sent, Sent)
+    assert sent.content.startswith(b"\x89PNG")
+    assert np.array_equal(pixels(sent.content, ("PNG",)), pixels(content, folder_formats()))
 
 
 def test_a_large_one_is_made_smaller_first() -> None:
     sent = for_server(encode(noise(3000, 2000), "TIFF"))
-    assert isinstance(sent, bytes)
-    assert Image.open(io.BytesIO(sent)).size == (1536, 1024)
+    assert isinstance(sent, Sent)
+    assert Image.open(io.BytesIO(sent.content)).size == (1536, 1024)
+    answer = replace(prediction("cat", 0.8, 0.1), box=Box(0, 100, 1536, 512))
+    assert sent.in_own_pixels(answer).box == (0, 195, 3000, 1000)
 
 
 def test_a_broken_one_is_an_error_and_no_exception() -> None:

@@ -77,7 +77,8 @@ def classify(
         move=move_to is not None,
         dry_run=dry_run,
     )
-    with open_backend(backend.value, config, archive, url, jobs) as opened:
+    with_maps = report is not None  # to show them in it
+    with open_backend(backend.value, config, archive, url, jobs, with_maps) as opened:
         reports = run_classify(run, opened, console)
     if any(one.failed for one in reports):
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from catdog.explain import Explanation
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
@@ -22,26 +23,35 @@ class Backend(ExitStack, ABC):
 
     Attributes:
         model: The model that answers.
+        jobs: How many pictures it explains at once.
     """
 
     model: ModelName
+    jobs: int
 
     @abstractmethod
     def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
         """One result per path, in order."""
 
+    @abstractmethod
+    def explain(self, content: bytes) -> Explanation | ImageError:
+        """Say where the animal of one picture is; called by up to `jobs` threads."""
+
 
 class HttpBackend(Backend):
     """Ask a running server, `jobs` requests at a time, so that it can fill its batches."""
 
-    def __init__(self, client: CatDogClient, model: ModelName, jobs: int) -> None:
+    def __init__(
+        self, client: CatDogClient, model: ModelName, jobs: int, with_maps: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
+        self.jobs = jobs
         self._client = self.enter_context(client)
-        self._jobs = jobs
+        self._with_maps = with_maps
 
     def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
-        return map_in_order(self._classify, paths, self._jobs)
+        return map_in_order(self._classify, paths, self.jobs)
 
     def _classify(self, path: Path) -> ImageResult:
         facts, content = read_file(path)
@@ -49,6 +59,17 @@ class HttpBackend(Backend):
         if isinstance(sent, ImageError):
             return ImageResult(facts, sent)
         try:
-            return ImageResult(facts, self._client.classify(sent))
+            answer = self._client.classify(sent.content, self._with_maps)
         except InvalidImageError as error:
             return ImageResult(facts, ImageError(INVALID_IMAGE, error.message))
+        return ImageResult(facts, sent.in_own_pixels(answer))
+
+    def explain(self, content: bytes) -> Explanation | ImageError:
+        sent = for_server(content)
+        if isinstance(sent, ImageError):
+            return sent
+        try:
+            answer = self._client.explain(sent.content)
+        except InvalidImageError as error:
+            return ImageError(INVALID_IMAGE, error.message)
+        return answer.scaled(sent.own_size) if sent.own_size else answer

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catdog.explain import Explanation
+from catdog.postprocess import Prediction
 from catdog.preprocess import InvalidImage
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.backends import Backend
@@ -24,8 +26,11 @@ BATCH = 8
 class LocalBackend(Backend):
     """Classify in batches; the next batch is read and decoded while one computes."""
 
-    def __init__(self, archive: Path) -> None:
+    jobs = 1
+
+    def __init__(self, archive: Path, with_maps: bool = False) -> None:
         super().__init__()
+        self._with_maps = with_maps
         try:
             from catdog.classifier import Classifier
         except ImportError as error:
@@ -55,6 +60,15 @@ class LocalBackend(Backend):
         if prepared is not None:
             yield from self._finish(prepared.result())
 
+    def explain(self, content: bytes) -> Explanation | ImageError:
+        missing = missing_decoder(content)
+        if missing:
+            return missing
+        (outcome,) = self._classifier.explain([content])
+        if isinstance(outcome, InvalidImage):
+            return ImageError(INVALID_IMAGE, outcome.message)
+        return outcome
+
     def _prepare(self, paths: tuple[Path, ...]) -> "_PreparedBatch":
         facts, contents = zip(*map(_read, paths), strict=True)
         decoded = iter(
@@ -71,6 +85,8 @@ class LocalBackend(Backend):
             outcome = item if isinstance(item, ImageError) else next(results)
             if isinstance(outcome, InvalidImage):
                 outcome = ImageError(INVALID_IMAGE, outcome.message)
+            elif isinstance(outcome, Prediction) and not self._with_maps:
+                outcome = replace(outcome, map=None)
             yield ImageResult(facts, outcome)
 
 

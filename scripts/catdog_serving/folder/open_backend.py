@@ -15,7 +15,12 @@ _PATIENT_RETRIES = 30
 
 
 def open_backend(
-    name: str, config_path: Path, archive: Path | None, url: str | None, jobs: int | None
+    name: str,
+    config_path: Path,
+    archive: Path | None,
+    url: str | None,
+    jobs: int | None,
+    with_maps: bool = False,
 ) -> Backend:
     """Open "http" or "local".
 
@@ -26,6 +31,7 @@ def open_backend(
         url: For http: the server's inference address.
         jobs: For http: requests under way at once; never more than the queue of the
             configured server holds.
+        with_maps: Whether predictions bring their maps.
 
     Raises:
         NotReadyError, ServerUnavailableError: If it cannot answer.
@@ -33,7 +39,7 @@ def open_backend(
     if name == "local":
         from catdog_serving.folder.local_backend import LocalBackend
 
-        return LocalBackend(archive or ServingConfig.read(config_path).archive)
+        return LocalBackend(archive or ServingConfig.read(config_path).archive, with_maps)
     if url is None or jobs is None:
         config = ServingConfig.read(config_path)
         url = url or config.inference_url
@@ -44,6 +50,7 @@ def open_backend(
         CatDogClient(url, config=config_path, retries=_PATIENT_RETRIES, connections=jobs),
         model,
         jobs,
+        with_maps,
     )
 
 

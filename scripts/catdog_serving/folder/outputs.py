@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.explain_files import ExplainedFile
 from catdog_serving.folder.journal import to_line
 from catdog_serving.folder.process import FolderReport
 from catdog_serving.folder.rows import ModelName, Row
@@ -17,6 +19,8 @@ from catdog_serving.folder.rows import ModelName, Row
 _STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}
 _BREED_WIDTH = 30
 _HEADER = f"{'label':7}  {'cat':>6}  {'dog':>6}  {'breed':{_BREED_WIDTH}}  file"
+_BOX_WIDTH = 19  # four numbers of four digits
+_EXPLAINED_HEADER = f"{'label':7}  {'box x0 y0 x1 y1':{_BOX_WIDTH}}  overlay"
 
 # A cell that begins so is run as a formula by spreadsheets (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -105,15 +109,36 @@ def table_header() -> Text:
 
 def table_row(row: Row) -> Text:
     """A file's line; what has no fixed width, the name, comes last."""
-    name = printable(row["path"])
     if "error" in row:
-        reason = printable(row["error"]["message"])
-        return Text.assemble(("failed ", _STYLES["failed"]), f"  {name}: {reason}")
+        return failed_row(row["path"], row["error"]["message"])
     breed = row["breed"]
     breed_text = f"{breed['name']} ({breed['share']:.0%})" if breed else ""
     return Text.assemble(
         (f"{row['label']:7}", _STYLES[row["label"]]),
-        f"  {row['cat']:6.4f}  {row['dog']:6.4f}  {breed_text:{_BREED_WIDTH}}  {name}",
+        f"  {row['cat']:6.4f}  {row['dog']:6.4f}  {breed_text:{_BREED_WIDTH}}  "
+        f"{printable(row['path'])}",
+    )
+
+
+def explained_header() -> Text:
+    return Text(_EXPLAINED_HEADER, style="bold")
+
+
+def explained_row(explained: ExplainedFile) -> Text:
+    """An explained file's line: its label, the animal's box, the overlay."""
+    outcome = explained.outcome
+    if isinstance(outcome, ImageError):
+        return failed_row(str(explained.path), outcome.message)
+    label = outcome.prediction.label
+    box = "" if outcome.box is None else " ".join(map(str, outcome.box))
+    return Text.assemble(
+        (f"{label:7}", _STYLES[label]), f"  {box:{_BOX_WIDTH}}  {printable(str(explained.target))}"
+    )
+
+
+def failed_row(path: str, reason: str) -> Text:
+    return Text.assemble(
+        ("failed ", _STYLES["failed"]), f"  {printable(path)}: {printable(reason)}"
     )
 
 

@@ -6,9 +6,11 @@ pillow-heif) and TIFF are decoded here and sent as PNG.
 
 import io
 from functools import cache
+from typing import NamedTuple
 
 from PIL import Image
 
+from catdog.postprocess import Prediction
 from catdog.preprocess import FOLDER_FORMATS, InvalidImage, Limits, decode_image
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError
 
@@ -41,10 +43,30 @@ def missing_decoder(content: bytes) -> ImageError | None:
     return None
 
 
-def for_server(content: bytes) -> bytes | ImageError:
+class Sent(NamedTuple):
+    """A picture as it goes to the server.
+
+    Attributes:
+        content: The file's bytes, or a PNG.
+        sent_size, own_size: Width and height upright, as sent and of the file itself, where
+            they differ: boxes of the answer are in pixels of the first.
+    """
+
+    content: bytes
+    sent_size: tuple[int, int] | None = None
+    own_size: tuple[int, int] | None = None
+
+    def in_own_pixels(self, answer: Prediction) -> Prediction:
+        """The answer with its box in pixels of the file's own picture."""
+        if self.sent_size is None or self.own_size is None:
+            return answer
+        return answer.scaled(self.sent_size, self.own_size)
+
+
+def for_server(content: bytes) -> Sent | ImageError:
     """The content as the server takes it: HEIC and TIFF as PNG, all else as it is."""
     if not is_heic(content) and not content.startswith(_TIFF_STARTS):
-        return content
+        return Sent(content)
     missing = missing_decoder(content)
     if missing:
         return missing
@@ -52,13 +74,14 @@ def for_server(content: bytes) -> bytes | ImageError:
         image = decode_image(content, _LIMITS, folder_formats())
     except InvalidImage as error:
         return ImageError(INVALID_IMAGE, error.message)
-    scale = _SENT_SHORTER_SIDE / min(image.size)
-    if scale < 1:
-        size = (round(image.width * scale), round(image.height * scale))
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    own_size = image.size
+    scale = min(1, _SENT_SHORTER_SIDE / min(own_size))
+    sent_size = (round(image.width * scale), round(image.height * scale))
+    if sent_size != own_size:
+        image = image.resize(sent_size, Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
+    return Sent(buffer.getvalue(), sent_size, own_size)
 
 
 @cache

@@ -8,7 +8,8 @@ from catdog.networks import SEEDED
 from catdog.postprocess import Prediction
 from catdog_serving.folder.contents import FileFacts, ImageError
 
-# path, size, mtime_ns, sha256, then the answer's keys, or error: {type, message}.
+# path, size, mtime_ns, sha256, then the answer's keys (map only for a report), or
+# error: {type, message}.
 Row: TypeAlias = dict[str, Any]
 
 
@@ -69,5 +70,5 @@ def to_row(result: ImageResult) -> Row:
         "sha256": facts.sha256,
     }
     if isinstance(result.outcome, Prediction):
-        return row | result.outcome.to_dict()
+        return row | result.outcome.to_dict(with_map=True)
     return row | {"error": {"type": result.outcome.type, "message": result.outcome.message}}

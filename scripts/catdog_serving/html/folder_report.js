@@ -53,10 +53,11 @@ function makeCard(item) {
   const name = fileName(item.path);
   const certainty = item.error ? "" : item.certainty.toFixed(2);
   const spoken = `${name}: ${label} ${certainty}`;
-  return make(
+  const picture = make("div", { class: "picture" }, pictureOf(item));
+  const card = make(
     "button",
     { type: "button", class: `card ${label}`, title: item.path, "aria-label": spoken },
-    make("div", { class: "picture" }, pictureOf(item)),
+    picture,
     make(
       "div",
       { class: "answer" },
@@ -65,6 +66,17 @@ function makeCard(item) {
     ),
     make("div", { class: "name" }, name),
   );
+  for (const event of ["pointerenter", "focus"]) {
+    card.addEventListener(event, () => showOverlay(picture, item), { once: true });
+  }
+  return card;
+}
+
+/** Put map and box over a picture that shows them on hover and focus: see the style. */
+function showOverlay(picture, item) {
+  if (item.thumbnail && !picture.querySelector(".overlay")) {
+    picture.append(overlayOf(item, summary.overlay) ?? "");
+  }
 }
 
 function pictureOf(item) {
@@ -89,7 +101,12 @@ function openDetail(place) {
 
 function answerParts(item) {
   const parts = [];
-  if (item.thumbnail) parts.push(make("img", { class: "large", src: item.thumbnail, alt: "" }));
+  if (item.thumbnail) {
+    const large = make("img", { src: item.thumbnail, alt: "" });
+    const overlay = overlayOf(item, summary.overlay);
+    parts.push(make("div", { class: "large" }, large, overlay ?? ""));
+    if (overlay) parts.push(overlaySwitch(overlay));
+  }
   parts.push(make(
     "p",
     { class: `answer ${item.label}` },
@@ -106,6 +123,13 @@ function answerParts(item) {
   ));
   parts.push(fileFacts(item));
   return parts;
+}
+
+/** Fingers cannot hover: a box to tick shows and hides what lies over the picture. */
+function overlaySwitch(overlay) {
+  const box = make("input", { type: "checkbox", checked: "" });
+  box.addEventListener("change", () => { overlay.hidden = !box.checked; });
+  return make("label", { class: "switch" }, box, " where it is: map and box");
 }
 
 function failureParts(item) {

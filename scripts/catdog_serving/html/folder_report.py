@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from catdog.overlay import overlay_style
 from catdog_serving.html.links import file_link
 from catdog_serving.html.page import Layout, write_page
 from catdog_serving.html.thumbnail import thumbnails
@@ -23,12 +24,12 @@ _LAYOUT = Layout(
     heading="Folder report",
     body="folder_report.html",
     styles=("page.css", "folder_report.css"),
-    scripts=("page.js", "folder_summary.js", "gallery.js", "folder_report.js"),
+    scripts=("page.js", "folder_summary.js", "overlay.js", "gallery.js", "folder_report.js"),
 )
 
 # The mass that stands behind each label.
 _MASS_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
-_SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top")
+_SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top", "box", "map")
 
 
 def write_folder_report(
@@ -42,7 +43,8 @@ def write_folder_report(
     Args:
         target: The .html file to make or replace.
         rows: The journal's rows, read once: `path`, `size` and the answer's keys flat, or
-            `path`, `size` and `error`. Paths are relative to the working directory.
+            `path`, `size` and `error`. Paths are relative to the working directory. A row
+            with a `map` shows it, and its box, when the pointer is over the picture.
         folders: The summaries: folder, images, failed, skipped, seconds, images_per_s,
             mean_cat, mean_dog.
         model: network, weights, precision, untrained; None if nothing was classified.
@@ -62,6 +64,7 @@ def write_folder_report(
         "failed": collected.failed,
         "failed_by_type": dict(collected.failed_by_type.most_common()),
         "listed": {"images": len(pictures), "failed": len(collected.failures)},
+        "overlay": overlay_style(),
     }
     title = str(folders[0]["folder"]) if len(folders) == 1 else f"{len(folders)} folders"
     write_page(

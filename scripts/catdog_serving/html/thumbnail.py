@@ -8,16 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from catdog.cores import usable_cores
-from catdog.memory_budget import MemoryBudget
-from catdog.preprocess import (
-    DECODE_BYTES_PER_PIXEL,
-    InvalidImage,
-    Limits,
-    decoding_bytes,
-    opened_image,
-    upright_rgb,
-)
-from catdog_serving.folder.picture_formats import folder_formats
+from catdog.preprocess import InvalidImage
+from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
 
 _SHORTER_SIDE = 128
@@ -25,12 +17,6 @@ _LONGEST_SIDE = 256
 # On photos of 500 px: 2.2 KB on average, 2 ms, most of them for decoding. JPEG of the
 # same look has 3.4 KB.
 _WEBP = {"quality": 45, "method": 2}
-
-# Where Pillow itself begins to warn. JPEG is decoded at an eighth of its size where that
-# is enough, so that only other formats need much memory; they take turns for what one of
-# the largest needs.
-_LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1000)
-_MEMORY_BYTES = _LIMITS.max_pixels * DECODE_BYTES_PER_PIXEL
 
 
 def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
@@ -41,18 +27,13 @@ def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
         on its shorter side and at most 256 px on the longer; None if there is no
         readable picture.
     """
-    memory = MemoryBudget(_MEMORY_BYTES)
-    return map_in_order(lambda path: _thumbnail(path, memory), paths, usable_cores())
+    reader = UprightReader()
+    return map_in_order(lambda path: _thumbnail(path, reader), paths, usable_cores())
 
 
-def _thumbnail(path: Path, memory: MemoryBudget) -> str | None:
+def _thumbnail(path: Path, reader: UprightReader) -> str | None:
     try:
-        data = path.read_bytes()
-        with opened_image(data, _LIMITS, folder_formats()) as image:
-            full_size = image.size
-            image.draft(None, (2 * _SHORTER_SIDE, 2 * _SHORTER_SIDE))
-            with memory.reserve(decoding_bytes(image, full_size)):
-                upright = upright_rgb(image)
+        upright = reader.read(path.read_bytes(), 2 * _SHORTER_SIDE)
     except (OSError, ValueError, InvalidImage):  # ValueError: the path cannot be a file's
         return None
     small = upright.resize(_size(upright.size), Image.Resampling.BILINEAR)

@@ -1,0 +1,48 @@
+"""catdog explain."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from catdog_serving.commands.options import (
+    ArchiveOption,
+    BackendName,
+    BackendOption,
+    ConfigOption,
+    JobsOption,
+    UrlOption,
+    console,
+)
+
+
+def explain(
+    config: ConfigOption,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures and folders.")],
+    output: Annotated[Path, typer.Option(help="The folder for the overlays.")],
+    backend: BackendOption = BackendName.http,
+    archive: ArchiveOption = None,
+    url: UrlOption = None,
+    jobs: JobsOption = None,
+) -> None:
+    """Draw where the cat or the dog is: a map and a box over each picture."""
+    from catdog_serving.folder.contents import ImageError
+    from catdog_serving.folder.explain_files import explain_files
+    from catdog_serving.folder.iterate import find_sources
+    from catdog_serving.folder.open_backend import open_backend
+    from catdog_serving.folder.outputs import explained_header, explained_row
+    from catdog_serving.folder.progress import FolderProgress
+
+    shown = console if console.is_terminal else Console(stderr=True)
+    with (
+        open_backend(backend.value, config, archive, url, jobs) as opened,
+        FolderProgress(find_sources(paths), shown) as progress,
+    ):
+        show = progress.print if console.is_terminal else print
+        show(explained_header())
+        for one in explain_files(find_sources(paths), opened, output):
+            show(explained_row(one))
+            progress.add(isinstance(one.outcome, ImageError))
+    if progress.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,94 @@
+"""catdog explain: a picture with its map and box drawn, for each picture of files and folders."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from catdog.explain import Explanation
+from catdog.overlay import draw_overlay
+from catdog.preprocess import InvalidImage
+from catdog_serving.errors import NotReadyError
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.iterate import ImageFiles
+from catdog_serving.folder.upright import UprightReader
+from catdog_serving.in_order import map_in_order
+
+SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet
+LONGER_SIDE = 2048  # of an overlay, in pixels
+_JPEG = {"quality": 90, "optimize": True}
+
+
+@dataclass(frozen=True)
+class ExplainedFile:
+    """What became of one file.
+
+    Attributes:
+        path: The picture.
+        target: Its overlay.
+        outcome: Its explanation, or why there is none, and no overlay.
+    """
+
+    path: Path
+    target: Path
+    outcome: Explanation | ImageError
+
+
+def explain_files(
+    sources: Iterable[ImageFiles], backend: Backend, output: Path
+) -> Iterator[ExplainedFile]:
+    """Explain each picture and write its overlay; one result per file, in order.
+
+    Args:
+        sources: Files and folders; see `find_sources`.
+        backend: Who explains.
+        output: The folder for the overlays, made if missing; folders below a source are
+            kept. An overlay that is there already is replaced.
+
+    Raises:
+        NotReadyError: If an overlay cannot be written.
+    """
+    reader = UprightReader()
+
+    def explain(job: tuple[Path, Path]) -> ExplainedFile:
+        path, target = job
+        _, content = read_file(path)
+        outcome = content if isinstance(content, ImageError) else backend.explain(content)
+        if isinstance(content, bytes) and isinstance(outcome, Explanation):
+            outcome = _write_overlay(reader, content, outcome, target)
+        return ExplainedFile(path, target, outcome)
+
+    return map_in_order(explain, _targets(sources, output), backend.jobs)
+
+
+def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[Path, Path]]:
+    """Each picture with the place of its overlay; no two get the same."""
+    taken: set[Path] = set()
+    for source in sources:
+        for path in source:
+            below = path.relative_to(source.root) if source.is_folder else Path(path.name)
+            target, number = output / f"{below}{SUFFIX}", 1
+            while target in taken:
+                number += 1
+                target = output / f"{below} ({number}){SUFFIX}"
+            taken.add(target)
+            yield path, target
+
+
+def _write_overlay(
+    reader: UprightReader, content: bytes, explanation: Explanation, target: Path
+) -> Explanation | ImageError:
+    try:
+        picture = reader.read(content, LONGER_SIDE)
+    except InvalidImage as invalid:
+        return ImageError(INVALID_IMAGE, invalid.message)
+    picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BILINEAR)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        drawn = draw_overlay(picture, explanation.map, explanation.box)
+        drawn.save(target, "JPEG", **_JPEG)
+    except OSError as error:
+        raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
+    return explanation

@@ -1,0 +1,183 @@
+"""Boxes and maps over HTTP, and from each runtime."""
+
+import io
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from catdog.classifier import Classifier
+from catdog.explain import Explanation, activation_maps
+from catdog.heat_map import HeatMap
+from catdog.labels import CAT_INDICES, DOG_INDICES
+from catdog.model_info import ModelInfo
+from catdog.networks import get_network
+from catdog.postprocess import Prediction
+from catdog.runtime import load_runtime
+from catdog_serving.build.export import build_module
+from catdog_serving.build.weights import find_weights
+from catdog_serving.client import CatDogClient
+from catdog_serving.errors import InvalidImageError
+from catdog_serving.model_archive import open_archive
+from catdog_serving.operate.server import TorchServe
+from tests.conftest import SAMPLES, BuildArchive
+from tests.loads import post_all
+from tests.reference import reference_pixels
+
+CAT = SAMPLES / "chelsea.png"
+MAP = {"Catdog-Map": "true"}
+PNG = {"Accept": "image/png"}
+CONCURRENCY = 16
+
+
+def test_an_explanation_over_http_is_the_one_in_process(
+    archive: Path, client: CatDogClient, photos: list[Path]
+) -> None:
+    some = [*photos[::10], *sorted(SAMPLES.iterdir())]
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+        expected = classifier.explain([path.read_bytes() for path in some])
+        classifier.close()
+    for path, inside in zip(some, expected, strict=True):
+        served = client.explain(path)
+        assert isinstance(inside, Explanation)
+        assert (served.box, served.prediction.box) == (inside.box, inside.prediction.box)
+        assert_same_map(served.map, inside.map)
+        assert served.prediction == client.classify(path)
+
+
+def test_a_prediction_brings_its_map_only_when_asked(client: CatDogClient) -> None:
+    assert client.classify(CAT).map is None
+    with_map = client.classify(CAT, with_map=True)
+    assert with_map.map is not None
+    assert with_map.map.size == (451, 300)
+    assert with_map == client.classify(CAT)
+
+
+def test_what_is_no_picture_cannot_be_explained(client: CatDogClient) -> None:
+    with pytest.raises(InvalidImageError, match="cannot decode 4 bytes"):
+        client.explain(b"junk")
+
+
+def test_500_mixed_requests_each_get_what_they_asked_for(
+    server: TorchServe, client: CatDogClient, photos: list[Path]
+) -> None:
+    """Predictions with and without map, explanations and drawings; 5 % are no pictures."""
+    pictures = {path: path.read_bytes() for path in photos[::7]}
+    alone = {path: client.explain(path) for path in pictures}
+    order = random.Random(7)
+    plan: list[tuple[str, dict[str, str], Path | None]] = []
+    for number in range(500):
+        api, headers = order.choice(
+            [("predictions", {}), ("predictions", MAP), ("explanations", {}), ("explanations", PNG)]
+        )
+        plan.append((api, headers, None if number % 20 == 0 else order.choice(list(pictures))))
+    order.shuffle(plan)
+    answers = post_all(
+        server.config.inference_url,
+        (
+            (
+                api,
+                pictures[path] if path else b"no picture",
+                {"Content-Type": "application/octet-stream", **headers},
+            )
+            for api, headers, path in plan
+        ),
+        CONCURRENCY,
+    )
+    for (api, headers, path), answer in zip(plan, answers, strict=True):
+        if path is None:
+            assert answer.status == 400
+            assert json.loads(answer.body)["type"] == "InvalidImage"
+            continue
+        assert answer.status == 200
+        expected = alone[path]
+        if headers == PNG and api == "explanations":
+            with Image.open(io.BytesIO(answer.body)) as drawn:
+                assert (drawn.format, drawn.size) == ("PNG", expected.map.size)
+        elif api == "explanations":
+            explanation = Explanation.from_dict(json.loads(answer.body))
+            assert_same_prediction(explanation.prediction, expected.prediction)
+            assert explanation.box == expected.box
+            assert_same_map(explanation.map, expected.map)
+        else:
+            prediction = Prediction.from_dict(json.loads(answer.body))
+            assert_same_prediction(prediction, expected.prediction)
+            assert (prediction.map is not None) == (headers == MAP)
+
+
+def test_both_runtimes_give_the_same_map(build: BuildArchive, photos: list[Path]) -> None:
+    onnx, torch_ = (
+        explained(build("efficientnet_lite0", None, runtime), photos[::5])
+        for runtime in ("onnx", "torch")
+    )
+    worst = 0.0
+    for one, other in zip(onnx, torch_, strict=True):
+        for maps in ((one.map, other.map), (one.prediction.map, other.prediction.map)):
+            grids = [np.array(heat_map.grid) for heat_map in maps if heat_map]
+            worst = max(worst, np.abs(grids[0] - grids[1]).max())
+    print(f"\nefficientnet_lite0: maps of the two runtimes within {worst:.0e}, in steps of 1e-3")
+    assert worst <= 1e-3 + 1e-9
+
+
+def test_seeded_resnets_maps_are_as_exact_as_the_references(
+    build: BuildArchive, photos: list[Path]
+) -> None:
+    """Untrained features cancel almost out in a map, so float32 itself is not exact to 1e-3."""
+    pixels = np.stack([reference_pixels(path) for path in photos[::25]])
+    weights = find_weights(get_network("resnet152"), "seeded")
+    last_layer = weights.state["fc.weight"].numpy()
+
+    def maps(run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> np.ndarray:
+        logits, features = run(pixels)
+        return np.stack(
+            [
+                activation_maps(logits, features, last_layer, [group] * len(pixels))
+                for group in (CAT_INDICES, DOG_INDICES)
+            ]
+        )
+
+    def eager(dtype: torch.dtype) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+        module = build_module(weights).to(dtype)
+
+        def run(batch: np.ndarray) -> list[np.ndarray]:
+            with torch.inference_mode():
+                return [output.numpy() for output in module(torch.from_numpy(batch))]
+
+        return run
+
+    exact = maps(eager(torch.float64))
+    reference_error = np.abs(maps(eager(torch.float32)) - exact).max()
+    for runtime in ("onnx", "torch"):
+        with open_archive(build("resnet152", "seeded", runtime)) as model_dir:
+            loaded = load_runtime(model_dir, ModelInfo.read(model_dir), "cpu", 2)
+            error = np.abs(maps(loaded.run) - exact).max()
+        print(f"\n{runtime}: maps {error:.1e} from float64's, the reference {reference_error:.1e}")
+        assert error <= 4 * reference_error
+
+
+def explained(archive: Path, paths: list[Path]) -> list[Explanation]:
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+        found = classifier.explain([path.read_bytes() for path in paths])
+        classifier.close()
+    assert all(isinstance(one, Explanation) for one in found)
+    return [one for one in found if isinstance(one, Explanation)]
+
+
+def assert_same_prediction(one: Prediction, other: Prediction) -> None:
+    assert (one.label, one.box, one.version) == (other.label, other.box, other.version)
+    assert abs(one.cat - other.cat) <= 1e-5
+    assert abs(one.dog - other.dog) <= 1e-5
+
+
+def assert_same_map(one: HeatMap, other: HeatMap) -> None:
+    """Rounding to 3 decimals may fall to either side."""
+    assert one.size == other.size
+    np.testing.assert_allclose(one.view, other.view, rtol=0, atol=0.01)
+    np.testing.assert_allclose(one.grid, other.grid, rtol=0, atol=1e-3 + 1e-9)
