@@ -71,7 +71,7 @@ def same(answer: str, printed: str) -> bool:
 
 
 def test_the_document_has_examples() -> None:
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 12
     assert set(UNSENT) == {"503", "507", "400"}
 
 
@@ -84,7 +84,7 @@ def test_each_example_is_answered_as_printed(
         response = session.send(prepared(url, kind), timeout=30)
     assert response.status_code == int(status)
     assert same(response.text, printed), response.text
-    if path.startswith("/predictions/catdog"):
+    if path.startswith(("/predictions/catdog", "/explanations/catdog")):
         check_with_openapi(openapi, response)
 
 
@@ -99,6 +99,24 @@ def test_real_predictions_are_as_openapi_says(
         assert response.status_code == 200
         check_with_openapi(openapi, response)
         openapi.validate_request(_at_documented_server(response.request))
+
+
+def test_real_explanations_and_maps_are_as_openapi_says(
+    server: TorchServe, openapi: OpenAPI, photos: list[Path]
+) -> None:
+    for api, headers in (
+        ("explanations", {}),
+        ("explanations", {"Accept": "image/png"}),
+        ("predictions", {"Catdog-Map": "true"}),
+    ):
+        url = f"{server.config.inference_url}/{api}/catdog"
+        for path in [*photos[::20], SAMPLES / "coffee.png"]:
+            response = requests.post(
+                url, data=path.read_bytes(), headers=OCTETS | headers, timeout=30
+            )
+            assert response.status_code == 200
+            check_with_openapi(openapi, response)
+            openapi.validate_request(_at_documented_server(response.request))
 
 
 def test_an_answer_that_openapi_does_not_describe_would_be_found(

@@ -168,7 +168,17 @@ def test_a_version_and_servers_own_errors_pass(edge: Edge, key: str) -> None:
 
 def test_explanations_reach_the_server(edge: Edge, key: str) -> None:
     answer = edge.request("POST", "/explanations/catdog", key=key, data=CAT)
-    assert edge.log_entry(answer.headers["X-Request-Id"])["upstream_status"] != ""
+    assert (answer.status_code, answer.json()["map"]["size"]) == (200, [451, 300])
+    drawn = edge.request(
+        "POST", "/explanations/catdog", key=key, data=CAT, headers={"Accept": "image/png"}
+    )
+    assert drawn.content.startswith(b"\x89PNG")
+
+
+def test_a_prediction_brings_its_map_when_asked(edge: Edge, key: str) -> None:
+    for headers, has_map in (({}, False), ({"Catdog-Map": "true"}, True)):
+        answer = edge.request("POST", "/predictions/catdog", key=key, data=CAT, headers=headers)
+        assert ("map" in answer.json()) == has_map
 
 
 # --- health

@@ -95,14 +95,16 @@ def _operation(document: Node, title: str, operation: Node) -> Iterator[str]:
         yield f"<p>Body: {', '.join(map(_code, operation['requestBody']['content']))}</p>"
     rows = []
     for status, response in operation["responses"].items():
-        schemas = [content["schema"] for content in response.get("content", {}).values()]
+        answers = [
+            _type(document, content["schema"]) if "schema" in content else _code(media_type)
+            for media_type, content in response.get("content", {}).items()
+        ]
         described = [_text(response["description"])]
         described += [
             f"{_code(name)}: {_text(header['description'])}"
             for name, header in response.get("headers", {}).items()
         ]
-        types = ", ".join(_type(document, schema) for schema in schemas)
-        rows.append((_code(status), "<br>".join(described), types))
+        rows.append((_code(status), "<br>".join(described), ", ".join(answers)))
     yield _table(("Status", "", "Answer"), rows)
 
 
