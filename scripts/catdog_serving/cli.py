@@ -12,6 +12,7 @@ from catdog_serving.commands.measuring import bench, tune
 from catdog_serving.commands.operating import deploy, rollback, scale, versions
 from catdog_serving.commands.packaging import package
 from catdog_serving.commands.serving import serve, status, stop
+from catdog_serving.commands.web import web
 from catdog_serving.errors import CatDogError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(package, serve, stop, status, classify, merge, evaluate),
-    *(scale, autoscale, deploy, rollback, versions, explain, bench, tune),
+    *(scale, autoscale, deploy, rollback, versions, explain, web, bench, tune),
 )
 for command in COMMANDS:
     app.command()(command)

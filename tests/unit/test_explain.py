@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import LayerGradCam
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
@@ -118,6 +118,7 @@ def test_the_box_is_of_the_largest_region_not_of_the_highest_peak() -> None:
     arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.booleans()),
     st.tuples(st.integers(1, 500), st.integers(1, 500)),
 )
+@settings(deadline=None)  # the first example pays for imports
 def test_the_region_is_the_one_that_scipy_finds(mask: np.ndarray, size: tuple[int, int]) -> None:
     """Any pattern of cells: the interpolated map labelled by scipy, the largest region's box."""
     from scipy import ndimage

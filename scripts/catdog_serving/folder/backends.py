@@ -65,11 +65,16 @@ class HttpBackend(Backend):
         return ImageResult(facts, sent.in_own_pixels(answer))
 
     def explain(self, content: bytes) -> Explanation | ImageError:
-        sent = for_server(content)
-        if isinstance(sent, ImageError):
-            return sent
-        try:
-            answer = self._client.explain(sent.content)
-        except InvalidImageError as error:
-            return ImageError(INVALID_IMAGE, error.message)
-        return answer.scaled(sent.own_size) if sent.own_size else answer
+        return explain_content(self._client, content)
+
+
+def explain_content(client: CatDogClient, content: bytes) -> Explanation | ImageError:
+    """Have a server explain a file's content, in any format that a folder may hold."""
+    sent = for_server(content)
+    if isinstance(sent, ImageError):
+        return sent
+    try:
+        answer = client.explain(sent.content)
+    except InvalidImageError as error:
+        return ImageError(INVALID_IMAGE, error.message)
+    return answer.scaled(sent.own_size) if sent.own_size else answer

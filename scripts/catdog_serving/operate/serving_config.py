@@ -19,6 +19,7 @@ GRPC = (
 )
 _CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its default
+_TORCHSERVE_REQUEST = 6_553_500
 _PATHS = ("model_store", "metrics_config")
 _LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
 
@@ -126,6 +127,11 @@ class ServingConfig:
     def job_queue_size(self) -> int:
         """Requests that may wait; what comes on top is answered 503."""
         return int(self.values.get("job_queue_size", _TORCHSERVE_QUEUE))
+
+    @property
+    def max_request_size(self) -> int:
+        """The largest body that the server takes, in bytes."""
+        return int(self.values.get("max_request_size", _TORCHSERVE_REQUEST))
 
     @property
     def default_jobs(self) -> int:

@@ -1,0 +1,100 @@
+"""One picture for the page: asked of the server, and made small enough for a browser."""
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from catdog.explain import Explanation
+from catdog.overlay import colours, values
+from catdog.preprocess import InvalidImage
+from catdog_serving.client import CatDogClient
+from catdog_serving.folder.backends import explain_content
+from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.rows import ImageResult, Row, to_row
+from catdog_serving.folder.upright import UprightReader
+from catdog_serving.in_order import map_in_order
+
+LARGE_SIDE = 1280  # of a picture shown alone, in pixels
+SMALL_SIDE = 384  # of one in a gallery
+_MAP_SIDE = 192  # of a map; the browser enlarges it smoothly
+
+# Pictures under way at once: two batches of one worker.
+CONCURRENCY = 16
+
+
+@dataclass(frozen=True)
+class ShownPicture:
+    """What the page shows of one file.
+
+    Attributes:
+        name: The file's.
+        row: As in a journal; its box is the whole picture's.
+        explanation: None for a file that failed.
+        picture, map: Data URIs; None for a file that failed.
+    """
+
+    name: str
+    row: Row
+    explanation: Explanation | None
+    picture: str | None
+    map: str | None
+
+    @property
+    def label(self) -> str:
+        """ "cat", "dog", "neither" or "failed"."""
+        return self.explanation.prediction.label if self.explanation else "failed"
+
+
+def show_pictures(client: CatDogClient, paths: Iterable[Path], side: int) -> Iterator[ShownPicture]:
+    """Ask for each picture, several at once, and give them in order.
+
+    Args:
+        client: Of the running server.
+        paths: The files.
+        side: The longer side of what is shown, in pixels.
+
+    Raises:
+        ServerError: If the server does not answer; a file that is refused is no error.
+    """
+    reader = UprightReader()
+    return map_in_order(lambda path: _show(client, reader, path, side), paths, CONCURRENCY)
+
+
+def _show(client: CatDogClient, reader: UprightReader, path: Path, side: int) -> ShownPicture:
+    facts, content = read_file(path)
+    outcome = content if isinstance(content, ImageError) else explain_content(client, content)
+    if isinstance(content, bytes) and isinstance(outcome, Explanation):
+        try:
+            picture = reader.read(content, side)
+        except InvalidImage as invalid:
+            outcome = ImageError(INVALID_IMAGE, invalid.message)
+    if isinstance(outcome, ImageError):
+        row = to_row(ImageResult(facts, outcome))
+        return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
+    picture.thumbnail((side, side), Image.Resampling.BILINEAR)
+    row = to_row(ImageResult(facts, outcome.prediction))
+    row |= {"path": path.name, "box": outcome.box}
+    return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
+
+
+def _picture_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=82, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _map_uri(explanation: Explanation) -> str:
+    """The map in colours, as transparent as it is low."""
+    width, height = explanation.map.size
+    scale = _MAP_SIDE / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    levels = np.asarray(values(explanation.map, size))
+    drawn = np.dstack((np.asarray(colours(explanation.map, size)), levels))
+    buffer = io.BytesIO()
+    Image.fromarray(drawn, "RGBA").save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

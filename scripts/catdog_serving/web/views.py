@@ -1,0 +1,135 @@
+"""The page's HTML: pictures, answers and sentences.
+
+File names are strangers' text, so everything is escaped.
+"""
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+
+from catdog.postprocess import Prediction
+from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
+from catdog_serving.web.explained import ShownPicture
+
+LABELS = ("cat", "dog", "neither", "failed")
+
+
+def alone(shown: ShownPicture) -> str:
+    """One picture, large, with its masses."""
+    if shown.explanation is None:
+        return problem(f"{shown.name}: {shown.row['error']['message']}")
+    prediction = shown.explanation.prediction
+    return (
+        f'<article class="cd-alone cd-{shown.label}">{_figure(shown)}'
+        f'<div class="cd-facts">{_headline(prediction)}'
+        f'<div class="cd-bars">{_masses(prediction)}</div>'
+        f'<h3>Most probable classes</h3><div class="cd-bars">{_top(prediction)}</div>'
+        f'<p class="cd-muted">{_box_line(shown)}<br>{_text(_model_line(prediction))}</p>'
+        "</div></article>"
+    )
+
+
+def gallery(shown: Sequence[ShownPicture]) -> str:
+    """Many pictures, small; the browser shows and hides them by `data-label`."""
+    cards = "".join(_card(one) for one in shown)
+    return f'<div class="cd-gallery" id="cd-gallery" data-show="all">{cards}</div>'
+
+
+def summary(shown: Sequence[ShownPicture]) -> str:
+    """How many of each label, as a sentence."""
+    counts = Counter(one.label for one in shown)
+    parts = [f"{counts[label]} {label}" for label in LABELS if counts[label]]
+    return message(f"{len(shown)} pictures: {', '.join(parts)}")
+
+
+def message(text: str) -> str:
+    """A sentence that screen readers say when it comes."""
+    return f'<p class="cd-message" role="status" aria-live="polite">{_text(text)}</p>'
+
+
+def problem(text: str) -> str:
+    """A sentence about what went wrong, and what to do."""
+    return f'<p class="cd-problem" role="alert">{_text(text)}</p>'
+
+
+def server_problem(error: ServerError, url: str) -> str:
+    """What a person can do about a server that did not answer."""
+    if isinstance(error, ServerUnavailableError):
+        text = f"The server at {url} does not answer. Start it with: catdog serve. Then try again."
+    elif isinstance(error, ServerBusyError):
+        text = "The server has too much to do, or no worker yet. Wait a moment, then try again."
+    else:
+        text = f"The server did not accept the request: {error.message}"
+    return problem(text)
+
+
+def _figure(shown: ShownPicture) -> str:
+    """The picture with its map and box over it, all fitted alike."""
+    explanation = shown.explanation
+    assert explanation is not None  # noqa: S101 (only called with one)
+    width, height = explanation.map.size
+    box = ""
+    if explanation.box is not None:
+        x0, y0, x1, y1 = explanation.box
+        place = f'x="{x0}" y="{y0}" width="{x1 - x0}" height="{y1 - y0}"'
+        box = (
+            f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">'
+            f'<rect class="cd-box-edge" {place}/><rect class="cd-box" {place}/></svg>'
+        )
+    alt = f"{shown.name}: {shown.label}"
+    return (
+        f'<div class="cd-figure" style="aspect-ratio: {width} / {height}">'
+        f'<img src="{shown.picture}" alt="{_text(alt)}">'
+        f'<img class="cd-map" src="{shown.map}" alt="">{box}</div>'
+    )
+
+
+def _headline(prediction: Prediction) -> str:
+    breed = prediction.breed
+    kind = f" · {breed.name} ({breed.share:.0%} of it)" if breed else ""
+    return f'<h2><span class="cd-kind">{prediction.label}</span>{_text(kind)}</h2>'
+
+
+def _masses(prediction: Prediction) -> str:
+    masses = (("cat", prediction.cat), ("dog", prediction.dog), ("other", prediction.other))
+    return "".join(_bar(name, mass, name) for name, mass in masses)
+
+
+def _top(prediction: Prediction) -> str:
+    return "".join(_bar(entry.name, entry.probability, "class") for entry in prediction.top)
+
+
+def _bar(name: str, share: float, kind: str) -> str:
+    return (
+        f"<span>{_text(name)}</span>"
+        f'<div class="cd-track"><div class="cd-fill-{kind}" style="width: {share:.2%}"></div></div>'
+        f'<span class="cd-number">{share:.4f}</span>'
+    )
+
+
+def _box_line(shown: ShownPicture) -> str:
+    box = shown.row["box"]
+    return "No box." if box is None else "Box: {}, {} to {}, {} pixels.".format(*box)
+
+
+def _model_line(prediction: Prediction) -> str:
+    return (
+        f"{prediction.network} {prediction.weights}, {prediction.precision}, "
+        f"version {prediction.version}"
+    )
+
+
+def _card(shown: ShownPicture) -> str:
+    name = f'<div class="cd-name" title="{_text(shown.name)}">{_text(shown.name)}</div>'
+    if shown.explanation is None:
+        reason = _text(shown.row["error"]["message"])
+        body = f'<div class="cd-reason">{reason}</div><div class="cd-answer">failed</div>'
+    else:
+        mass = {"cat": "cat", "dog": "dog"}.get(shown.label, "other")
+        answer = f"<span>{shown.label}</span> {shown.row[mass]:.2f}"
+        body = f'{_figure(shown)}<div class="cd-answer">{answer}</div>'
+    return f'<div class="cd-card cd-{shown.label}" data-label="{shown.label}">{body}{name}</div>'
+
+
+def _text(text: str) -> str:
+    return html.escape(text)

@@ -1,0 +1,69 @@
+"""The page of `catdog web` in a browser, and the pictures to drop on it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, Request, expect
+
+from tests.browser import DESKTOP
+from tests.conftest import SAMPLES
+
+# Gradio's own note about a feature that it lacks itself.
+_HARMLESS = "Method not implemented."
+
+
+@contextmanager
+def web_page(
+    browser: Browser, address: str, size: tuple[int, int] = DESKTOP, **options: Any
+) -> Iterator[Page]:
+    """Open the page; fail on console errors and on a request to anywhere but loopback."""
+    outside: list[str] = []
+    errors: list[str] = []
+
+    def note_request(request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
+            outside.append(request.url)
+
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", note_request)
+        page.on(
+            "console",
+            lambda message: message.text == _HARMLESS or errors.append(message.text),
+        )
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        expect(page.locator("#cd-drop input[type=file]")).to_be_attached(timeout=30_000)
+        yield page
+        assert (outside, errors) == ([], [])
+    finally:
+        context.close()
+
+
+def drop(page: Page, *paths: Path) -> None:
+    page.locator("#cd-drop input[type=file]").set_input_files([str(path) for path in paths])
+
+
+def crops(folder: Path, count: int = 20) -> list[Path]:
+    """Squares of the samples, each another part, so that a gallery has something to show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = sorted(SAMPLES.iterdir())
+    paths = []
+    for number in range(count):
+        sample = samples[number % len(samples)]
+        with Image.open(sample) as image:
+            side = min(image.size) * 3 // 4
+            step = number // len(samples)
+            left = (image.width - side) * (step % 3) // 2
+            top = (image.height - side) * (step % 2)
+            path = folder / f"{number:02}-{sample.stem}.png"
+            image.convert("RGB").crop((left, top, left + side, top + side)).save(path)
+            paths.append(path)
+    return paths

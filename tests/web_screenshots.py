@@ -1,0 +1,57 @@
+"""Take the screenshots of docs/web.md: python -m tests.web_screenshots ADDRESS docs/images
+
+ADDRESS is that of a running `catdog web`, whose server runs too.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from tests.browser import PHONE, chromium
+from tests.conftest import SAMPLES
+from tests.web_pages import crops, drop, web_page
+
+WINDOW = (1100, 760)
+
+
+def main(address: str, target: Path) -> None:
+    with chromium() as browser, tempfile.TemporaryDirectory() as scratch:
+        many = crops(Path(scratch))
+        _alone(browser, address, target / "web-picture.png")
+        _alone(browser, address, target / "web-dark.png", color_scheme="dark")
+        _alone(browser, address, target / "web-phone.png", size=PHONE)
+        with web_page(browser, address, WINDOW) as page:
+            drop(page, *many)
+            page.locator(".cd-card").nth(19).wait_for()
+            page.get_by_role("button", name="Download the table").wait_for()
+            _keep(page, target / "web-gallery.png")
+            page.get_by_role("tab", name="Service").click()
+            page.get_by_text("per second").wait_for()
+            _keep(page, target / "web-service.png")
+
+
+def _alone(
+    browser: Browser,
+    address: str,
+    path: Path,
+    size: tuple[int, int] = WINDOW,
+    **options: str,
+) -> None:
+    with web_page(browser, address, size, **options) as page:
+        drop(page, SAMPLES / "chelsea.png")
+        page.locator(".cd-alone").wait_for()
+        page.locator(".cd-alone").scroll_into_view_if_needed()
+        _keep(page, path)
+
+
+def _keep(page: Page, path: Path) -> None:
+    page.wait_for_timeout(500)  # for what fades in
+    page.screenshot(path=path)
+    Image.open(path).convert("RGB").quantize(160).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
