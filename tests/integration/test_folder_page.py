@@ -36,6 +36,39 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "report.html"
 
 
+def test_a_picture_under_the_pointer_shows_map_and_box(browser: Browser, tmp_path: Path) -> None:
+    with_map = picture(str(tmp_path / "cat.png"), 0.9, 0.05) | {
+        "box": [50, 0, 100, 60],
+        "map": {"size": [100, 60], "view": [20, 0, 80, 60], "grid": [[0, 1], [0, 1]]},
+    }
+    without = picture(str(tmp_path / "old.png"), 0.8, 0.05)
+    for row in (with_map, without):
+        Path(row["path"]).write_bytes(encode(noise(100, 60)))
+    write_folder_report(tmp_path / "report.html", [with_map, without], [folder(2)], MODEL)
+    with opened(browser, tmp_path / "report.html") as page:
+        old, cat = page.locator(".card").all()
+        cat.hover()
+        overlay = cat.locator(".overlay")
+        expect(overlay).to_have_css("opacity", "1")
+        alphas = overlay.evaluate(
+            """(canvas) => {
+              const { width, height } = canvas;
+              const { data } = canvas.getContext("2d").getImageData(0, height / 2, width, 1);
+              return [0.1, 0.7].map((x) => data[4 * Math.round(x * width) + 3]);
+            }"""
+        )
+        assert alphas[0] == 0  # outside the map's view
+        assert alphas[1] > 100  # where the map is 1
+        old.hover()
+        assert old.locator(".overlay").count() == 0
+        expect(overlay).to_have_css("opacity", "0")
+        cat.click()
+        large = page.locator("#detail-body .overlay")
+        expect(large).to_be_visible()
+        page.get_by_label("where it is").uncheck()
+        expect(large).to_be_hidden()
+
+
 def names(page: Page) -> list[str]:
     return page.locator(".card .name").all_inner_texts()
 

@@ -89,7 +89,7 @@ def test_the_other_commands_run_on_a_persons_pictures(checkout: Path) -> None:
     shutil.copy(SAMPLES / "rocket.jpg", pictures)
     shutil.copy(SAMPLES / "chelsea.png", checkout.parent / "cat.jpg")
     commands = [c for c in ALL_COMMANDS if c not in ("make run", "make stop") and "curl" not in c]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         output = run(command, checkout)
         if command == "catdog classify ~/Pictures/holiday ~/cat.jpg":
@@ -99,6 +99,7 @@ def test_the_other_commands_run_on_a_persons_pictures(checkout: Path) -> None:
     assert "rocket.jpg" in (home / "pictures.html").read_text()
     assert "rocket.jpg" in (home / "pictures.csv").read_text()
     assert not (home / "sorted").exists()
+    assert (home / "maps" / "holiday" / "rocket.jpg.overlay.jpg").exists()
 
 
 def test_the_python_example_runs(checkout: Path) -> None:

@@ -20,7 +20,7 @@ from tests.unit.test_client import ANSWER
 CATDOG = [sys.executable, "-m", "catdog_serving"]
 COMMANDS = (
     *("package", "serve", "stop", "status", "classify", "merge", "evaluate"),
-    *("scale", "autoscale", "deploy", "rollback", "versions", "bench", "tune"),
+    *("scale", "autoscale", "deploy", "rollback", "versions", "explain", "web", "bench", "tune"),
 )
 
 
@@ -42,7 +42,7 @@ def test_help_lists_the_commands_in_order_of_use() -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("heavy", ["torch", "torchvision", "onnxruntime", "onnx"])
+@pytest.mark.parametrize("heavy", ["torch", "torchvision", "onnxruntime", "onnx", "gradio"])
 def test_the_base_install_never_imports(heavy: str) -> None:
     # Help of every command, status and classify without a server, and the client.
     program = f"""

@@ -1,0 +1,79 @@
+"""catdog explain on files and folders, with a stand-in for the network."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from catdog.explain import Explanation
+from catdog.geometry import Box
+from catdog.heat_map import HeatMap
+from catdog_serving.errors import NotReadyError
+from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.explain_files import ExplainedFile, explain_files
+from catdog_serving.folder.iterate import find_sources
+from catdog_serving.folder.outputs import explained_row
+from tests.pictures import encode
+from tests.stub_backend import NameBackend, prediction
+
+
+class GreenBackend(NameBackend):
+    """Every picture is a cat in the right half of 100 x 60 pixels."""
+
+    def explain(self, content: bytes) -> Explanation | ImageError:
+        if content == b"bad":
+            return ImageError("InvalidImage", "cannot decode")
+        heat_map = HeatMap((100, 60), (0, 0, 100, 60), ((0.0, 1.0),))
+        return Explanation(prediction("cat", 0.9, 0.05), Box(50, 0, 100, 60), heat_map)
+
+
+def explained(output: Path, *paths: Path) -> list[ExplainedFile]:
+    return list(explain_files(find_sources(paths), GreenBackend(), output))
+
+
+def test_folders_are_kept_and_no_two_overlays_meet(tmp_path: Path) -> None:
+    album, other = tmp_path / "album", tmp_path / "other"
+    for path in (album / "a.png", album / "a.jpg", album / "deep" / "a.png", other / "a.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(Image.new("RGB", (100, 60))))
+    output = tmp_path / "maps"
+    found = explained(output, album, other / "a.png")
+    assert [str(one.target.relative_to(output)) for one in found] == [
+        "a.jpg.overlay.jpg",
+        "a.png.overlay.jpg",
+        "deep/a.png.overlay.jpg",
+        "a.png (2).overlay.jpg",
+    ]
+    assert all(one.target.is_file() for one in found)
+
+
+def test_the_map_and_the_box_are_drawn_at_the_pictures_own_scale(tmp_path: Path) -> None:
+    picture = tmp_path / "large.png"
+    picture.write_bytes(encode(Image.new("RGB", (3000, 1800), "navy")))
+    (one,) = explained(tmp_path / "maps", picture)
+    with Image.open(one.target) as overlay:
+        assert overlay.size == (2048, 1229)
+        left, right = overlay.getpixel((100, 600)), overlay.getpixel((1900, 600))
+        edge = overlay.getpixel((1030, 600))
+    assert left == pytest.approx((0, 0, 128), abs=12)
+    assert min(right) > 60  # light yellow over navy
+    assert edge[1] > 180  # the box's left side, at half the width
+    assert explained_row(one).plain == f"cat      {'50 0 100 60':19}  {one.target}"
+
+
+def test_a_file_that_fails_has_a_reason_and_no_overlay(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"bad")
+    (one,) = explained(tmp_path / "maps", bad)
+    assert one.outcome == ImageError("InvalidImage", "cannot decode")
+    assert not one.target.exists()
+    assert explained_row(one).plain == f"failed   {bad}: cannot decode"
+
+
+def test_an_output_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(encode(Image.new("RGB", (100, 60))))
+    in_the_way = tmp_path / "maps"
+    in_the_way.write_text("a file")
+    with pytest.raises(NotReadyError, match="cannot write"):
+        explained(in_the_way, picture)
