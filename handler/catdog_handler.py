@@ -152,8 +152,11 @@ class CatDogHandler:
 
 
 def find_wanted(context: Any, index: int) -> Wanted:
-    """What a row asks for: TorchServe itself says which of its paths the request came by."""
-    if request_header(context, index, "explain") != "True":
+    """What a row asks for: TorchServe itself says which of its paths the request came by.
+
+    It does so in the header `explain`, spelled like that: a client's own `Explain` is no answer.
+    """
+    if context.get_all_request_header(index).get("explain") != "True":
         return Wanted.PREDICTION
     accepted = (request_header(context, index, "accept") or "").split(",")
     types = [entry.partition(";")[0].strip().lower() for entry in accepted]

@@ -24,13 +24,15 @@ _ARGUMENTS = (
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
+def chromium(*more_arguments: str) -> Iterator[Browser]:
     """A running browser; the test is skipped where Chromium is not installed."""
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("chromium is not installed (apt install chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=(*_ARGUMENTS, *more_arguments)
+        )
         yield browser
         browser.close()
 

@@ -18,9 +18,22 @@ _HARMLESS = "Method not implemented."
 
 @contextmanager
 def web_page(
-    browser: Browser, address: str, size: tuple[int, int] = DESKTOP, **options: Any
+    browser: Browser,
+    address: str,
+    size: tuple[int, int] = DESKTOP,
+    expected_errors: tuple[str, ...] = (),
+    **options: Any,
 ) -> Iterator[Page]:
-    """Open the page; fail on console errors and on a request to anywhere but loopback."""
+    """Open the page; fail on a request to anywhere but loopback, and on console errors.
+
+    Args:
+        browser: The browser.
+        address: The page's.
+        size: Of the window.
+        expected_errors: Parts of console messages that the test brings about.
+        options: For the browser's context.
+    """
+    harmless = (_HARMLESS, *expected_errors)
     outside: list[str] = []
     errors: list[str] = []
 
@@ -36,7 +49,11 @@ def web_page(
         page.on("request", note_request)
         page.on(
             "console",
-            lambda message: message.text == _HARMLESS or errors.append(message.text),
+            lambda message: (
+                None
+                if any(part in message.text for part in harmless)
+                else errors.append(message.text)
+            ),
         )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, expect
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
-from tests.browser import PHONE, fits_in_width
+from tests.browser import PHONE, chromium, fits_in_width
 from tests.conftest import SAMPLES, MakeConfig
 from tests.web_pages import crops, drop, web_page
 
@@ -25,7 +26,7 @@ CAT = SAMPLES / "chelsea.png"
 
 
 @contextmanager
-def started_page(server: TorchServe) -> Iterator[str]:
+def started_page(server: TorchServe, **environment: str) -> Iterator[str]:
     """The real command, on a free port; gives the address that it prints."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "catdog_serving", "web", "--port", str(port)]
@@ -34,7 +35,7 @@ def started_page(server: TorchServe) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "200"} | environment,
     ) as process:
         try:
             assert process.stdout is not None
@@ -46,6 +47,14 @@ def started_page(server: TorchServe) -> Iterator[str]:
             assert process.returncode == 128 + signal.SIGTERM
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """With Chromium's own stand-in for a camera."""
+    fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with chromium(*fake) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +118,38 @@ def test_a_text_file_is_a_sentence_and_costs_the_others_nothing(
         expect(page.locator(".cd-card")).to_have_count(2)
         expect(page.locator(".cd-card.cd-failed")).to_contain_text("cannot decode")
         expect(page.locator(".cd-card.cd-cat")).to_have_count(1)
+
+
+def test_a_file_that_is_too_large_is_refused_by_the_page(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(26_214_401))
+    with web_page(browser, address, expected_errors=("413",)) as page:
+        drop(page, large)
+        expect(page.get_by_text("exceed the maximum allowed size of 25.0 Mb")).to_be_visible()
+        assert page.locator(".cd-alone, .cd-card").count() == 0
+
+
+def test_the_camera_takes_a_picture(browser: Browser, address: str) -> None:
+    """Chromium's stand-in shows a moving disc: no cat and no dog."""
+    with web_page(browser, address) as page:
+        page.get_by_role("button", name="Use the camera").click()
+        page.get_by_text("Click to Access Webcam").click()
+        page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
+        page.get_by_role("button", name="capture photo").click()
+        expect(page.locator(".cd-alone h2")).to_have_text("neither")
+
+
+def test_with_a_password_nobody_else_sees_the_page(server: TorchServe) -> None:
+    with started_page(server, CATDOG_WEB_AUTH="me:secret") as address:
+        assert requests.get(f"{address}/config", timeout=10).status_code == 401
+        with requests.Session() as session:
+            wrong = {"username": "me", "password": "guess"}
+            assert session.post(f"{address}/login", data=wrong, timeout=10).status_code == 400
+            right = {"username": "me", "password": "secret"}
+            assert session.post(f"{address}/login", data=right, timeout=10).status_code == 200
+            assert session.get(f"{address}/config", timeout=10).status_code == 200
 
 
 def test_a_server_that_stops_and_starts_again(

@@ -14,13 +14,12 @@ from catdog.classifier import Classifier
 from catdog.explain import Explanation, activation_maps, locate
 from catdog.geometry import whole_view
 from catdog.labels import CAT_INDICES, DOG_INDICES
-from catdog.networks import NETWORKS
-from catdog.torch_module import PixelsToLogits
-from catdog_serving.build.export import build_module
+from catdog.model_info import ModelInfo
+from catdog.networks import NETWORKS, Network
+from catdog.runtime import TorchRuntime, load_last_layer, load_runtime
 from catdog_serving.build.golden import sample_pixels
-from catdog_serving.build.weights import find_weights
 from catdog_serving.model_archive import open_archive
-from tests.conftest import SAMPLES
+from tests.conftest import SAMPLES, BuildArchive
 
 UNIT = whole_view((100, 100))
 SAMPLE_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
@@ -29,14 +28,14 @@ SAMPLE_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 class LogMass(nn.Module):
     """The log of one group's mass, with the last feature map as a layer of its own."""
 
-    def __init__(self, module: PixelsToLogits, group: range) -> None:
+    def __init__(self, runtime: TorchRuntime, network: Network, group: range) -> None:
         super().__init__()
-        self.module, self.group, self.features = module, group, nn.Identity()
+        self.module, self.network, self.group = runtime._module, network, group
+        self.features = nn.Identity()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        network = self.module.network
         _, features = self.module(pixels)
-        logits = network.logits(self.module.module, self.features(features))
+        logits = self.network.logits(self.module.module, self.features(features))
         log_probabilities = logits.double().log_softmax(dim=1)
         return log_probabilities[:, self.group.start : self.group.stop].logsumexp(dim=1)
 
@@ -44,17 +43,20 @@ class LogMass(nn.Module):
 @pytest.mark.parametrize(
     ("network", "weights"), [("efficientnet_lite0", None), ("resnet152", "seeded")]
 )
-def test_the_map_is_captums_grad_cam_of_the_log_mass(network: str, weights: str | None) -> None:
-    found = find_weights(NETWORKS[network], weights, None)
-    module = build_module(found)
-    pixels = np.stack([sample_pixels(name, found.preprocessing) for name in SAMPLE_NAMES])
-    with torch.inference_mode():
-        logits, features = (output.numpy() for output in module(torch.from_numpy(pixels)))
-    last_layer = getattr(module.module, found.network.last_layer).weight.detach().numpy()
+def test_the_map_is_captums_grad_cam_of_the_log_mass(
+    build: BuildArchive, network: str, weights: str | None
+) -> None:
+    with open_archive(build(network, weights, "torch")) as model_dir:
+        info = ModelInfo.read(model_dir)
+        runtime = load_runtime(model_dir, info, "cpu", 2)
+        last_layer = load_last_layer(model_dir)
+    assert isinstance(runtime, TorchRuntime)
+    pixels = np.stack([sample_pixels(name, info.preprocessing) for name in SAMPLE_NAMES])
+    logits, features = runtime.run(pixels)
     informative = 0
     for group in (CAT_INDICES, DOG_INDICES):
         ours = activation_maps(logits, features, last_layer, [group] * len(pixels))
-        log_mass = LogMass(module, group)
+        log_mass = LogMass(runtime, NETWORKS[network], group)
         grad_cam = LayerGradCam(log_mass, log_mass.features)
         theirs = grad_cam.attribute(
             torch.from_numpy(pixels).float(), relu_attributions=True

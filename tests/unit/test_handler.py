@@ -111,7 +111,10 @@ def test_describe_gives_the_archives_facts(tmp_path: Path) -> None:
     assert len(answer["categories"]) == 1000
 
 
-@pytest.mark.parametrize("header", [{"describe": "True"}, {"explain": "False"}, {"explain": "1"}])
+@pytest.mark.parametrize(
+    "header",
+    [{"describe": "True"}, {"Explain": "True", "explain": "False"}, {"explain": "1"}],
+)
 def test_a_clients_stray_header_changes_no_answer(tmp_path: Path, header: dict[str, str]) -> None:
     rows = [{"body": RED}, {"body": GREEN}]
     answers, _ = handle(tmp_path, rows, [header, {}])

@@ -22,6 +22,7 @@ from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, ShownPicture, s
 from catdog_serving.web.service import Service
 
 MAX_FILES = 200  # at a time: the gallery of so many is about 5 MB
+VISITORS = 4  # whose pictures are asked for at once; others wait
 KEEP_FILES_S = 600  # what was uploaded, and tables that were made
 RETRIES = 1  # a person waits
 _OPACITY = """(percent) => {
@@ -203,9 +204,9 @@ def _page(gr: Any, answers: _Answers, service: Service) -> Any:
             (files.change, files, answers.dropped),
             (photo.change, photo, answers.taken),
         ):
-            on(event, fn, source, outputs, show_progress="minimal").then(
-                set_tools, [rows, result], [tools, label, table], api_visibility="private"
-            )
+            on(
+                event, fn, source, outputs, show_progress="minimal", concurrency_limit=VISITORS
+            ).then(set_tools, [rows, result], [tools, label, table], api_visibility="private")
         on(opacity.input, None, opacity, None, js=_OPACITY)
         on(label.input, None, label, None, js=_FILTER)
         on(tab.select, service.view, None, facts)
