@@ -146,9 +146,8 @@ class CatDogHandler:
             return _to_json({"code": code, "type": "InvalidImage", "message": result.message})
         if isinstance(result, Explanation):
             return _to_json(result.to_dict())
-        return _to_json(
-            result.to_dict(with_map=request_header(context, index, MAP_HEADER) == "true")
-        )
+        with_map = request_header(context, index, MAP_HEADER) == "true"
+        return _to_json(result.to_dict(with_map))
 
 
 def find_wanted(context: Any, index: int) -> Wanted:

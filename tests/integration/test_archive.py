@@ -27,7 +27,7 @@ def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
     core = {f"catdog/{p.name}" for p in Path(catdog.__file__).parent.glob("*.py")}
     assert names == core | {
         *("catdog_handler.py", "catdog_telemetry.py", "catdog/py.typed"),
-        *("model.json", "model.onnx", "model-config.yaml"),
+        *("model.json", "model.onnx", "last_layer.npy", "model-config.yaml"),
         *("golden/chelsea.png", "golden/coffee.png", "MAR-INF/MANIFEST.json"),
     }
 

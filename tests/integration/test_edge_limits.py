@@ -86,6 +86,8 @@ def test_of_the_clients_headers_only_the_named_ones_pass(edge: Edge, upstream: S
         "Accept-Encoding": "gzip",
         "traceparent": "00-1",
         "Keep-Alive": "300",
+        "Accept": "image/png",
+        "Catdog-Map": "true",
     }
     answer = edge.request(
         "PUT",
@@ -103,6 +105,8 @@ def test_of_the_clients_headers_only_the_named_ones_pass(edge: Edge, upstream: S
         "Content-Length": "1",
         "Content-Type": "image/png",
         "X-Request-Id": "mine",
+        "Accept": "image/png",
+        "Catdog-Map": "true",
     }
 
 
