@@ -2,22 +2,19 @@
 
 import json
 import re
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
-from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.series import scrape
 from catdog_serving.operate.server import TorchServe
 from tests.archives import repack
-from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.conftest import ROOT, MakeConfig
 from tests.processes import wait_until
 
 
@@ -93,28 +90,6 @@ def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(
         with requests.Session() as session:
             series = scrape(session, server.config.values["metrics_address"], 10)
         assert series.total("catdog_worker_starts", worker=worker.id) >= 2
-
-
-def test_the_first_request_is_as_fast_as_the_tenth(
-    build: object, seeded_archive: Path, make_config: MakeConfig
-) -> None:
-    """A ratio on ResNet-152, the median over three starts: these machines are noisy.
-
-    "The tenth" is the median of the sixth to the fourteenth, as one alone is noise.
-    """
-    ratios = []
-    picture = (SAMPLES / "rocket.jpg").read_bytes()
-    for _ in range(3):
-        with TorchServe(make_config(seeded_archive)) as server:
-            with CatDogClient(server.config.inference_url) as client:
-                times = []
-                for _ in range(14):
-                    start = time.perf_counter()
-                    client.classify(picture)
-                    times.append(time.perf_counter() - start)
-        ratios.append(times[0] / statistics.median(times[5:]))
-    print(f"\nfirst / tenth request: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
-    assert sorted(ratios)[1] < 1.5
 
 
 def test_the_documented_probes_work(server: TorchServe) -> None:
