@@ -1,5 +1,7 @@
 """The page of `catdog web` in a browser, and the pictures to drop on it."""
 
+import base64
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,34 @@ from tests.conftest import SAMPLES
 
 # Gradio's own note about a feature that it lacks itself.
 _HARMLESS = "Method not implemented."
+
+# Text with a contrast below 4.5 to its background (WCAG 2.2, 1.4.3), as {text: contrast}.
+_LOW_CONTRAST = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const luminance = (colour) => {
+    const [red, green, blue] = channels(colour).slice(0, 3).map((value) => value / 255)
+      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const background = (element) => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor;
+      if ((channels(colour)[3] ?? 1) === 1) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const low = {};
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode.textContent.trim();
+    const element = texts.currentNode.parentElement;
+    if (!text || !element.checkVisibility() || !element.offsetWidth) continue;
+    const pair = [getComputedStyle(element).color, background(element)].map(luminance);
+    const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (contrast < 4.5) low[text] = contrast;
+  }
+  return low;
+}"""
 
 
 @contextmanager
@@ -66,6 +96,37 @@ def web_page(
 
 def drop(page: Page, *paths: Path) -> None:
     page.locator("#cd-drop input[type=file]").set_input_files([str(path) for path in paths])
+
+
+def low_contrast(page: Page) -> dict[str, float]:
+    """What can be read only with good eyes: text, and its contrast."""
+    found: dict[str, float] = page.evaluate(_LOW_CONTRAST)
+    return found
+
+
+def drop_beside(page: Page, content: bytes, name: str) -> bool:
+    """Drop a file on the page's heading; says whether the page took it from the browser."""
+    script = """([heading, content, name]) => {
+      const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([bytes], name));
+      const event = new DragEvent("drop",
+        { dataTransfer: transfer, bubbles: true, cancelable: true });
+      return !document.querySelector(heading).dispatchEvent(event);
+    }"""
+    return bool(page.evaluate(script, ["h1", base64.b64encode(content).decode(), name]))
+
+
+def asked_hosts(net_log: Path) -> set[str | None]:
+    """The hosts that pages asked for anything, in a log of Chromium's `--log-net-log`.
+
+    What the browser wants for itself (updates, for example) has no page as its initiator.
+    """
+    log = json.loads(net_log.read_text("utf-8"))
+    request = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    begun = [event.get("params", {}) for event in log["events"] if event["type"] == request]
+    urls = [asked["url"] for asked in begun if asked.get("initiator", "").startswith("http")]
+    return {urlsplit(url).hostname for url in urls if not url.startswith(("data:", "blob:"))}
 
 
 def crops(folder: Path, count: int = 20) -> list[Path]:

@@ -14,7 +14,7 @@ from catdog.overlay import colours, values
 from catdog.preprocess import InvalidImage
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
-from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.contents import INVALID_IMAGE, UNREADABLE, ImageError, read_file
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
@@ -67,6 +67,8 @@ def show_pictures(client: CatDogClient, paths: Iterable[Path], side: int) -> Ite
 
 def _show(client: CatDogClient, reader: UprightReader, path: Path, side: int) -> ShownPicture:
     facts, content = read_file(path)
+    if isinstance(content, ImageError) and not path.exists():
+        content = ImageError(UNREADABLE, "the upload is too long ago; drop the picture again")
     outcome = content if isinstance(content, ImageError) else explain_content(client, content)
     if isinstance(content, bytes) and isinstance(outcome, Explanation):
         try:

@@ -10,20 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from catdog_serving.client import CatDogClient
-from catdog_serving.errors import NotReadyError, ServerError
-from catdog_serving.folder.outputs import to_csv
+from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.web import views
-from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, ShownPicture, show_pictures
+from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.service import Service
 
-MAX_FILES = 200  # at a time: the gallery of so many is about 5 MB
 VISITORS = 4  # whose pictures are asked for at once; others wait
-KEEP_FILES_S = 600  # what was uploaded, and tables that were made
+KEEP_FILES_S = 600  # what was uploaded
 RETRIES = 1  # a person waits
 _OPACITY = """(percent) => {
   for (const page of document.querySelectorAll(".gradio-container"))
@@ -61,8 +58,7 @@ def running_page(settings: WebSettings) -> Iterator[str]:
         NotReadyError: If Gradio is not installed, or the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="catdog-web-") as scratch:
-        # Read when Gradio is imported, or at the first upload.
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": scratch}
+        os.environ |= _environment(settings.host, scratch)
         try:
             import gradio as gr
         except ImportError as error:
@@ -72,18 +68,18 @@ def running_page(settings: WebSettings) -> Iterator[str]:
         with CatDogClient(
             settings.server_url, config=settings.config.path, retries=RETRIES
         ) as client:
-            page = _page(gr, _Answers(client), Service(settings.config))
+            page = _page(gr, Answers(client), Service(settings.config))
             theme = gr.themes.Default(
                 primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]
             )
             try:
                 _, url, _ = page.launch(
-                    server_name=settings.host,
+                    server_name=f"[{settings.host}]" if ":" in settings.host else settings.host,
                     server_port=settings.port or None,
                     auth=settings.auth,
                     max_file_size=settings.config.max_request_size,
                     theme=theme,
-                    css=resources.files(__package__).joinpath("page.css").read_text("utf-8"),
+                    css=_text("page.css"),
                     footer_links=[],
                     prevent_thread_lock=True,
                     quiet=True,
@@ -94,7 +90,8 @@ def running_page(settings: WebSettings) -> Iterator[str]:
                 )
             except OSError as error:
                 raise NotReadyError(
-                    f"port {settings.port} on {settings.host} is taken; choose another with --port"
+                    f"cannot listen on port {settings.port} of {settings.host}: it is taken, or "
+                    "no address of this machine; choose another with --port or --host"
                 ) from error
             try:
                 yield url.rstrip("/")
@@ -102,63 +99,26 @@ def running_page(settings: WebSettings) -> Iterator[str]:
                 page.close(verbose=False)
 
 
-class _Answers:
-    """What the page's events do."""
-
-    def __init__(self, client: CatDogClient) -> None:
-        self._client = client
-
-    def dropped(self, files: list[str] | None) -> Iterator[tuple[str, str, list[Any]]]:
-        """Message, result and rows, again as more pictures are done."""
-        if not files:
-            yield "", "", []
-            return
-        paths = [Path(file) for file in files]
-        if len(paths) > MAX_FILES:
-            yield (
-                views.problem(
-                    f"{len(paths)} pictures are too many for one go: drop at most {MAX_FILES}, "
-                    "or use: catdog classify FOLDER"
-                ),
-                "",
-                [],
-            )
-            return
-        shown: list[ShownPicture] = []
-        try:
-            side = LARGE_SIDE if len(paths) == 1 else SMALL_SIDE
-            for one in show_pictures(self._client, paths, side):
-                shown.append(one)
-                if len(shown) < len(paths) and len(shown) % 8 == 0:
-                    yield (
-                        views.message(f"{len(shown)} of {len(paths)} ..."),
-                        views.gallery(shown),
-                        [],
-                    )
-        except ServerError as error:
-            yield views.server_problem(error, self._client.url), views.gallery(shown), []
-            return
-        if len(shown) == 1:
-            yield "", views.alone(shown[0]), []
-        else:
-            yield views.summary(shown), views.gallery(shown), [one.row for one in shown]
-
-    def taken(self, photo: str | None) -> Iterator[tuple[str, str, list[Any]]]:
-        """The same for a photo of the camera."""
-        yield from self.dropped([photo] if photo else None)
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
-def write_table(rows: list[Any]) -> str | None:
-    """The gallery as a CSV file."""
-    if not rows:
-        return None
-    folder = tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])
-    path = Path(folder) / "catdog.csv"
-    path.write_bytes(b"".join(to_csv(rows)))
-    return str(path)
+def _environment(host: str, scratch: str) -> dict[str, str]:
+    """What Gradio reads when it is imported, launched, or given the first upload.
+
+    When launched it asks its own page whether it is there, and must not ask a proxy.
+    """
+    direct = {"localhost", "127.0.0.1", "::1", host}
+    names = ("no_proxy", "NO_PROXY")
+    named = [name for value in map(os.environ.get, names) if value for name in value.split(",")]
+    no_proxy = ",".join([*named, *sorted(direct - set(named))])
+    return dict.fromkeys(names, no_proxy) | {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": scratch,
+    }
 
 
-def _page(gr: Any, answers: _Answers, service: Service) -> Any:
+def _page(gr: Any, answers: Answers, service: Service) -> Any:
     """Everything on the page. Events are private: the page is no second API."""
 
     def on(event: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -171,45 +131,53 @@ def _page(gr: Any, answers: _Answers, service: Service) -> Any:
             '<div class="cd-head"><h1>catdog</h1>'
             '<span class="cd-muted">cats from dogs in pictures, and where they are</span></div>'
         )
-        with gr.Tab("Pictures"):
+        with gr.Tab("Pictures") as pictures:
             files = gr.File(
                 file_count="multiple",
-                label=f"Drop one picture, or up to {MAX_FILES}",
-                height=150,
+                label=f"Drop or choose up to {MAX_FILES} pictures",
+                height=110,
                 elem_id="cd-drop",
             )
             with gr.Accordion("Use the camera", open=False):
                 photo = gr.Image(sources=["webcam"], type="filepath", format="jpeg", label="Camera")
             message = gr.HTML(elem_id="cd-message")
-            with gr.Row(visible=False) as tools:
+            again = gr.Button("Try again", visible=False, elem_id="cd-again", scale=0)
+            with gr.Row(visible=False, elem_id="cd-tools") as tools:
                 opacity = gr.Slider(0, 100, 60, step=5, label="Map, in % of opacity")
                 label = gr.Radio(["all", *views.LABELS], value="all", label="Show")
-                table = gr.DownloadButton("Download the table (CSV)", size="md")
             result = gr.HTML(elem_id="cd-result")
-            rows = gr.State([])
+            uploaded, progress = gr.State([]), gr.State(Progress())
         with gr.Tab("Service") as tab:
             facts = gr.HTML(elem_id="cd-service")
             clock = gr.Timer(2, active=False)
 
-        def set_tools(done: list[Any], shown: str) -> list[Any]:
-            many = bool(done)
+        def set_tools(now: Progress) -> list[Any]:
             return [
-                gr.Row(visible=bool(shown)),
-                gr.Radio(value="all", visible=many),
-                gr.DownloadButton(value=write_table(done), visible=many),
+                gr.Row(visible=now.shown > 0),
+                gr.Radio(value="all", visible=now.many),
+                gr.Button(visible=bool(now.unanswered)),
             ]
 
-        outputs = [message, result, rows]
+        # The files leave the zone at once, so that it is ready for the next drop.
+        taken_out = on(files.upload, lambda dropped: (dropped, None), files, [uploaded, files])
         for event, source, fn in (
-            (files.change, files, answers.dropped),
+            (taken_out.then, uploaded, answers.dropped),
             (photo.change, photo, answers.taken),
+            (again.click, progress, answers.again),
         ):
             on(
-                event, fn, source, outputs, show_progress="minimal", concurrency_limit=VISITORS
-            ).then(set_tools, [rows, result], [tools, label, table], api_visibility="private")
+                event,
+                fn,
+                source,
+                [message, result, progress],
+                show_progress="minimal",
+                concurrency_limit=VISITORS,
+            ).then(set_tools, progress, [tools, label, again], api_visibility="private")
         on(opacity.input, None, opacity, None, js=_OPACITY)
         on(label.input, None, label, None, js=_FILTER)
         on(tab.select, service.view, None, facts)
         on(tab.select, lambda: gr.Timer(active=True), None, clock)
+        on(pictures.select, lambda: gr.Timer(active=False), None, clock)
         on(clock.tick, service.view, None, facts, show_progress="hidden")
+        on(page.load, None, None, None, js=_text("page.js"))
     return page

@@ -3,12 +3,14 @@
 File names are strangers' text, so everything is escaped.
 """
 
+import base64
 import html
 from collections import Counter
 from collections.abc import Sequence
 
 from catdog.postprocess import Prediction
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
+from catdog_serving.folder.outputs import to_csv
 from catdog_serving.web.explained import ShownPicture
 
 LABELS = ("cat", "dog", "neither", "failed")
@@ -35,16 +37,24 @@ def gallery(shown: Sequence[ShownPicture]) -> str:
     return f'<div class="cd-gallery" id="cd-gallery" data-show="all">{cards}</div>'
 
 
+def verdict(shown: ShownPicture) -> str:
+    """What one picture is, as a sentence; nothing for a file that failed."""
+    if shown.explanation is None:
+        return ""
+    breed = shown.explanation.prediction.breed
+    return message(f"{shown.name}: {shown.label}{f', {breed.name}' if breed else ''}")
+
+
 def summary(shown: Sequence[ShownPicture]) -> str:
-    """How many of each label, as a sentence."""
+    """How many of each label, as a sentence, and the table to download."""
     counts = Counter(one.label for one in shown)
     parts = [f"{counts[label]} {label}" for label in LABELS if counts[label]]
-    return message(f"{len(shown)} pictures: {', '.join(parts)}")
+    return message(f"{len(shown)} pictures: {', '.join(parts)}", _table_link(shown))
 
 
-def message(text: str) -> str:
+def message(text: str, link: str = "") -> str:
     """A sentence that screen readers say when it comes."""
-    return f'<p class="cd-message" role="status" aria-live="polite">{_text(text)}</p>'
+    return f'<p class="cd-message"><span>{_text(text)}</span>{link}</p>'
 
 
 def problem(text: str) -> str:
@@ -55,12 +65,21 @@ def problem(text: str) -> str:
 def server_problem(error: ServerError, url: str) -> str:
     """What a person can do about a server that did not answer."""
     if isinstance(error, ServerUnavailableError):
-        text = f"The server at {url} does not answer. Start it with: catdog serve. Then try again."
+        text = f"The server at {url} does not answer. Start it with: catdog serve, then try again."
     elif isinstance(error, ServerBusyError):
         text = "The server has too much to do, or no worker yet. Wait a moment, then try again."
     else:
         text = f"The server did not accept the request: {error.message}"
     return problem(text)
+
+
+def _table_link(shown: Sequence[ShownPicture]) -> str:
+    """The rows as CSV inside the link itself: no file that could be gone when it is wanted."""
+    table = base64.b64encode(b"".join(to_csv(one.row for one in shown))).decode()
+    return (
+        f'<a download="catdog.csv" href="data:text/csv;charset=utf-8;base64,{table}">'
+        "Download the table (CSV)</a>"
+    )
 
 
 def _figure(shown: ShownPicture) -> str:
