@@ -8,6 +8,7 @@ al., 2017, https://arxiv.org/abs/1610.02391) of log M at the last feature map, u
 factor that scaling to [0, 1] takes away: no second model and no backward pass.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -164,8 +165,8 @@ def locate(activation: np.ndarray, view: View, threshold: float) -> Box | None:
     return Box(
         max(0, int(x0 + left * x_step)),
         max(0, int(y0 + top * y_step)),
-        min(width, -int(-(x0 + right * x_step) // 1)),
-        min(height, -int(-(y0 + bottom * y_step) // 1)),
+        min(width, math.ceil(x0 + right * x_step)),
+        min(height, math.ceil(y0 + bottom * y_step)),
     )
 
 
