@@ -10,11 +10,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.browser import PHONE, chromium
+from tests.browser import chromium
 from tests.conftest import SAMPLES
 from tests.web_pages import crops, drop, web_page
 
-WINDOW = (1100, 760)
+WINDOW, PHONE = (1100, 870), (390, 844)
 
 
 def main(address: str, target: Path) -> None:
@@ -26,10 +26,16 @@ def main(address: str, target: Path) -> None:
         with web_page(browser, address, WINDOW) as page:
             drop(page, *many)
             page.locator(".cd-card").nth(19).wait_for()
-            page.get_by_role("button", name="Download the table").wait_for()
+            page.get_by_role("link", name="Download the table").wait_for()
             _keep(page, target / "web-gallery.png")
+        with (
+            web_page(browser, address, (1100, 400)) as page,
+            web_page(browser, address) as busy,
+        ):
             page.get_by_role("tab", name="Service").click()
             page.get_by_text("per second").wait_for()
+            drop(busy, *many)
+            page.get_by_text("ms mean").wait_for()
             _keep(page, target / "web-service.png")
 
 
@@ -43,14 +49,13 @@ def _alone(
     with web_page(browser, address, size, **options) as page:
         drop(page, SAMPLES / "chelsea.png")
         page.locator(".cd-alone").wait_for()
-        page.locator(".cd-alone").scroll_into_view_if_needed()
-        _keep(page, path)
+        _keep(page, path, full_page=size == PHONE)
 
 
-def _keep(page: Page, path: Path) -> None:
+def _keep(page: Page, path: Path, full_page: bool = False) -> None:
     page.wait_for_timeout(500)  # for what fades in
-    page.screenshot(path=path)
-    Image.open(path).convert("RGB").quantize(160).save(path, optimize=True)
+    page.screenshot(path=path, full_page=full_page)
+    Image.open(path).convert("RGB").quantize(192).save(path, optimize=True)
 
 
 if __name__ == "__main__":
