@@ -1,89 +1,21 @@
-"""catdog bench and catdog tune with real servers, as short as they go: efficientnet_lite0."""
+"""catdog tune with real servers, as short as it goes: efficientnet_lite0."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.measure import bench_report
-from catdog_serving.measure.bench import Plan, run_bench
-from catdog_serving.measure.bench_archives import BenchFiles, Subject, save_state
 from catdog_serving.measure.bench_pictures import bench_pictures
-from catdog_serving.measure.chart import write_chart
 from catdog_serving.measure.tune import TuneTimes, check_ready, tune
 from catdog_serving.measure.tune_report import tune_table, verdict
 from catdog_serving.measure.tune_settings import Goal
 from catdog_serving.operate.batching import Batching, write_batching
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT, MakeConfig
-
-SHORT = Plan(
-    rounds=2,
-    seconds=0.1,
-    batches=(1, 8),
-    concurrencies=(1, 16),
-    loads_percent=(50, 80),
-    open_seconds=1.0,
-    folder_pictures=3,
-    folder_rounds=1,
-    start_rounds=1,
-)
-
-
-def test_a_short_bench_has_every_figure_and_ratio(
-    archive: Path, make_config: MakeConfig, tmp_path: Path
-) -> None:
-    subject = Subject("efficientnet_lite0", None, ROOT / "config" / "model-config.yaml")
-    files = BenchFiles({"fp32": archive}, tmp_path / "state.pth")
-    save_state(subject, files.state)
-
-    pictures = bench_pictures(None)[:20]
-    result = run_bench(make_config(None), subject, files, pictures, SHORT)
-    report = json.loads(bench_report.to_json_line(bench_report.to_dict(result)))
-
-    assert report["answered_503"] == report["not_200"] == 0
-    assert report["multiply_adds"] == pytest.approx(0.385e9, rel=0.05)
-    for precision in files.archives:
-        for name in ("b1", "b8"):
-            assert len(report["figures"][f"inprocess_{precision}_{name}"]["p50_ms"]["values"]) == 2
-        for ratio in (
-            f"inprocess_{precision}_b8_over_reference",
-            f"served_{precision}_c16_over_inprocess",
-            f"served_{precision}_c16_over_reference",
-            f"folder_local_{precision}_over_reference",
-            f"inprocess_{precision}_b8_over_matmul_peak",
-            f"open_{precision}_80_p99_over_full_batch",
-        ):
-            low, high = report["spreads"][ratio]
-            assert 0 < low <= report["ratios"][ratio] <= high
-        assert report["ratios"][f"inprocess_{precision}_b8_over_matmul_peak"] < 1
-        assert f"served_{precision}_c1_p50_over_inprocess" in report["overheads_ms"]
-        opened = report["figures"][f"open_{precision}_80"]
-        capacity = report["figures"][f"served_{precision}_c16"]["images_per_s"]["median"]
-        assert opened["offered_images_per_s"]["median"] == pytest.approx(0.8 * capacity, rel=0.01)
-        start = report["figures"][f"start_{precision}"]
-        assert 0 < start["ready_s"]["median"] < 180
-        assert start["worker_gb_when_ready"]["median"] > 0.1
-        assert start["worker_gb_when_ready"]["low"] <= start["worker_gb_after_work"]["high"] * 1.2
-        # The worker holds torch and the network, and Java neither: they are not mixed up.
-        assert 0.05 < start["java_gb_after_work"]["median"] < start["worker_gb_after_work"]["low"]
-    assert report["machine"]["cores"] >= 1
-    assert {"catdog", "python", "torch", "onnxruntime", "torchserve"} <= set(report["versions"])
-
-    write_chart(report, tmp_path / "bench.png")
-    with Image.open(tmp_path / "bench.png") as chart:
-        assert chart.format == "PNG"
-    console = Console(width=200)
-    with console.capture() as shown:
-        console.print(bench_report.table(report))
-    assert "served_fp32_c16" in shown.get()
-    assert any("over_reference" in line for line in bench_report.summary_lines(report))
+from tests.conftest import MakeConfig
 
 
 def test_tune_measures_settings_and_its_choice_can_be_written(
