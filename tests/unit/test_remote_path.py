@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources, sort_
 from catdog_serving.folder.process import process_folder, process_sources
 from catdog_serving.folder.remote_path import RemotePath, parse_path
 from catdog_serving.folder.rows import Row
+from tests.http_servers import http_server, send
+from tests.object_store import MODIFIED_NS, object_store
 from tests.stub_backend import NameBackend, touch
 
 
@@ -146,3 +149,48 @@ def test_a_uri_inside_another_is_named_twice(tmp_path: Path) -> None:
     touch(tmp_path, "a/cat.jpg")
     with pytest.raises(UsageError, match="lies inside"):
         find_sources([remote(tmp_path), remote(tmp_path / "a")])
+
+
+def test_a_bucket_is_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = {
+        "2024/a b%20.jpg": b"a cat",
+        "2024/deep/cat.jpg": b"another cat",
+        "2024/notes.txt": b"",
+        "x.jpg": b"elsewhere",
+    }
+    with object_store(objects) as endpoint:
+        for name, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        (source,) = find_sources([parse_path("s3://catdog-test/2024")])
+        first, second = (read_file(path) for path in source)
+        assert source.skipped == 1
+        gone, why = read_file(parse_path("s3://catdog-test/2024/gone.jpg"))
+        with pytest.raises(NotReadyError, match="there is no file or folder s3://catdog-test/202"):
+            find_sources([parse_path("s3://catdog-test/202")])
+    assert str(first[0].path) == "s3://catdog-test/2024/a b%20.jpg"
+    assert (first[0].size, first[0].mtime_ns, first[1]) == (5, MODIFIED_NS, b"a cat")
+    assert str(second[0].path) == "s3://catdog-test/2024/deep/cat.jpg"
+    assert gone.sha256 is None
+    assert why == ImageError("Unreadable", "No such file or directory")
+
+
+def test_a_store_that_refuses_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(request, 403, b"")
+
+    with http_server(refuse) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        with pytest.raises(NotReadyError, match="cannot look at s3://catdog-closed/x: ") as caught:
+            find_sources([parse_path("s3://catdog-closed/x")])
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith("credentials and region are those of the environment")
