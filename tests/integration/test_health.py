@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -14,8 +15,11 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.series import scrape
 from catdog_serving.operate.server import TorchServe
 from tests.archives import repack
-from tests.conftest import ROOT, MakeConfig
+from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.loads import send_one
 from tests.processes import wait_until
+
+CAT = (SAMPLES / "chelsea.png").read_bytes()
 
 
 def status(server: TorchServe, *options: str) -> subprocess.CompletedProcess[str]:
@@ -44,6 +48,27 @@ def test_status_is_0_only_while_a_worker_is_ready(archive: Path, make_config: Ma
         assert requests.get(f"{server.config.inference_url}/ping", timeout=5).status_code == 200
         wait_until(lambda: status(server).returncode == 0, "READY again", timeout_s=60)
     assert status(server).returncode == 3
+
+
+def test_a_full_queue_is_no_reason_to_call_a_server_unfit(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    """Readiness probes ask for the status: pods with much to do must not leave their Service."""
+    config = make_config(archive, batching={"batchSize": 1}, job_queue_size="2")
+    with TorchServe(config) as server, ThreadPoolExecutor(4) as pool:
+        worker = psutil.Process(server.versions()[0].workers[0].pid)
+        worker.suspend()
+        try:
+            answers = [pool.submit(send_one, config.inference_url, CAT) for _ in range(4)]
+            wait_until(lambda: server.versions()[0].queue_free == 0, "a full queue")
+            full = status(server)
+        finally:
+            worker.resume()
+        assert full.returncode == 0, full.stderr
+        assert "not known while the queue is full" in full.stdout
+        assert "1 of 1 READY" in full.stdout
+        # One was under way and two waited.
+        assert sorted(answer.result().status for answer in answers) == [200, 200, 200, 503]
 
 
 def test_status_in_json_has_everything_but_the_categories(server: TorchServe) -> None:

@@ -111,13 +111,20 @@ class TorchServe:
     def status(self) -> ServerStatus:
         """One look at the server.
 
+        The model's facts come through the queue. One that is full or slow refuses the question,
+        and is no reason to call the server unfit: its workers are READY all the same.
+
         Raises:
             ServerUnavailableError: If it does not answer.
         """
         with self.management() as client:
             models = client.versions()
-            facts = client.facts() if any(model.ready_workers for model in models) else None
-        failure = None if facts else last_failure(self.run.model_log)
+            ready = any(model.ready_workers for model in models)
+            facts = None
+            if ready:
+                with suppress(ServerError):
+                    facts = client.facts()
+        failure = None if ready else last_failure(self.run.model_log)
         return ServerStatus(self.config.inference_url, tuple(models), facts, failure)
 
     def wait_for_workers(self, count: int, timeout_s: float = READY_TIMEOUT_S) -> None:

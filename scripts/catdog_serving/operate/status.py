@@ -26,7 +26,7 @@ class ServerStatus:
         url: Where it answers predictions.
         models: Its versions, the default first.
         facts: The default version's model.json, with "device"; None while no
-            worker is READY.
+            worker is READY, and if the queue was too full or too slow to ask.
         failure: While none is, the last line of the traceback that ended a worker.
     """
 
@@ -43,6 +43,8 @@ class ServerStatus:
     @property
     def model_line(self) -> str:
         """Network, weights, runtime and device in one line."""
+        if self.facts is None and self.is_ready:
+            return "not known while the queue is full"
         if self.facts is None:
             return "unknown until a worker is READY"
         line = (
