@@ -3,15 +3,11 @@
 No container engine and no cluster takes part: docs/operations.md says what that leaves open.
 """
 
+import json
 import re
 import shutil
-import signal
-import ssl
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
 from pathlib import Path
 
 import kubernetes_validate
@@ -20,13 +16,10 @@ import yaml
 
 from catdog_serving.operate.serving_config import ServingConfig
 from tests.conftest import ROOT, SAMPLES
-from tests.pods import HEALTHCHECK, KUBERNETES, Pod, containers, hook, manifest, running_pod
+from tests.pods import KUBERNETES, Secrets, containers, manifest, pod_of
 
-CLUSTER = "1.34"
+CLUSTERS = ("1.31", "1.37")  # all between the two have what both have
 KUBECTL = shutil.which("kubectl")
-CAT = (SAMPLES / "chelsea.png").read_bytes()
-RATE_PER_S = 12  # one worker answers 50 and more
-ENDPOINTS_S = 2.0  # until every Service has heard of a pod's end; the hook waits for 5
 
 
 def kustomized(folder: str) -> list[dict[str, object]]:
@@ -51,15 +44,16 @@ def test_a_manifest_is_valid(path: str) -> None:
             continue  # not Kubernetes' own: the two tests below
         if path == "gpu/deployment.yaml":
             continue  # a patch, not a whole object
-        kubernetes_validate.validate(document, CLUSTER, strict=True)
+        for cluster in CLUSTERS:
+            kubernetes_validate.validate(document, cluster, strict=True)
 
 
 @pytest.mark.parametrize("folder", ["base", "gpu", "folder-job"])
 def test_what_kustomize_makes_is_valid(folder: str) -> None:
     made = kustomized(folder)
     for document in made:
-        if document["kind"] != "ServiceMonitor":
-            kubernetes_validate.validate(document, CLUSTER, strict=True)
+        for cluster in CLUSTERS if document["kind"] != "ServiceMonitor" else ():
+            kubernetes_validate.validate(document, cluster, strict=True)
     kinds = [document["kind"] for document in made]
     if folder != "folder-job":
         assert sorted(kinds) == [
@@ -72,7 +66,7 @@ def test_the_gpu_overlay_asks_for_a_gpu_and_keeps_the_rest() -> None:
     made = next(d for d in kustomized("gpu") if d["kind"] == "Deployment")
     spec = made["spec"]["template"]["spec"]  # type: ignore[index]
     server, nginx = spec["containers"]
-    assert server["resources"]["limits"] == {"cpu": "2", "memory": "7Gi", "nvidia.com/gpu": "1"}
+    assert server["resources"]["limits"] == {"cpu": "2", "memory": "10Gi", "nvidia.com/gpu": "1"}
     assert (server["image"], nginx["image"]) == ("catdog:1-gpu", "catdog:1-gpu")
     assert server["lifecycle"]
     assert nginx["lifecycle"]
@@ -90,6 +84,76 @@ def test_the_service_monitor_finds_the_metrics_service() -> None:
     ]
     ports = {port["name"] for port in metrics["spec"]["ports"]}
     assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
+    # The rules and the dashboard ask for that job.
+    job = metrics["metadata"]["labels"][monitor["spec"]["jobLabel"]]
+    prometheus = yaml.safe_load((ROOT / "config/prometheus/prometheus.yml").read_text())
+    assert [job] == [scraped["job_name"] for scraped in prometheus["scrape_configs"]]
+
+
+def test_the_autoscalers_metric_is_the_number_of_requests_that_wait(tmp_path: Path) -> None:
+    """The adapter's rule as docs/operations.md has it, in a real Prometheus' own test."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("Prometheus is not installed (Debian's package: prometheus)")
+    document = (ROOT / "docs/operations.md").read_text()
+    (rule,) = yaml.safe_load(re.findall(r"```yaml\n(rules:\n.*?)```", document, re.DOTALL)[0])[
+        "rules"
+    ]
+    (metric,) = manifest("base/autoscaler.yaml")["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+    query = rule["metricsQuery"]
+    for name, value in {
+        "Series": rule["seriesQuery"].partition("{")[0],
+        "LabelMatchers": 'namespace="catdog",pod=~"a|b"',
+        "GroupBy": "pod",
+    }.items():
+        query = query.replace(f"<<.{name}>>", value)
+    records = [
+        {"record": "found", "expr": f"count by (pod) ({rule['seriesQuery']})"},
+        {"record": "asked", "expr": query},
+    ]
+    (tmp_path / "rules.yml").write_text(yaml.dump({"groups": [{"name": "x", "rules": records}]}))
+    waited = 'ts_queue_latency_microseconds{namespace="catdog",pod="%s"}'
+    test = {
+        "interval": "15s",
+        # Pod a: four requests wait at any time; b: none; a server outside: not asked for.
+        "input_series": [
+            {"series": waited % "a", "values": "0+60000000x20"},
+            {"series": waited % "b", "values": "0x20"},
+            {"series": "ts_queue_latency_microseconds", "values": "0+1x20"},
+        ],
+        "promql_expr_test": [
+            {"expr": "found", "eval_time": "4m", "exp_samples": pod_values("found", 1, 1)},
+            {"expr": "asked", "eval_time": "4m", "exp_samples": pod_values("asked", 4, 0)},
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.dump({"rule_files": ["rules.yml"], "tests": [test]}))
+    result = subprocess.run(
+        [promtool, "test", "rules", tmp_path / "test.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def pod_values(name: str, *values: int) -> list[dict[str, object]]:
+    pods = zip("ab", values, strict=True)
+    return [{"labels": f'{name}{{pod="{pod}"}}', "value": value} for pod, value in pods]
+
+
+def test_a_busy_or_restarting_server_is_never_killed() -> None:
+    """TorchServe tries for 300 s to start a worker; a liveness probe must not cut in."""
+    probe = containers()["catdog"]["livenessProbe"]
+    assert probe["exec"]["command"] == ["catdog", "status"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 2 * 300
+    assert "livenessProbe" not in containers()["nginx"]
+
+
+def test_the_number_of_pods_is_the_autoscalers_alone() -> None:
+    """A number in the Deployment would put them back to it with each apply."""
+    assert "replicas" not in manifest("base/deployment.yaml")["spec"]
+    assert manifest("base/autoscaler.yaml")["spec"]["minReplicas"] >= 2
 
 
 def test_only_predictions_and_series_can_be_reached() -> None:
@@ -108,6 +172,7 @@ def test_containers_may_do_nothing_that_they_need_not(name: str) -> None:
     spec = manifest(name)["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in containers(name).values():
         allowed = container["securityContext"]
         assert allowed["readOnlyRootFilesystem"] is True
@@ -126,94 +191,21 @@ def test_the_dockerfile_passes_its_linter() -> None:
 def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
     archive: Path, tmp_path: Path
 ) -> None:
-    """Its command line, with the folder of samples for /pictures, in every part."""
-    (command,) = [c["command"] for c in containers("folder-job/job.yaml").values()]
+    """Two of the parts, each by two pods, of a folder of the samples and a file that is none."""
+    (command,) = [container["command"] for container in containers("folder-job/job.yaml").values()]
     count = manifest("folder-job/job.yaml")["spec"]["completions"]
     assert f'/{count}"' in command[2]
-    pod = Pod(tmp_path / "pod", archive)
-    pictures, results = tmp_path / "pictures", tmp_path / "results"
-    results.mkdir()
-    shutil.copytree(SAMPLES, pictures)
-    (pictures / "bad.png").write_bytes(b"no picture")
-    mapped = [
-        word.replace("/pictures", str(pictures)).replace("/results", str(results))
-        for word in command
-    ]
+    given = Secrets(tmp_path)
+    given.write()
     seen = []
-    for index in range(0, count, 4):  # a start takes 3 s: two of the parts
-        exported = [mapped[0], mapped[1], f"export JOB_COMPLETION_INDEX={index}; {mapped[2]}"]
-        for _ in range(2):
-            result = pod.run(exported, timeout_s=120)
-            assert result.returncode == 0, result.stderr
-        lines = (results / f"shard-{index}.jsonl").read_text().splitlines()[1:]
-        seen += [re.findall(r'"path":"([^"]+)"', line)[0] for line in lines]
-    assert len(seen) == len(set(seen))
-    assert all(path.startswith(str(pictures)) for path in seen)
-
-
-def test_a_pod_that_ends_under_load_loses_no_request(archive: Path, tmp_path: Path) -> None:
-    """Two pods; the hooks of one run as they stand, and the Service hears of it 2 s later."""
-    with running_pod(tmp_path / "a", archive) as old, running_pod(tmp_path / "b", archive) as new:
-        for pod in (old, new):
-            readiness = containers()["catdog"]["readinessProbe"]["exec"]["command"]
-            assert pod.run(readiness).returncode == 0
-            assert pod.run(HEALTHCHECK).returncode == 0
-        endpoints = [old]
-        answers: list[tuple[Pod, int]] = []
-        stop = threading.Event()
-        clients = [
-            threading.Thread(target=_ask, args=(endpoints, number, answers, stop))
-            for number in range(RATE_PER_S)
-        ]
-        for client in clients:
-            client.start()
-        try:
-            time.sleep(3)
-            hooks = [
-                threading.Thread(target=_end, args=(old, name)) for name in ("nginx", "catdog")
-            ]
-            for each in hooks:
-                each.start()
-            time.sleep(ENDPOINTS_S)
-            endpoints[0] = new
-            for each in hooks:
-                each.join(timeout=60)
-            time.sleep(2)
-        finally:
-            stop.set()
-            for client in clients:
-                client.join(timeout=60)
-        assert [old.processes[name].poll() for name in ("nginx", "catdog")] == [0, 0]
-    statuses = [status for _, status in answers]
-    shares = [sum(pod is one for pod, _ in answers) for one in (old, new)]
-    print(f"\n{len(answers)} requests, {shares[0]} to the pod that ended, {shares[1]} after it")
-    assert min(shares) > RATE_PER_S
-    assert set(statuses) == {200}
-
-
-def _ask(
-    endpoints: list[Pod], number: int, answers: list[tuple[Pod, int]], stop: threading.Event
-) -> None:
-    """One request a second on a connection of its own, and no second try."""
-    while not stop.wait(1):
-        pod = endpoints[0]
-        request = urllib.request.Request(
-            f"{pod.url}/predictions/catdog",
-            CAT,
-            {"Authorization": f"Bearer {pod.key[:-1]}{number:x}", "Content-Type": "image/png"},
-        )
-        context = ssl.create_default_context(cafile=str(pod.certificate))
-        try:
-            with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-                answers.append((pod, answer.status))
-        except urllib.error.HTTPError as error:
-            answers.append((pod, error.code))
-        except OSError:
-            answers.append((pod, 0))
-
-
-def _end(pod: Pod, name: str) -> None:
-    """What the kubelet does with a container: its preStop hook, then SIGTERM."""
-    assert pod.run(hook(name), timeout_s=120).returncode == 0
-    pod.processes[name].send_signal(signal.SIGTERM)
-    pod.processes[name].wait(timeout=60)
+    with pod_of(archive, given) as pod:
+        shutil.copytree(SAMPLES, pod.root / "pictures")
+        (pod.root / "pictures" / "bad.png").write_bytes(b"no picture")
+        for index in ("0", "4"):
+            for _ in range(2):
+                pod.start("catdog", command, "run/catdog", "results", JOB_COMPLETION_INDEX=index)
+                assert pod.processes["catdog"].wait(timeout=120) == 0, pod.log("catdog")
+            rows = (pod.root / "results" / f"shard-{index}.jsonl").read_text().splitlines()[1:]
+            seen += [json.loads(row)["path"] for row in rows]
+        assert len(seen) == len(set(seen)) > 0
+        assert {Path(path).parent for path in seen} == {pod.root / "pictures"}
