@@ -16,7 +16,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.web import views
-from catdog_serving.web.answers import MAX_FILES, Answers, Progress
+from catdog_serving.web.answers import MAX_FILES, Answers, Drop, Progress
 from catdog_serving.web.service import Service
 
 VISITORS = 4  # whose pictures are asked for at once; others wait
@@ -146,7 +146,7 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
                 opacity = gr.Slider(0, 100, 60, step=5, label="Map, in % of opacity")
                 label = gr.Radio(["all", *views.LABELS], value="all", label="Show")
             result = gr.HTML(elem_id="cd-result")
-            uploaded, progress = gr.State([]), gr.State(Progress())
+            drop, progress = gr.State(Drop()), gr.State(Progress())
         with gr.Tab("Service") as tab:
             facts = gr.HTML(elem_id="cd-service")
             clock = gr.Timer(2, active=False)
@@ -158,21 +158,24 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
                 gr.Button(visible=bool(now.unanswered)),
             ]
 
-        # The files leave the zone at once, so that it is ready for the next drop.
-        taken_out = on(files.upload, lambda dropped: (dropped, None), files, [uploaded, files])
-        for event, source, fn in (
-            (taken_out.then, uploaded, answers.dropped),
-            (photo.change, photo, answers.taken),
-            (again.click, progress, answers.again),
+        run = on(
+            drop.change,
+            answers.dropped,
+            drop,
+            [message, result, progress],
+            show_progress="minimal",
+            concurrency_limit=VISITORS,
+            trigger_mode="multiple",  # a drop is never ignored because of the one before
+        )
+        on(run.then, set_tools, progress, [tools, label, again])
+        for event, source, dropped, outputs in (
+            # The files leave the zone at once, so that it is ready for the next drop.
+            (files.upload, files, lambda paths: (Drop.now(paths), None), [drop, files]),
+            (photo.change, photo, lambda path: Drop.now(path and [path]), [drop]),
+            (again.click, progress, lambda left: Drop.now(left.unanswered), [drop]),
         ):
-            on(
-                event,
-                fn,
-                source,
-                [message, result, progress],
-                show_progress="minimal",
-                concurrency_limit=VISITORS,
-            ).then(set_tools, progress, [tools, label, again], api_visibility="private")
+            # The run before is ended first: after that, it could be the new one.
+            on(on(event, None, cancels=run).then, dropped, source, outputs)
         on(opacity.input, None, opacity, None, js=_OPACITY)
         on(label.input, None, label, None, js=_FILTER)
         on(tab.select, service.view, None, facts)
