@@ -8,7 +8,7 @@ import pytest
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
 from catdog_serving.web import views
-from catdog_serving.web.answers import MAX_FILES, Answers, Drop, Progress
+from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import ShownPicture
 from tests.unit.test_cli import catdog
 from tests.unit.test_folder_report import failure
@@ -62,13 +62,13 @@ def test_names_and_reasons_are_text() -> None:
 
 def test_too_many_files_are_refused_before_any_is_sent() -> None:
     with CatDogClient("http://127.0.0.1:9", retries=0) as client:
-        (answer,) = Answers(client).dropped(Drop.now(["missing.jpg"] * (MAX_FILES + 1)))
+        (answer,) = Answers(client).dropped(["missing.jpg"] * (MAX_FILES + 1))
     assert f"drop at most {MAX_FILES}" in answer.message
     assert answer.progress == Progress()
 
 
 def test_an_upload_that_is_gone_says_what_to_do() -> None:
     with CatDogClient("http://127.0.0.1:9", retries=0) as client:
-        (answer,) = Answers(client).dropped(Drop.now(["/nonexistent/cat.jpg"]))
+        (answer,) = Answers(client).dropped(["/nonexistent/cat.jpg"])
     assert "drop the picture again" in answer.result
     assert answer.progress == Progress()

@@ -1,7 +1,6 @@
 """What the page does with pictures: asks for each, and says how far it is and what they are."""
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,23 +12,6 @@ from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, Pictures, Shown
 
 MAX_FILES = 200  # at a time: the gallery of so many is about 5 MB
 _STEP = 8  # pictures from one look of a growing gallery to the next
-
-
-@dataclass(frozen=True)
-class Drop:
-    """What a visitor dropped, took with the camera, or wants to try again.
-
-    Attributes:
-        files: The uploads.
-        at_ns: When; the same files twice are two drops.
-    """
-
-    files: tuple[str, ...] = ()
-    at_ns: int = 0
-
-    @classmethod
-    def now(cls, files: Iterable[str] | None) -> "Drop":
-        return cls(tuple(files or ()), time.monotonic_ns())
 
 
 @dataclass(frozen=True)
@@ -62,9 +44,8 @@ class Answers:
         self._url = client.url
         self._pictures = Pictures(client)
 
-    def dropped(self, drop: Drop) -> Iterator[Answer]:
+    def dropped(self, files: Sequence[str]) -> Iterator[Answer]:
         """An answer for these files, again as more of them are done; the last one stays."""
-        files = drop.files
         if not files:
             yield Answer("", "", Progress())
             return
@@ -88,7 +69,7 @@ class Answers:
                     yield Answer(text, views.gallery(shown), _progress(shown, many))
         except ServerError as error:
             sentence = views.server_problem(error, self._url)
-            progress = _progress(shown, many, files)
+            progress = _progress(shown, many, tuple(files))
             yield Answer(sentence, views.gallery(shown) if shown else "", progress)
             return
         if many:
