@@ -1,6 +1,6 @@
 """What the page does with pictures: asks for each, and says how far it is and what they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +44,7 @@ class Answers:
         self._url = client.url
         self._pictures = Pictures(client)
 
-    def dropped(self, files: Sequence[str]) -> Iterator[Answer]:
+    def dropped(self, files: Sequence[str]) -> Generator[Answer, None, None]:
         """An answer for these files, again as more of them are done; the last one stays."""
         if not files:
             yield Answer("", "", Progress())
