@@ -74,32 +74,33 @@ class Pictures:
         Raises:
             ServerError: If the server does not answer; a file that is refused is no error.
         """
-        return map_in_order(lambda path: self._show(path, side), paths, CONCURRENCY)
+        return map_in_order(lambda path: self._in_turn(path, side), paths, CONCURRENCY)
+
+    def _in_turn(self, path: Path, side: int) -> ShownPicture:
+        with self._turns:
+            return self._show(path, side)
 
     def _show(self, path: Path, side: int) -> ShownPicture:
-        with self._turns:
-            facts, content = read_file(path)
-            if isinstance(content, ImageError) and not path.exists():
-                content = ImageError(
-                    UNREADABLE, "the upload is too long ago; drop the picture again"
-                )
-            outcome = (
-                content
-                if isinstance(content, ImageError)
-                else explain_content(self._client, content)
-            )
-            if isinstance(content, bytes) and isinstance(outcome, Explanation):
-                try:
-                    picture = self._reader.read(content, side)
-                except InvalidImage as invalid:
-                    outcome = ImageError(INVALID_IMAGE, invalid.message)
-            if isinstance(outcome, ImageError):
-                row = to_row(ImageResult(facts, outcome))
-                return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
-            picture.thumbnail((side, side), Image.Resampling.BILINEAR)
-            row = to_row(ImageResult(facts, outcome.prediction))
-            row |= {"path": path.name, "box": outcome.box}
-            return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
+        facts, content = read_file(path)
+        if isinstance(content, ImageError) and not path.exists():
+            content = ImageError(UNREADABLE, "the upload is too long ago; drop the picture again")
+        outcome: Explanation | ImageError
+        if isinstance(content, ImageError):
+            outcome = content
+        else:
+            outcome = explain_content(self._client, content)
+        if isinstance(content, bytes) and isinstance(outcome, Explanation):
+            try:
+                picture = self._reader.read(content, side)
+            except InvalidImage as invalid:
+                outcome = ImageError(INVALID_IMAGE, invalid.message)
+        if isinstance(outcome, ImageError):
+            row = to_row(ImageResult(facts, outcome))
+            return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
+        picture.thumbnail((side, side), Image.Resampling.BILINEAR)
+        row = to_row(ImageResult(facts, outcome.prediction))
+        row |= {"path": path.name, "box": outcome.box}
+        return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
 
 
 def _picture_uri(picture: Image.Image) -> str:
