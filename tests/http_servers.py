@@ -19,7 +19,7 @@ def http_server(answer: Answer) -> Iterator[str]:
             length = int(self.headers.get("Content-Length", 0))
             answer(self, self.rfile.read(length))
 
-        do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _any  # noqa: N815
 
         def log_message(self, *args: object) -> None:
             """Quiet."""

@@ -97,6 +97,7 @@ class Classifier:
         device: str = "cpu",
         formats: Sequence[str] = HTTP_FORMATS,
         workers: int = 1,
+        threads: int | None = None,
     ) -> "Classifier":
         """Load an unpacked archive; the only way to load one.
 
@@ -105,6 +106,8 @@ class Classifier:
             device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning.
             formats: Pillow's names of the picture formats to accept.
             workers: How many processes like this one share the machine's cores.
+            threads: CPU threads, where the caller shares out the cores; None: the setting, or
+                this worker's share.
 
         Raises:
             ValueError: If the folder's facts or settings are wrong.
@@ -112,7 +115,7 @@ class Classifier:
         """
         info = ModelInfo.read(model_dir)
         settings = Settings.read(model_dir / SETTINGS_FILE)
-        threads = threads_per_worker(settings.fixed_threads, workers)
+        threads = threads or threads_per_worker(settings.fixed_threads, workers)
         runtime = load_runtime(model_dir, info, device, threads, settings.compile)
         last_layer = load_last_layer(model_dir)
         return cls(model_dir, info, settings, runtime, last_layer, threads, formats)

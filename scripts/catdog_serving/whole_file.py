@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from catdog_serving.errors import NotReadyError
@@ -18,13 +19,23 @@ def write_whole(path: Path, blocks: Iterable[bytes]) -> None:
     Raises:
         NotReadyError: If it cannot be written.
     """
+    with whole_file(path) as partial, partial.open("wb") as file:
+        file.writelines(blocks)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The same for code that writes by itself: to the path that it is given here.
+
+    Raises:
+        NotReadyError: If it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".catdog-", dir=path.parent) as scratch:
             partial = Path(scratch, path.name)
-            with partial.open("wb") as file:
-                file.writelines(blocks)
-                file.flush()
+            yield partial
+            with partial.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(partial, path)
     except OSError as error:

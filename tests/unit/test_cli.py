@@ -42,7 +42,9 @@ def test_help_lists_the_commands_in_order_of_use() -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("heavy", ["torch", "torchvision", "onnxruntime", "onnx", "gradio"])
+@pytest.mark.parametrize(
+    "heavy", ["torch", "torchvision", "onnxruntime", "onnx", "gradio", "ray", "pyarrow"]
+)
 def test_the_base_install_never_imports(heavy: str) -> None:
     # Help of every command, status and classify without a server, and the client.
     program = f"""

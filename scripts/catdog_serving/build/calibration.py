@@ -1,8 +1,10 @@
 """The pictures of `--calibration DIR`: some to calibrate int8 with, others to measure it with."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -87,7 +89,7 @@ def _in_order_of_contents(folder: Path) -> tuple[list[Path], int]:
     """One path for each different content, sorted by hash; and how many could not be opened."""
     by_hash: dict[str, Path] = {}
     unreadable = 0
-    for path in ImageFiles(folder):
+    for path in cast("Iterable[Path]", ImageFiles(folder)):
         try:
             by_hash[file_sha256(path)] = path
         except OSError:

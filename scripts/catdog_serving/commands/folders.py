@@ -8,13 +8,17 @@ import typer
 from rich.console import Console
 
 from catdog_serving.commands.options import (
+    AddressOption,
     ArchiveOption,
     BackendName,
     BackendOption,
     ConfigOption,
+    FolderBackendName,
+    FolderBackendOption,
     JobsOption,
     UrlOption,
     console,
+    exit_on_sigterm,
 )
 from catdog_serving.errors import UsageError
 
@@ -24,14 +28,19 @@ class Format(StrEnum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    parquet = "parquet"
 
 
 def classify(
     config: ConfigOption,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures and folders.")],
-    backend: BackendOption = BackendName.http,
+    paths: Annotated[
+        list[str],  # pathlib would make one slash of the two of s3://
+        typer.Argument(metavar="PATH...", help="Pictures and folders; with ray also s3:// etc."),
+    ],
+    backend: FolderBackendOption = FolderBackendName.http,
     archive: ArchiveOption = None,
     url: UrlOption = None,
+    address: AddressOption = None,
     jobs: JobsOption = None,
     glob: Annotated[
         list[str] | None,
@@ -62,11 +71,15 @@ def classify(
     from catdog_serving.folder.classify_run import ClassifyRun, run_classify
     from catdog_serving.folder.iterate import Shard
     from catdog_serving.folder.open_backend import open_backend
+    from catdog_serving.folder.remote_path import parse_path
 
     if copy_to and move_to:
         raise UsageError("choose one of --copy-to and --move-to")
+    on_ray = backend is FolderBackendName.ray
+    if address and not on_ray:
+        raise UsageError("--address goes with --backend ray")
     run = ClassifyRun(
-        paths=tuple(paths),
+        paths=tuple(map(parse_path, paths)),
         patterns=tuple(glob or ()),
         shard=Shard.parse(shard) if shard else None,
         format=output_format,
@@ -76,9 +89,12 @@ def classify(
         sort_into=copy_to or move_to,
         move=move_to is not None,
         dry_run=dry_run,
+        remote=on_ray,
     )
     with_maps = report is not None  # to show them in it
-    with open_backend(backend.value, config, archive, url, jobs, with_maps) as opened:
+    with open_backend(backend.value, config, archive, url, jobs, with_maps, address) as opened:
+        if on_ray:  # its processes and files are more than what a kill may leave
+            exit_on_sigterm()
         reports = run_classify(run, opened, console)
     if any(one.failed for one in reports):
         raise typer.Exit(1)

@@ -24,6 +24,12 @@ class BackendName(StrEnum):
     local = "local"
 
 
+class FolderBackendName(StrEnum):
+    http = "http"
+    local = "local"
+    ray = "ray"
+
+
 ConfigOption = Annotated[
     Path,
     typer.Option(
@@ -36,8 +42,23 @@ ConfigOption = Annotated[
 BackendOption = Annotated[
     BackendName, typer.Option("--backend", help="http asks the server; local runs the archive.")
 ]
+FolderBackendOption = Annotated[
+    FolderBackendName,
+    typer.Option(
+        "--backend", help="http asks the server; local runs the archive, ray on many machines."
+    ),
+]
 ArchiveOption = Annotated[
-    Path | None, typer.Option("--archive", help="For local (default: model-store/catdog.mar).")
+    Path | None,
+    typer.Option("--archive", help="For local and ray (default: model-store/catdog.mar)."),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="For ray: a cluster, or auto (default: a Ray on this machine).",
+    ),
 ]
 UrlOption = Annotated[
     str | None,
@@ -46,6 +67,9 @@ UrlOption = Annotated[
 JobsOption = Annotated[
     int | None,
     typer.Option(
-        "--jobs", min=1, help="For http: requests under way (default: 2 x workers x batchSize)."
+        "--jobs",
+        min=1,
+        help="For http: requests under way (default: 2 x workers x batchSize); "
+        "for ray: actors (default: one per CPU, or per GPU).",
     ),
 ]

@@ -7,13 +7,13 @@ Both read files lazily, keep a bounded number of them in memory, and give one
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 from catdog.explain import Explanation
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
 from catdog_serving.folder.picture_formats import for_server
+from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult, ModelName
 from catdog_serving.in_order import map_in_order
 
@@ -24,13 +24,15 @@ class Backend(ExitStack, ABC):
     Attributes:
         model: The model that answers.
         jobs: How many pictures it explains at once.
+        done_ahead: How many rows of an earlier run may wait for a file before them.
     """
 
     model: ModelName
     jobs: int
+    done_ahead: int = 1000
 
     @abstractmethod
-    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         """One result per path, in order."""
 
     @abstractmethod
@@ -50,10 +52,10 @@ class HttpBackend(Backend):
         self._client = self.enter_context(client)
         self._with_maps = with_maps
 
-    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         return map_in_order(self._classify, paths, self.jobs)
 
-    def _classify(self, path: Path) -> ImageResult:
+    def _classify(self, path: AnyPath) -> ImageResult:
         facts, content = read_file(path)
         sent = content if isinstance(content, ImageError) else for_server(content)
         if isinstance(sent, ImageError):

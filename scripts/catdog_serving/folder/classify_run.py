@@ -14,8 +14,10 @@ from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources
 from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
+from catdog_serving.folder.parquet import check_parquet, write_parquet
 from catdog_serving.folder.process import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ModelName, Row
 from catdog_serving.folder.sort_files import check_target, print_sorted, sort_files
 from catdog_serving.html.folder_report import write_folder_report
@@ -30,19 +32,21 @@ class ClassifyRun:
         paths: Files and folders.
         patterns: `--glob`: take only files that match one.
         shard: Take only this part of the files.
-        format: "table", "json", "jsonl" or "csv".
+        format: "table", "json", "jsonl", "csv" or "parquet".
         output: The file for the results; None for standard output.
         report: The HTML page to write.
         resume: Go on with the journal that is there.
         sort_into: Sort the pictures into this folder.
         move: Move them, not copy.
         dry_run: Only say how they would be sorted.
+        remote: Whether the backend reads files that have a URI.
 
     Raises:
         UsageError: If some of it does not go together.
+        NotReadyError: If the format needs a package that is not installed.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[AnyPath, ...]
     patterns: tuple[str, ...] = ()
     shard: Shard | None = None
     format: str = "table"
@@ -52,14 +56,29 @@ class ClassifyRun:
     sort_into: Path | None = None
     move: bool = False
     dry_run: bool = False
+    remote: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.journal is None:
             raise UsageError("--resume needs --output or --report: the journal lies beside it")
         if self.dry_run and self.sort_into is None:
             raise UsageError("--dry-run goes with --copy-to or --move-to")
+        if self.format == "parquet":
+            check_parquet(self.output)
+        local = [path for path in self.paths if isinstance(path, Path)]
+        if len(local) < len(self.paths):
+            self._check_remote()
         if self.sort_into is not None:
-            check_target(self.sort_into, self.paths)
+            check_target(self.sort_into, local)
+
+    def _check_remote(self) -> None:
+        if not self.remote:
+            raise UsageError("s3://, gs:// and file:// are read by --backend ray only")
+        if self.report is not None or self.sort_into is not None:
+            raise UsageError(
+                "--report, --copy-to and --move-to need the pictures on this machine; leave "
+                "them out, or name folders here"
+            )
 
     @property
     def journal(self) -> Path | None:
@@ -167,6 +186,8 @@ def _write_outputs(
 
     if run.output is None and run.format in ("json", "csv"):
         sys.stdout.buffer.writelines(outputs.render(run.format, rows(), reports, model))
+    elif run.output is not None and run.format == "parquet":
+        write_parquet(run.output, rows())
     elif run.output is not None and run.format != "jsonl":
         write_whole(run.output, outputs.render(run.format, rows(), reports, model))
     if run.report is not None:  # before the pictures are moved: it holds thumbnails

@@ -3,7 +3,8 @@
 import hashlib
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+
+from catdog_serving.folder.remote_path import AnyPath
 
 # Larger files are no photos, and would be read into memory as a whole.
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -20,7 +21,7 @@ class FileFacts:
         sha256: Of the content, in hex; None if it was not read.
     """
 
-    path: Path
+    path: AnyPath
     size: int | None = None
     mtime_ns: int | None = None
     sha256: str | None = None
@@ -45,14 +46,14 @@ TOO_LARGE = "TooLarge"
 INVALID_IMAGE = "InvalidImage"
 
 
-def read_file(path: Path) -> tuple[FileFacts, bytes | ImageError]:
+def read_file(path: AnyPath) -> tuple[FileFacts, bytes | ImageError]:
     """Read a file as a whole; what goes wrong is the second value."""
     try:
         status = path.stat()
         facts = FileFacts(path, status.st_size, status.st_mtime_ns)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             return facts, ImageError(UNREADABLE, _why_no_file(path))
-        if status.st_size > MAX_FILE_BYTES:
+        if status.st_size is not None and status.st_size > MAX_FILE_BYTES:
             return facts, ImageError(
                 TOO_LARGE,
                 f"the file has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read",
@@ -65,7 +66,7 @@ def read_file(path: Path) -> tuple[FileFacts, bytes | ImageError]:
     ), content
 
 
-def _why_no_file(path: Path) -> str:
+def _why_no_file(path: AnyPath) -> str:
     """Folders come here only when they could not be listed."""
     if not path.is_dir():
         return "not a regular file"

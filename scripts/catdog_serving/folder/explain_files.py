@@ -12,7 +12,8 @@ from catdog.preprocess import InvalidImage
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
-from catdog_serving.folder.iterate import ImageFiles
+from catdog_serving.folder.iterate import ImageFiles, relative_path
+from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
 
@@ -31,7 +32,7 @@ class ExplainedFile:
         outcome: Its explanation, or why there is none, and no overlay.
     """
 
-    path: Path
+    path: AnyPath
     target: Path
     outcome: Explanation | ImageError
 
@@ -52,7 +53,7 @@ def explain_files(
     """
     reader = UprightReader()
 
-    def explain(job: tuple[Path, Path]) -> ExplainedFile:
+    def explain(job: tuple[AnyPath, Path]) -> ExplainedFile:
         path, target = job
         _, content = read_file(path)
         outcome = content if isinstance(content, ImageError) else backend.explain(content)
@@ -63,12 +64,12 @@ def explain_files(
     return map_in_order(explain, _targets(sources, output), backend.jobs)
 
 
-def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[Path, Path]]:
+def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[AnyPath, Path]]:
     """Each picture with the place of its overlay; no two get the same."""
     taken: set[Path] = set()
     for source in sources:
         for path in source:
-            below = path.relative_to(source.root) if source.is_folder else Path(path.name)
+            below = relative_path(path, source.root) if source.is_folder else Path(path.name)
             target, number = output / f"{below}{SUFFIX}", 1
             while target in taken:
                 number += 1

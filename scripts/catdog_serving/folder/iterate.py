@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import PurePath, PurePosixPath
 
 from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.folder.remote_path import AnyPath, RemotePath
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
@@ -58,7 +59,7 @@ class ImageFiles:
     """
 
     def __init__(
-        self, root: Path, patterns: Sequence[str] = (), shard: Shard | None = None
+        self, root: AnyPath, patterns: Sequence[str] = (), shard: Shard | None = None
     ) -> None:
         """Look at a path.
 
@@ -77,27 +78,26 @@ class ImageFiles:
         self._patterns = patterns
         self._shard = shard
 
-    def __iter__(self) -> Iterator[Path]:
+    def __iter__(self) -> Iterator[AnyPath]:
         self.skipped = 0
         found = self._walk(self.root, ()) if self.is_folder else iter((self.root,))
         if self._shard is None:
             yield from found
         else:
             base = self.root if self.is_folder else self.root.parent
-            yield from (path for path in found if self._shard.holds(path.relative_to(base)))
+            yield from (path for path in found if self._shard.holds(relative_path(path, base)))
 
-    def _walk(self, folder: Path, ancestors: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    def _walk(self, folder: AnyPath, ancestors: tuple[object, ...]) -> Iterator[AnyPath]:
         try:
             status = folder.stat()
-            names = _sorted_names(folder)
+            entries = _sorted_entries(folder)
         except OSError:
             yield folder
             return
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
             return
-        for name, is_folder in names:
-            path = folder / name
+        for path, is_folder in entries:
             if is_folder:
                 yield from self._walk(path, (*ancestors, identity))
             elif self._is_wanted(path):
@@ -105,10 +105,10 @@ class ImageFiles:
             else:
                 self.skipped += 1
 
-    def _is_wanted(self, path: Path) -> bool:
+    def _is_wanted(self, path: AnyPath) -> bool:
         if not self._patterns:
             return path.suffix.lower() in PICTURE_SUFFIXES
-        relative = path.relative_to(self.root).as_posix()
+        relative = relative_path(path, self.root).as_posix()
         return any(
             fnmatch.fnmatchcase(relative if "/" in pattern else path.name, pattern)
             for pattern in self._patterns
@@ -116,7 +116,7 @@ class ImageFiles:
 
 
 def find_sources(
-    paths: Sequence[Path], patterns: Sequence[str] = (), shard: Shard | None = None
+    paths: Sequence[AnyPath], patterns: Sequence[str] = (), shard: Shard | None = None
 ) -> list[ImageFiles]:
     """The given files and folders, in the order of `sort_key`.
 
@@ -132,15 +132,24 @@ def find_sources(
     return [ImageFiles(path, patterns, shard) for path in ordered]
 
 
-def sort_key(path: PurePath) -> tuple[str, ...]:
+def sort_key(path: PurePath | RemotePath) -> tuple[str, ...]:
     """The order in which files are found: folder by folder, sorted by name in each."""
     parts = path.parts
     return parts if path.is_absolute() or parts[:1] == ("..",) else (".", *parts)
 
 
-def _sorted_names(folder: Path) -> list[tuple[str, bool]]:
+def relative_path(path: AnyPath, base: AnyPath) -> PurePath:
+    """The path of a file below a folder that holds it."""
+    return PurePosixPath(*path.parts[len(base.parts) :])
+
+
+def _sorted_entries(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
+    """What a folder holds, sorted by name, and whether it is a folder; fails at once."""
+    if isinstance(folder, RemotePath):
+        return ((path, path.is_dir()) for path in folder.iterdir())
     with os.scandir(folder) as entries:
-        return sorted((entry.name, _is_folder(entry)) for entry in entries)
+        names = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    return ((folder / name, is_folder) for name, is_folder in names)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.iterate import sort_key
+from catdog_serving.folder.remote_path import parse_path
 from catdog_serving.folder.rows import ModelName, Row
 
 FORMAT = 1
@@ -142,7 +143,7 @@ def read_journal(path: Path) -> tuple[ModelName, Iterator[Row]]:
 
 def row_key(row: Row) -> tuple[str, ...]:
     """The place of a row in the order."""
-    return sort_key(Path(row["path"]))
+    return sort_key(parse_path(row["path"]))
 
 
 def _is_empty(path: Path) -> bool:

@@ -14,6 +14,7 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, FileFacts, ImageError, read_file
 from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
+from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult, ModelName
 from catdog_serving.model_archive import open_archive
 
@@ -28,7 +29,25 @@ class LocalBackend(Backend):
 
     jobs = 1
 
-    def __init__(self, archive: Path, with_maps: bool = False) -> None:
+    def __init__(
+        self,
+        archive: Path,
+        with_maps: bool = False,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        """Load an archive.
+
+        Args:
+            archive: The .mar.
+            with_maps: Whether predictions bring their maps.
+            device: Where the network runs; see `Classifier.load`.
+            threads: CPU threads; None: as the archive's settings say.
+
+        Raises:
+            NotReadyError: If there is no archive, or the extra `serve` is not installed.
+            RefusedError: If the archive is another user's, or of another catdog.
+        """
         super().__init__()
         self._with_maps = with_maps
         try:
@@ -37,20 +56,21 @@ class LocalBackend(Backend):
             raise NotReadyError(
                 f"--backend local needs {error.name}; run: pip install 'catdog[serve]'"
             ) from error
-        model_dir = self.enter_context(open_archive(archive))
         try:
-            self._classifier = Classifier.load(model_dir, formats=folder_formats())
+            # Nothing is read from the folder later: an actor that is killed leaves none behind.
+            with open_archive(archive) as model_dir:
+                self._classifier = Classifier.load(
+                    model_dir, device, formats=folder_formats(), threads=threads
+                )
         except (ValueError, FileNotFoundError) as error:
-            raise RefusedError(
-                f"{archive} is not for this version of catdog: {error}; "
-                "build it again with: catdog package"
-            ) from error
+            raise wrong_version(archive, error) from error
         self.callback(self._classifier.close)
         self._reader = self.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reader"))
+        self._files = self.enter_context(ThreadPoolExecutor(BATCH, thread_name_prefix="file"))
         info = self._classifier.info
         self.model = ModelName(info.network, info.weights, info.precision)
 
-    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         prepared: Future[_PreparedBatch] | None = None
         for batch in _batches(paths, BATCH):
             following = self._reader.submit(self._prepare, batch)
@@ -69,8 +89,9 @@ class LocalBackend(Backend):
             return ImageError(INVALID_IMAGE, outcome.message)
         return outcome
 
-    def _prepare(self, paths: tuple[Path, ...]) -> "_PreparedBatch":
-        facts, contents = zip(*map(_read, paths), strict=True)
+    def _prepare(self, paths: tuple[AnyPath, ...]) -> "_PreparedBatch":
+        # At once: a file on another machine takes longer to come than to decode.
+        facts, contents = zip(*self._files.map(_read, paths), strict=True)
         decoded = iter(
             self._classifier.preprocess([c for c in contents if not isinstance(c, ImageError)])
         )
@@ -90,20 +111,27 @@ class LocalBackend(Backend):
             yield ImageResult(facts, outcome)
 
 
+def wrong_version(archive: Path, error: Exception) -> RefusedError:
+    """What an archive of another catdog is answered with."""
+    return RefusedError(
+        f"{archive} is not for this version of catdog: {error}; build it again with: catdog package"
+    )
+
+
 @dataclass(frozen=True)
 class _PreparedBatch:
     facts: tuple[FileFacts, ...]
     items: "list[Prepared | InvalidImage | ImageError]"
 
 
-def _read(path: Path) -> tuple[FileFacts, bytes | ImageError]:
+def _read(path: AnyPath) -> tuple[FileFacts, bytes | ImageError]:
     facts, content = read_file(path)
     if not isinstance(content, ImageError):
         content = missing_decoder(content) or content
     return facts, content
 
 
-def _batches(paths: Iterable[Path], size: int) -> Iterator[tuple[Path, ...]]:
+def _batches(paths: Iterable[AnyPath], size: int) -> Iterator[tuple[AnyPath, ...]]:
     """Like itertools.batched, which Python 3.11 does not have."""
     iterator = iter(paths)
     while batch := tuple(islice(iterator, size)):

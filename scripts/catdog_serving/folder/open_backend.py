@@ -21,17 +21,19 @@ def open_backend(
     url: str | None,
     jobs: int | None,
     with_maps: bool = False,
+    address: str | None = None,
 ) -> Backend:
-    """Open "http" or "local".
+    """Open "http", "local" or "ray".
 
     Args:
         name: Which.
         config_path: The config.properties that fills in what is None.
-        archive: For local: the .mar.
+        archive: For local and ray: the .mar.
         url: For http: the server's inference address.
         jobs: For http: requests under way at once; never more than the queue of the
-            configured server holds.
+            configured server holds. For ray: actors.
         with_maps: Whether predictions bring their maps.
+        address: For ray: of a cluster; None for a Ray on this machine.
 
     Raises:
         NotReadyError, ServerUnavailableError: If it cannot answer.
@@ -40,6 +42,11 @@ def open_backend(
         from catdog_serving.folder.local_backend import LocalBackend
 
         return LocalBackend(archive or ServingConfig.read(config_path).archive, with_maps)
+    if name == "ray":
+        from catdog_serving.on_ray.backend import RayBackend
+
+        archive = archive or ServingConfig.read(config_path).archive
+        return RayBackend(archive, address, jobs, with_maps)
     if url is None or jobs is None:
         config = ServingConfig.read(config_path)
         url = url or config.inference_url

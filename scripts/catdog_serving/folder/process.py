@@ -4,7 +4,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from catdog_serving.errors import NotReadyError, RefusedError
@@ -12,17 +11,15 @@ from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import UNREADABLE
 from catdog_serving.folder.iterate import ImageFiles, find_sources, sort_key
 from catdog_serving.folder.journal import row_key
+from catdog_serving.folder.remote_path import AnyPath, parse_path
 from catdog_serving.folder.rows import ModelName, Row, to_row
-
-# So many rows that were done already may wait for a file before them that is not yet.
-_DONE_AHEAD = 1000
 
 
 class _New(NamedTuple):
     """A file to classify."""
 
     source: ImageFiles
-    path: Path
+    path: AnyPath
 
 
 class _Done(NamedTuple):
@@ -81,7 +78,9 @@ class FolderReport:
         return self._dog_sum / self.images if self.images else None
 
 
-def process_folder(path: Path, backend: Backend, on_row: Callable[[Row], object]) -> FolderReport:
+def process_folder(
+    path: AnyPath, backend: Backend, on_row: Callable[[Row], object]
+) -> FolderReport:
     """Classify every picture of one folder; see `process_sources`."""
     (report,) = process_sources(find_sources([path]), backend, on_row)
     return report
@@ -165,7 +164,7 @@ def _steps(sources: Iterable[ImageFiles], old_rows: Iterator[Row]) -> Iterator[_
 
 def _check_vanished(row: Row) -> None:
     """A row without its file goes; a row whose file is there must not get lost."""
-    path = Path(row["path"])
+    path = parse_path(row["path"])
     if path.exists() and not path.is_dir():  # a folder has a row only when it cannot be listed
         raise RefusedError(
             f"the earlier run classified {row['path']}, which is not among the files of this "
@@ -173,7 +172,7 @@ def _check_vanished(row: Row) -> None:
         )
 
 
-def _is_current(row: Row, path: Path) -> bool:
+def _is_current(row: Row, path: AnyPath) -> bool:
     if "error" in row and row["error"]["type"] == UNREADABLE:
         return False
     try:
@@ -190,13 +189,13 @@ def _classified(
     waiting: deque[_New | _Done] = deque()
     more = True
 
-    def new_paths() -> Iterator[Path]:
+    def new_paths() -> Iterator[AnyPath]:
         nonlocal more
         for step in steps:
             waiting.append(step)
             if isinstance(step, _New):
                 yield step.path
-            elif len(waiting) >= _DONE_AHEAD:  # let them be written before going on
+            elif len(waiting) >= backend.done_ahead:  # let them be written before going on
                 return
         more = False
 

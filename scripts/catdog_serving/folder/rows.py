@@ -1,12 +1,12 @@
 """Rows: one file's result as plain values, in the journal and in every output."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from catdog.networks import SEEDED
 from catdog.postprocess import Prediction
 from catdog_serving.folder.contents import FileFacts, ImageError
+from catdog_serving.folder.remote_path import AnyPath
 
 # path, size, mtime_ns, sha256, then the answer's keys (map only for a report), or
 # error: {type, message}.
@@ -21,7 +21,7 @@ class ImageResult:
     outcome: Prediction | ImageError
 
     @property
-    def path(self) -> Path:
+    def path(self) -> AnyPath:
         return self.facts.path
 
 

@@ -5,6 +5,7 @@ DIR/cats and DIR/dogs are classified, and DIR/neither if there is one.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -50,7 +51,7 @@ def evaluate_folder(
         for truth, folder in folders.items():
             for result in backend.classify_files(ImageFiles(folder)):
                 on_picture(isinstance(result.outcome, ImageError))
-                yield truth, result.path, result.outcome
+                yield truth, cast("Path", result.path), result.outcome
 
     return evaluate(outcomes())
 

@@ -1,0 +1,1 @@
+"""Folders on Ray: one machine or a cluster, by `catdog classify --backend ray`."""

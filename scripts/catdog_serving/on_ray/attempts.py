@@ -1,0 +1,70 @@
+"""Find the file that kills its reader: Ray would give its block to new actors for ever."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.contents import UNREADABLE, FileFacts, ImageError
+from catdog_serving.folder.remote_path import AnyPath
+from catdog_serving.folder.rows import ImageResult
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+# An actor may also be lost for another reason, such as with its node.
+_LOSSES_OF_A_BLOCK = 2
+_LOSSES_OF_A_FILE = 2
+
+
+class Unfinished:
+    """Counts what was begun and never ended; an actor of its own, which outlives the others."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[str] = Counter()
+
+    def begin(self, name: str) -> int:
+        """How often it was begun before without an end."""
+        self._begun[name] += 1
+        return self._begun[name] - 1
+
+    def end(self, name: str) -> None:
+        del self._begun[name]
+
+
+def classify_carefully(
+    backend: Backend, files: list[AnyPath], unfinished: "ActorHandle[Unfinished]"
+) -> Iterator[ImageResult]:
+    """Classify a block, which actors may have died on before; one result per file, in order.
+
+    After some losses its files are tried one by one, and one that actors died on again is
+    given up: an error that `--resume` tries again.
+    """
+    block = f"block {files[0]}"
+    lost = _begun_before(unfinished, block)
+    if lost < _LOSSES_OF_A_BLOCK:
+        yield from backend.classify_files(files)
+    else:
+        yield from _one_by_one(backend, files, unfinished)
+    unfinished.end.remote(block)
+
+
+def _one_by_one(
+    backend: Backend, files: Iterable[AnyPath], unfinished: "ActorHandle[Unfinished]"
+) -> Iterator[ImageResult]:
+    for file in files:
+        lost = _begun_before(unfinished, str(file))
+        if lost < _LOSSES_OF_A_FILE:
+            yield from backend.classify_files([file])
+            unfinished.end.remote(str(file))
+        else:
+            reason = f"every process that had it died, {_LOSSES_OF_A_BLOCK + lost} in all"
+            yield ImageResult(FileFacts(file), ImageError(UNREADABLE, reason))
+
+
+def _begun_before(unfinished: "ActorHandle[Unfinished]", name: str) -> int:
+    import ray
+
+    times: ObjectRef[int] = unfinished.begin.remote(name)
+    return ray.get(times)
