@@ -55,7 +55,7 @@ def _alone(
 def _keep(page: Page, path: Path, full_page: bool = False) -> None:
     page.wait_for_timeout(500)  # for what fades in
     page.screenshot(path=path, full_page=full_page)
-    Image.open(path).convert("RGB").quantize(192).save(path, optimize=True)
+    Image.open(path).convert("RGB").quantize(256, kmeans=2).save(path, optimize=True)
 
 
 if __name__ == "__main__":

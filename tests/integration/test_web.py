@@ -77,8 +77,9 @@ def started_page(server: TorchServe, *options: str, **environment: str) -> Itera
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """With Chromium's own stand-in for a camera, and its log of the network, read in the end."""
     net_log = tmp_path_factory.mktemp("browser") / "network.json"
-    fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-    with chromium(*fake, f"--log-net-log={net_log}") as running:
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    loopback = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"  # for Chromium itself
+    with chromium(*camera, loopback, f"--log-net-log={net_log}") as running:
         yield running
     assert asked_hosts(net_log) == {"127.0.0.1"}
 
@@ -217,6 +218,31 @@ def test_all_of_the_page_is_the_drop_zone(browser: Browser, address: str) -> Non
             assert drop_beside(page, CAT.read_bytes(), name)
             expect(page.locator("#cd-message")).to_contain_text(f"{name}: cat, tiger cat")
             expect(page.locator(".cd-alone")).to_have_count(1)
+
+
+def test_a_drop_takes_the_place_of_one_that_is_under_way(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    with web_page(browser, address) as page:
+        drop(page, *crops(tmp_path, 60))
+        expect(page.locator("#cd-message")).to_contain_text("of 60 ...")
+        drop(page, CAT)
+        expect(page.locator(".cd-alone h2")).to_have_text("cat · tiger cat (41% of it)")
+        expect(page.locator(".cd-card")).to_have_count(0)
+        expect(page.locator("#cd-message")).to_have_text("chelsea.png: cat, tiger cat")
+
+
+def test_the_page_names_no_other_host(browser: Browser, address: str) -> None:
+    """A browser may connect ahead to what a link names, and ask for nothing yet."""
+    with web_page(browser, address) as page:
+        drop(page, CAT)
+        expect(page.locator(".cd-alone")).to_be_visible()
+        named = page.evaluate(
+            """() => [...document.querySelectorAll("link[href], [src], a[href], form[action]")]
+              .map((element) => element.href || element.src || element.action)
+              .filter((url) => !url.startsWith(location.origin) && !/^(data|blob):/.test(url))"""
+        )
+    assert named == []
 
 
 def test_a_phone_needs_no_sideways_scrolling(

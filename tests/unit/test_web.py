@@ -1,7 +1,11 @@
 """What `catdog web` refuses, and its sentences."""
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from threading import Event, Lock
 
 import pytest
 
@@ -9,9 +13,17 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answers, Progress
-from catdog_serving.web.explained import ShownPicture
+from catdog_serving.web.explained import CONCURRENCY, ShownPicture
+from catdog_serving.web.service import Service
+from catdog_serving.web.visitor import Visitor
+from tests.conftest import SAMPLES, MakeConfig
+from tests.http_servers import http_server, send
 from tests.unit.test_cli import catdog
 from tests.unit.test_folder_report import failure
+from tests.unit.test_looks import FakeServer
+
+CAT = str(SAMPLES / "chelsea.png")
+INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no picture"}).encode()
 
 
 def test_another_host_needs_a_password() -> None:
@@ -69,6 +81,75 @@ def test_too_many_files_are_refused_before_any_is_sent() -> None:
 
 def test_an_upload_that_is_gone_says_what_to_do() -> None:
     with CatDogClient("http://127.0.0.1:9", retries=0) as client:
-        (answer,) = Answers(client).again(Progress(unanswered=("/nonexistent/cat.jpg",)))
+        (answer,) = Answers(client).dropped(["/nonexistent/cat.jpg"])
     assert "drop the picture again" in answer.result
     assert answer.progress == Progress()
+
+
+def test_a_new_drop_takes_the_place_of_the_one_before() -> None:
+    visitor = Visitor()
+    with (
+        http_server(lambda request, _: send(request, 400, INVALID)) as url,
+        CatDogClient(url) as client,
+    ):
+        answers = Answers(client)
+        visitor.drop([CAT] * 20)
+        before = visitor.answers(answers)
+        assert "0 of 20" in next(before).message
+        assert "8 of 20" in next(before).message
+        visitor.drop([CAT])
+        assert list(before) == []
+        (answer,) = visitor.answers(answers)
+        assert "chelsea.png: no picture" in answer.result
+        assert list(visitor.answers(answers)) == []  # nobody asks for the same drop twice
+
+
+def test_visitors_together_do_not_fill_the_queue() -> None:
+    """Each answer waits for one request too many, until it is clear that none comes."""
+    under_way = 0
+    lock, too_many, waited = Lock(), Event(), Event()
+
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        nonlocal under_way
+        with lock:
+            under_way += 1
+            if under_way > CONCURRENCY:
+                too_many.set()
+        if not waited.is_set():
+            too_many.wait(0.5)
+            waited.set()
+        with lock:
+            under_way -= 1
+        send(request, 400, INVALID)
+
+    with http_server(answer) as url, CatDogClient(url) as client, ThreadPoolExecutor() as pool:
+        answers = Answers(client)
+        visits = [pool.submit(list, answers.dropped([CAT] * 20)) for _ in range(3)]
+        assert ["20 failed" in visit.result()[-1].message for visit in visits] == [True] * 3
+    assert not too_many.is_set()
+
+
+def test_the_service_tab_outlives_another_program_at_the_port(make_config: MakeConfig) -> None:
+    fake = FakeServer()
+    text = b"<html>another program"
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        if text:
+            send(request, 200, text)
+        else:
+            fake.answer(request, body)
+
+    with http_server(answer) as url:
+        service = Service(make_config(None, management_address=url, metrics_address=url))
+        with pytest.raises(ValueError, match="Expecting value"):
+            service.view()
+        text = b""
+        assert "resnet152 IMAGENET1K_V1" in service.view()
+
+
+def test_the_service_tab_says_what_was_refused(make_config: MakeConfig) -> None:
+    refusal = json.dumps({"code": 400, "type": "Key", "message": "a <b>wrong</b> token"}).encode()
+    with http_server(lambda request, _: send(request, 400, refusal)) as url:
+        found = Service(make_config(None, management_address=url, metrics_address=url)).view()
+    assert "answered 400: a &lt;b&gt;wrong&lt;/b&gt; token" in found
+    assert "not running" not in found

@@ -1,6 +1,6 @@
 """What the page does with pictures: asks for each, and says how far it is and what they are."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerError
 from catdog_serving.web import views
-from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, ShownPicture, show_pictures
+from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, Pictures, ShownPicture
 
 MAX_FILES = 200  # at a time: the gallery of so many is about 5 MB
 _STEP = 8  # pictures from one look of a growing gallery to the next
@@ -41,9 +41,10 @@ class Answers:
     """Asks one server for the pictures of every visitor."""
 
     def __init__(self, client: CatDogClient) -> None:
-        self._client = client
+        self._url = client.url
+        self._pictures = Pictures(client)
 
-    def dropped(self, files: Sequence[str] | None) -> Iterator[Answer]:
+    def dropped(self, files: Sequence[str]) -> Generator[Answer, None, None]:
         """An answer for these files, again as more of them are done; the last one stays."""
         if not files:
             yield Answer("", "", Progress())
@@ -58,14 +59,16 @@ class Answers:
         many = len(files) > 1
         side = SMALL_SIDE if many else LARGE_SIDE
         shown: list[ShownPicture] = []
+        if many:
+            yield Answer(_so_far(shown, files), "", Progress())
         try:
-            for one in show_pictures(self._client, map(Path, files), side):
+            for one in self._pictures.show(map(Path, files), side):
                 shown.append(one)
                 if len(shown) < len(files) and len(shown) % _STEP == 0:
-                    text = f"{len(shown)} of {len(files)} ..."
-                    yield Answer(views.message(text), views.gallery(shown), _progress(shown, many))
+                    text = _so_far(shown, files)
+                    yield Answer(text, views.gallery(shown), _progress(shown, many))
         except ServerError as error:
-            sentence = views.server_problem(error, self._client.url)
+            sentence = views.server_problem(error, self._url)
             progress = _progress(shown, many, tuple(files))
             yield Answer(sentence, views.gallery(shown) if shown else "", progress)
             return
@@ -74,13 +77,9 @@ class Answers:
         else:
             yield Answer(views.verdict(shown[0]), views.alone(shown[0]), _progress(shown, many))
 
-    def taken(self, photo: str | None) -> Iterator[Answer]:
-        """The same for a photo of the camera."""
-        yield from self.dropped([photo] if photo else None)
 
-    def again(self, progress: Progress) -> Iterator[Answer]:
-        """The same for what the server left unanswered."""
-        yield from self.dropped(progress.unanswered)
+def _so_far(shown: Sequence[ShownPicture], files: Sequence[str]) -> str:
+    return views.message(f"{len(shown)} of {len(files)} ...")
 
 
 def _progress(

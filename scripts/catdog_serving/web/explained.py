@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,8 @@ LARGE_SIDE = 1280  # of a picture shown alone, in pixels
 SMALL_SIDE = 384  # of one in a gallery
 _MAP_SIDE = 192  # of a map; the browser enlarges it smoothly
 
-# Pictures under way at once: two batches of one worker.
+# Pictures under way at once, of all visitors together: two batches of one worker. A few
+# visitors with 16 each would fill the server's queue by themselves.
 CONCURRENCY = 16
 
 
@@ -50,38 +52,55 @@ class ShownPicture:
         return self.explanation.prediction.label if self.explanation else "failed"
 
 
-def show_pictures(client: CatDogClient, paths: Iterable[Path], side: int) -> Iterator[ShownPicture]:
-    """Ask for each picture, several at once, and give them in order.
+class Pictures:
+    """Asks one server for the pictures of every visitor; they share its memory and its turns.
 
     Args:
         client: Of the running server.
-        paths: The files.
-        side: The longer side of what is shown, in pixels.
-
-    Raises:
-        ServerError: If the server does not answer; a file that is refused is no error.
     """
-    reader = UprightReader()
-    return map_in_order(lambda path: _show(client, reader, path, side), paths, CONCURRENCY)
 
+    def __init__(self, client: CatDogClient) -> None:
+        self._client = client
+        self._reader = UprightReader()
+        self._turns = BoundedSemaphore(CONCURRENCY)
 
-def _show(client: CatDogClient, reader: UprightReader, path: Path, side: int) -> ShownPicture:
-    facts, content = read_file(path)
-    if isinstance(content, ImageError) and not path.exists():
-        content = ImageError(UNREADABLE, "the upload is too long ago; drop the picture again")
-    outcome = content if isinstance(content, ImageError) else explain_content(client, content)
-    if isinstance(content, bytes) and isinstance(outcome, Explanation):
-        try:
-            picture = reader.read(content, side)
-        except InvalidImage as invalid:
-            outcome = ImageError(INVALID_IMAGE, invalid.message)
-    if isinstance(outcome, ImageError):
-        row = to_row(ImageResult(facts, outcome))
-        return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
-    picture.thumbnail((side, side), Image.Resampling.BILINEAR)
-    row = to_row(ImageResult(facts, outcome.prediction))
-    row |= {"path": path.name, "box": outcome.box}
-    return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
+    def show(self, paths: Iterable[Path], side: int) -> Iterator[ShownPicture]:
+        """Ask for each picture, several at once, and give them in order.
+
+        Args:
+            paths: The files.
+            side: The longer side of what is shown, in pixels.
+
+        Raises:
+            ServerError: If the server does not answer; a file that is refused is no error.
+        """
+        return map_in_order(lambda path: self._in_turn(path, side), paths, CONCURRENCY)
+
+    def _in_turn(self, path: Path, side: int) -> ShownPicture:
+        with self._turns:
+            return self._show(path, side)
+
+    def _show(self, path: Path, side: int) -> ShownPicture:
+        facts, content = read_file(path)
+        if isinstance(content, ImageError) and not path.exists():
+            content = ImageError(UNREADABLE, "the upload is too long ago; drop the picture again")
+        outcome: Explanation | ImageError
+        if isinstance(content, ImageError):
+            outcome = content
+        else:
+            outcome = explain_content(self._client, content)
+        if isinstance(content, bytes) and isinstance(outcome, Explanation):
+            try:
+                picture = self._reader.read(content, side)
+            except InvalidImage as invalid:
+                outcome = ImageError(INVALID_IMAGE, invalid.message)
+        if isinstance(outcome, ImageError):
+            row = to_row(ImageResult(facts, outcome))
+            return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
+        picture.thumbnail((side, side), Image.Resampling.BILINEAR)
+        row = to_row(ImageResult(facts, outcome.prediction))
+        row |= {"path": path.name, "box": outcome.box}
+        return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
 
 
 def _picture_uri(picture: Image.Image) -> str:

@@ -16,8 +16,9 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.web import views
-from catdog_serving.web.answers import MAX_FILES, Answers, Progress
+from catdog_serving.web.answers import MAX_FILES, Answer, Answers, Progress
 from catdog_serving.web.service import Service
+from catdog_serving.web.visitor import Visitor
 
 VISITORS = 4  # whose pictures are asked for at once; others wait
 KEEP_FILES_S = 600  # what was uploaded
@@ -146,7 +147,7 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
                 opacity = gr.Slider(0, 100, 60, step=5, label="Map, in % of opacity")
                 label = gr.Radio(["all", *views.LABELS], value="all", label="Show")
             result = gr.HTML(elem_id="cd-result")
-            uploaded, progress = gr.State([]), gr.State(Progress())
+            visitor, progress = gr.State(Visitor()), gr.State(Progress())
         with gr.Tab("Service") as tab:
             facts = gr.HTML(elem_id="cd-service")
             clock = gr.Timer(2, active=False)
@@ -158,21 +159,34 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
                 gr.Button(visible=bool(now.unanswered)),
             ]
 
-        # The files leave the zone at once, so that it is ready for the next drop.
-        taken_out = on(files.upload, lambda dropped: (dropped, None), files, [uploaded, files])
-        for event, source, fn in (
-            (taken_out.then, uploaded, answers.dropped),
-            (photo.change, photo, answers.taken),
-            (again.click, progress, answers.again),
+        def dropped(visitor: Visitor, paths: list[str] | None) -> None:
+            visitor.drop(paths)  # the files leave the zone, so that it is ready for the next drop
+
+        def taken(visitor: Visitor, path: str | None) -> None:
+            visitor.drop([path] if path else None)
+
+        def tried_again(visitor: Visitor, left: Progress) -> None:
+            visitor.drop(left.unanswered)
+
+        def look(visitor: Visitor) -> Iterator[Answer]:
+            yield from visitor.answers(answers)
+
+        for event, fn, source, emptied in (
+            (files.upload, dropped, files, files),
+            (photo.change, taken, photo, None),
+            (again.click, tried_again, progress, None),
         ):
-            on(
-                event,
-                fn,
-                source,
+            noted = on(event, fn, [visitor, source], emptied, trigger_mode="multiple")
+            looked = on(
+                noted.then,
+                look,
+                visitor,
                 [message, result, progress],
                 show_progress="minimal",
                 concurrency_limit=VISITORS,
-            ).then(set_tools, progress, [tools, label, again], api_visibility="private")
+                trigger_mode="multiple",
+            )
+            on(looked.then, set_tools, progress, [tools, label, again], trigger_mode="multiple")
         on(opacity.input, None, opacity, None, js=_OPACITY)
         on(label.input, None, label, None, js=_FILTER)
         on(tab.select, service.view, None, facts)

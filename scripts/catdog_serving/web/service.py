@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from threading import Lock
 
-from catdog_serving.errors import ServerError
+from catdog_serving.errors import ServerError, ServerUnavailableError
 from catdog_serving.operate.looks import Look, looks
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
@@ -18,8 +18,8 @@ class Service:
     """Looks at this machine's server whenever a tab asks; several tabs share the looks."""
 
     def __init__(self, config: ServingConfig) -> None:
-        self._url = config.inference_url
-        self._looks: Iterator[Look | ServerError] = looks(TorchServe(config), 0)
+        self._config = config
+        self._looks = self._new_looks()
         self._lock = Lock()
         self._html = ""
         self._looked = 0.0
@@ -28,13 +28,26 @@ class Service:
         """The tab's HTML, at most a second old."""
         with self._lock:
             if not self._html or time.monotonic() - self._looked >= SHORTEST_INTERVAL_S:
-                look = next(self._looks)
-                self._html = self._down() if isinstance(look, ServerError) else _table(look)
+                look = self._look()
+                self._html = self._away(look) if isinstance(look, ServerError) else _table(look)
                 self._looked = time.monotonic()
             return self._html
 
-    def _down(self) -> str:
-        return problem(f"The server at {self._url} is not running. Start it with: catdog serve")
+    def _look(self) -> Look | ServerError:
+        try:
+            return next(self._looks)
+        except Exception:  # a bug, or another program at the server's port: the next look is new
+            self._looks = self._new_looks()
+            raise
+
+    def _new_looks(self) -> Iterator[Look | ServerError]:
+        return looks(TorchServe(self._config), 0)
+
+    def _away(self, error: ServerError) -> str:
+        if isinstance(error, ServerUnavailableError):
+            url = self._config.inference_url
+            return problem(f"The server at {url} is not running. Start it with: catdog serve")
+        return problem(f"The server does not say how it is: {error.message}")
 
 
 def _table(look: Look) -> str:
