@@ -15,7 +15,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.series import scrape
 from catdog_serving.operate.server import TorchServe
 from tests.archives import repack
-from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.conftest import SAMPLES, MakeConfig
 from tests.loads import send_one
 from tests.processes import wait_until
 
@@ -115,20 +115,3 @@ def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(
         with requests.Session() as session:
             series = scrape(session, server.config.values["metrics_address"], 10)
         assert series.total("catdog_worker_starts", worker=worker.id) >= 2
-
-
-def test_the_documented_probes_work(server: TorchServe) -> None:
-    """docs/operations.md's probe commands, with this server's configuration."""
-    document = (ROOT / "docs" / "operations.md").read_text()
-    probes = re.findall(r"^ +command: (\[.*\])$", document, re.MULTILINE)
-    assert len(probes) == 2
-    for probe in probes:
-        command = [
-            str(server.config.path) if word == "/srv/catdog/config/config.properties" else word
-            for word in json.loads(probe)
-        ]
-        assert command[0] == "catdog"
-        result = subprocess.run(
-            [sys.executable, "-m", "catdog_serving", *command[1:]], capture_output=True, check=False
-        )
-        assert result.returncode == 0
