@@ -25,21 +25,25 @@ KILLS = 3
 ROUNDS = 5
 WARM = 128  # files before the measured ones: loading, and the first block of each actor
 
-# One run of a backend in a process of its own; times of each row, and of the whole.
+# One run of a backend in a process of its own; its rate, its seconds, and those of the CPUs,
+# which other work on the machine does not change.
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
+import psutil
 begun = time.perf_counter()
 from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import process_folder
 name, actors, archive, folder, warm = sys.argv[1:]
 times = []
 with open_backend(name, None, Path(archive), None, int(actors) or None) as backend:
-    report = process_folder(Path(folder), backend, lambda row: times.append(time.perf_counter()))
+    process_folder(Path(folder), backend, lambda row: times.append(time.perf_counter()))
+    me = psutil.Process()
+    cpu_s = sum(sum(each.cpu_times()[:4]) for each in [me, *me.children(recursive=True)])
 seconds = time.perf_counter() - begun
 warm = int(warm)
 rate = (len(times) - warm) / (times[-1] - times[warm - 1])
-print(json.dumps({"files": len(times), "seconds": seconds, "rate": rate}))
+print(json.dumps({"files": len(times), "seconds": seconds, "cpu_s": cpu_s, "rate": rate}))
 """
 
 # A picture that takes its reader along, as a broken decoder would.
@@ -170,19 +174,19 @@ def test_a_picture_that_kills_its_reader_is_a_row(
 
 def test_throughput_against_the_local_backend(album: Path, archive: Path) -> None:
     ways = {"local": ("local", 0), "ray, 1 actor": ("ray", 1), "ray, 2 actors": ("ray", 2)}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, (backend, actors) in ways.items():
-            measured = json.loads(run(PROGRAM, backend, actors, archive, album, WARM))
-            assert measured["files"] == FILES
-            rates[name].append(measured["rate"])
-            seconds[name].append(measured["seconds"])
-    for name in ways:
+            one = json.loads(run(PROGRAM, backend, actors, archive, album, WARM))
+            assert one["files"] == FILES
+            measured[name].append(one)
+    rates = {name: [one["rate"] for one in ones] for name, ones in measured.items()}
+    for name, ones in measured.items():
         ratios = [ours / local for ours, local in zip(rates[name], rates["local"], strict=True)]
         print(
             f"\n{name}: {_spread(rates[name])} files/s once it runs, of local's "
-            f"{_spread(ratios)}; {_spread(seconds[name])} s in all for {FILES} files"
+            f"{_spread(ratios)}; {FILES} files in {_spread([one['seconds'] for one in ones])} s "
+            f"and {_spread([one['cpu_s'] for one in ones])} s of CPU in all"
         )
     assert statistics.median(rates["ray, 2 actors"]) > 0.7 * statistics.median(rates["local"])
 
