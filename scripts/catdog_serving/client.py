@@ -81,7 +81,8 @@ class CatDogClient:
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._session = requests.Session()
-        self._session.mount("http", requests.adapters.HTTPAdapter(pool_maxsize=connections))
+        for scheme in ("http://", "https://"):  # "http" alone would lose to requests' own two
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
         self._session.auth = TokenAuth(token) if token else find_auth(self.url, "inference", config)
         self._closed = threading.Event()
         self._retrying = Retrying(

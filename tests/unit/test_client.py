@@ -1,4 +1,5 @@
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -203,3 +204,20 @@ def test_closing_ends_the_pauses_of_calls_that_try_again(monkeypatch: pytest.Mon
 def test_one_base_error_catches_all() -> None:
     for error in (InvalidImageError, ServerBusyError, ServerUnavailableError):
         assert issubclass(error, CatDogError)
+
+
+def test_as_many_connections_are_kept_as_were_asked_for() -> None:
+    """More than requests' own ten: 16 at once, twice, on the same 16 connections."""
+    together = threading.Barrier(16)
+    clients = set()
+
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        clients.add(request.client_address)
+        together.wait(timeout=20)
+        send(request, 200, json.dumps(ANSWER).encode())
+
+    with http_server(answer) as url, CatDogClient(url, connections=16) as client:
+        with ThreadPoolExecutor(16) as pool:
+            for _ in range(2):
+                assert len(list(pool.map(client.classify, [b"data"] * 16))) == 16
+    assert len(clients) == 16
