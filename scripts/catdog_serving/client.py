@@ -9,9 +9,9 @@ A client may be used by several threads at once.
 
 import io
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self, TypeAlias
+from typing import IO, Any, Self, TypeAlias, TypeVar
 
 import requests
 from PIL import Image
@@ -47,6 +47,7 @@ LONGEST_PAUSE_S = 10.0
 CONCURRENCY = 16  # fills the batches of one worker twice
 
 Picture: TypeAlias = str | Path | bytes | bytearray | IO[bytes] | Image.Image
+Answer = TypeVar("Answer")
 
 
 class CatDogClient:
@@ -119,7 +120,7 @@ class CatDogClient:
             ServerError: On any other answer, such as a wrong token.
         """
         wishes = {MAP_HEADER: "true"} if with_map else {}
-        return Prediction.from_dict(self._ask("predictions", picture, wishes))
+        return self._ask("predictions", picture, Prediction.from_dict, wishes)
 
     def explain(self, picture: Picture) -> Explanation:
         """Classify one picture, and find the animal in all of it; takes two to three times as long.
@@ -130,7 +131,7 @@ class CatDogClient:
         Raises:
             ServerError: As `classify` does.
         """
-        return Explanation.from_dict(self._ask("explanations", picture))
+        return self._ask("explanations", picture, Explanation.from_dict)
 
     def classify_many(
         self, pictures: Iterable[Picture], concurrency: int = CONCURRENCY
@@ -158,13 +159,21 @@ class CatDogClient:
         except InvalidImageError as error:
             return error.with_traceback(None)  # which would keep the picture in memory
 
-    def _ask(self, api: str, picture: Picture, headers: Mapping[str, str] | None = None) -> Any:
+    def _ask(
+        self,
+        api: str,
+        picture: Picture,
+        read: Callable[[Any], Answer],
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """The answer of one of the server's APIs, tried again as long as that may help."""
-        return self._retrying(
-            self._post, f"{self.url}/{api}/{self._model}", _read(picture), headers or {}
-        )
+        url = f"{self.url}/{api}/{self._model}"
+        answer: Answer = self._retrying(self._post, url, _read(picture), read, headers or {})
+        return answer
 
-    def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Any:
+    def _post(
+        self, url: str, body: bytes, read: Callable[[Any], Answer], headers: Mapping[str, str]
+    ) -> Answer:
         try:
             response = self._session.post(
                 url,
@@ -177,9 +186,16 @@ class CatDogClient:
                 f"no answer from {self.url} ({type(error).__name__}); "
                 "is it running? start it with: catdog serve"
             ) from error
-        if response.status_code == 200:
-            return response.json()
-        raise _server_error(response)
+        if response.status_code != 200:
+            raise _server_error(response)
+        try:
+            return read(response.json())
+        except (ValueError, KeyError, TypeError) as error:  # a proxy's page, another service
+            raise ServerUnavailableError(
+                f"{url} answered 200, but not as catdog does: {response.text.strip()[:100]!r}; "
+                "is this the address of catdog's inference API?",
+                status=200,
+            ) from error
 
 
 def _pause_s(state: RetryCallState) -> float:

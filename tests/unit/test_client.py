@@ -98,6 +98,19 @@ def test_torchserves_own_413_is_an_invalid_image() -> None:
             client.classify(b"huge")
 
 
+@pytest.mark.parametrize("answer", [b"<html>sign in</html>", b'{"label": "cat"}', b"[]"])
+def test_an_answer_that_is_not_catdogs_is_one_line_that_shows_it(answer: bytes) -> None:
+    with (
+        http_server(lambda request, _: send(request, 200, answer)) as url,
+        CatDogClient(url, retries=0) as client,
+    ):
+        for ask in (client.classify, client.explain):
+            with pytest.raises(ServerUnavailableError, match="not as catdog does") as caught:
+                ask(b"data")
+            assert answer.decode() in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+
 LIMITED = {"code": 429, "type": "TooManyRequestsException", "message": "too many requests"}
 
 

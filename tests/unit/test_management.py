@@ -103,6 +103,20 @@ def test_a_refusal_is_one_line_with_torchserves_message(
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "answer", [b"<html>sign in</html>", b'{"status": "Healthy"}', b"[1]", b"1"]
+)
+def test_another_service_at_the_address_is_one_line_that_shows_its_answer(answer: bytes) -> None:
+    with (
+        http_server(lambda request, _: send(request, 200, answer)) as url,
+        ManagementClient(url) as client,
+    ):
+        with pytest.raises(ServerUnavailableError, match="not as TorchServe does") as caught:
+            client.versions()
+    assert answer.decode() in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_without_a_server_every_call_says_how_to_start_it() -> None:
     with ManagementClient("http://127.0.0.1:9") as client:
         with pytest.raises(ServerUnavailableError, match="start the server with: catdog serve"):

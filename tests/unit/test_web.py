@@ -129,7 +129,9 @@ def test_visitors_together_do_not_fill_the_queue() -> None:
     assert not too_many.is_set()
 
 
-def test_the_service_tab_outlives_another_program_at_the_port(make_config: MakeConfig) -> None:
+def test_the_service_tab_outlives_another_program_at_the_port(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = FakeServer()
     text = b"<html>another program"
 
@@ -141,7 +143,10 @@ def test_the_service_tab_outlives_another_program_at_the_port(make_config: MakeC
 
     with http_server(answer) as url:
         service = Service(make_config(None, management_address=url, metrics_address=url))
-        with pytest.raises(ValueError, match="Expecting value"):
+        assert "not as TorchServe does: &#x27;&lt;html&gt;another program" in service.view()
+        text = b'[{"modelVersion": "a TorchServe of another kind"}]'
+        monkeypatch.setattr("catdog_serving.web.service.SHORTEST_INTERVAL_S", 0)
+        with pytest.raises(KeyError):
             service.view()
         text = b""
         assert "resnet152 IMAGENET1K_V1" in service.view()

@@ -173,6 +173,12 @@ class ManagementClient:
             return None
         if response.status_code != 200:
             raise self._refused("GET", path, response)
+        if not _is_description(response):
+            raise ServerUnavailableError(
+                f"{self._url}{path} answered 200, but not as TorchServe does: "
+                f"{response.text.strip()[:100]!r}; is this the address of its management API?",
+                status=200,
+            )
         answer: list[dict[str, Any]] = response.json()
         return answer
 
@@ -206,6 +212,13 @@ class ManagementClient:
             f"{method} {self._url}{path} answered {response.status_code}: {said}",
             status=response.status_code,
         )
+
+
+def _is_description(response: requests.Response) -> bool:
+    try:
+        return all("modelVersion" in entry for entry in response.json())
+    except (requests.JSONDecodeError, TypeError):  # a proxy's page, another service
+        return False
 
 
 def check_workers(workers: int) -> None:

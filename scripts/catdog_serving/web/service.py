@@ -36,7 +36,7 @@ class Service:
     def _look(self) -> Look | ServerError:
         try:
             return next(self._looks)
-        except Exception:  # a bug, or another program at the server's port: the next look is new
+        except Exception:  # a bug: it ends the looks, and the next one starts them anew
             self._looks = self._new_looks()
             raise
 
@@ -44,7 +44,7 @@ class Service:
         return looks(TorchServe(self._config), 0)
 
     def _away(self, error: ServerError) -> str:
-        if isinstance(error, ServerUnavailableError):
+        if isinstance(error, ServerUnavailableError) and error.status is None:
             url = self._config.inference_url
             return problem(f"The server at {url} is not running. Start it with: catdog serve")
         return problem(f"The server does not say how it is: {error.message}")

@@ -63,13 +63,13 @@ def problem(text: str) -> str:
 
 
 def server_problem(error: ServerError, url: str) -> str:
-    """What a person can do about a server that did not answer."""
-    if isinstance(error, ServerUnavailableError):
+    """What a person can do about a server that did not answer, or not with a prediction."""
+    if isinstance(error, ServerUnavailableError) and error.status is None:
         text = f"The server at {url} does not answer. Start it with: catdog serve, then try again."
-    elif isinstance(error, ServerBusyError):
+    elif isinstance(error, ServerBusyError) or error.status in (500, 507):
         text = "The server has too much to do, or no worker yet. Wait a moment, then try again."
     else:
-        text = f"The server did not accept the request: {error.message}"
+        text = f"No prediction: {error.message}"
     return problem(text)
 
 
