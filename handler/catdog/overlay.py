@@ -30,11 +30,9 @@ def draw_overlay(
     Returns:
         A new picture of the same size.
     """
-    drawn = Image.composite(
-        colours(heat_map, picture.size),
-        picture,
-        values(heat_map, picture.size).point(lambda value: round(value * opacity)),
-    )
+    levels = values(heat_map, picture.size)
+    opacities = levels.point(lambda level: round(level * opacity))
+    drawn = Image.composite(colours(levels), picture, opacities)
     if box is not None:
         x_scale = picture.width / heat_map.size[0]
         y_scale = picture.height / heat_map.size[1]
@@ -77,9 +75,9 @@ def values(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:
     return canvas
 
 
-def colours(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:
-    """The map in colours at a picture's size, RGB."""
-    return Image.fromarray(_colour_table()[np.asarray(values(heat_map, size))])
+def colours(levels: Image.Image) -> Image.Image:
+    """What `values` gives, in colours: RGB, of the same size."""
+    return Image.fromarray(_colour_table()[np.asarray(levels)])
 
 
 def _colour_table() -> np.ndarray:

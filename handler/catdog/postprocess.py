@@ -81,7 +81,10 @@ class Prediction:
 
     def to_dict(self, with_map: bool = False) -> dict[str, Any]:
         """As plain values for JSON, in the order of the attributes; without the map by default."""
-        values = asdict(replace(self, map=None))
+        values = vars(self) | {
+            "breed": self.breed and asdict(self.breed),
+            "top": tuple(asdict(entry) for entry in self.top),
+        }
         del values["map"]
         if with_map and self.map is not None:
             values["map"] = self.map.to_dict()

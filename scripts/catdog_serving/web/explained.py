@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore
 
-import numpy as np
 from PIL import Image
 
 from catdog.explain import Explanation
@@ -114,8 +113,9 @@ def _map_uri(explanation: Explanation) -> str:
     width, height = explanation.map.size
     scale = _MAP_SIDE / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    levels = np.asarray(values(explanation.map, size))
-    drawn = np.dstack((np.asarray(colours(explanation.map, size)), levels))
+    levels = values(explanation.map, size)
+    drawn = colours(levels)
+    drawn.putalpha(levels)
     buffer = io.BytesIO()
-    Image.fromarray(drawn, "RGBA").save(buffer, "PNG")
+    drawn.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
