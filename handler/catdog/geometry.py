@@ -11,8 +11,8 @@ from typing import NamedTuple
 # rounds, and padding is the same at every size.
 STRIDE = 32
 
-# The whole picture is explained at up to these sides, in pixels: larger ones cost more and
-# find no more (docs/explanations.md).
+# The whole picture is explained at up to these sides, in pixels. Larger ones find a little more
+# and cost a third more of the pass; docs/explanations.md compares them.
 WHOLE_SHORTER_SIDE = 224
 WHOLE_LONGER_SIDE = 448
 
