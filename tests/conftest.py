@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from catdog.networks import get_network
 from catdog.preprocess import Limits
 from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
@@ -75,6 +77,12 @@ def archive(build: BuildArchive) -> Path:
 def seeded_archive(build: BuildArchive) -> Path:
     """ResNet-152 with seeded weights, onnx."""
     return build("resnet152", "seeded")
+
+
+@pytest.fixture(scope="session")
+def seeded_resnet() -> Weights:
+    """What it was built from; making them takes 5 s."""
+    return find_weights(get_network("resnet152"), "seeded")
 
 
 @pytest.fixture(scope="session")

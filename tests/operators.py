@@ -24,12 +24,12 @@ TELEMETRY = "        self.telemetry.started()\n"  # in `initialize`
 SLOW = """
         if context.get_request_header(0, "X-Slow"):
             import time
-            time.sleep(3)
+            time.sleep(2)
 """
 
 
 def slow_archive(archive: Path, target: Path) -> Path:
-    """A copy whose batch takes 3 s longer if its first request says X-Slow."""
+    """A copy whose batch takes 2 s longer if its first request says X-Slow."""
     return with_handler(archive, target, CLOCK, SLOW + CLOCK)
 
 
@@ -90,7 +90,7 @@ def slow_clients(server: TorchServe) -> Iterator[list[Answer]]:
         try:
             for number in range(8):
                 if number == 4:
-                    ended.wait(1.5)
+                    ended.wait(1)
                 pool.submit(ask)
             yield answers
         finally:

@@ -15,7 +15,7 @@ from catdog.classifier import Classifier
 from catdog.networks import get_network
 from catdog.postprocess import Prediction, softmax
 from catdog_serving.build.export import build_module
-from catdog_serving.build.weights import find_weights
+from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import open_archive
 from tests.conftest import BuildArchive
@@ -40,18 +40,19 @@ def twenty(photos: list[Path]) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def seeded_reference(twenty: list[Path]) -> tuple[np.ndarray, np.ndarray]:
+def seeded_reference(seeded_resnet: Weights, twenty: list[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Seeded ResNet-152: masses in float32 and in float64."""
-    weights = find_weights(get_network("resnet152"), "seeded")
-    return reference_masses(weights, twenty), reference_masses(weights, twenty, torch.float64)
+    return (
+        reference_masses(seeded_resnet, twenty),
+        reference_masses(seeded_resnet, twenty, torch.float64),
+    )
 
 
-def test_the_seeded_softmax_is_spread(twenty: list[Path]) -> None:
+def test_the_seeded_softmax_is_spread(seeded_resnet: Weights, twenty: list[Path]) -> None:
     # Or else every comparison below would compare zeros and ones, and prove nothing.
-    weights = find_weights(get_network("resnet152"), "seeded")
     pixels = np.stack([reference_pixels(path) for path in twenty])
     with torch.inference_mode():
-        logits, _ = build_module(weights)(torch.from_numpy(pixels))
+        logits, _ = build_module(seeded_resnet)(torch.from_numpy(pixels))
     probabilities = softmax(logits.numpy())
     top = probabilities.max(axis=1)
     assert top.min() > 0.02

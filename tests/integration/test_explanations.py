@@ -3,31 +3,22 @@
 import io
 import json
 import random
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from catdog.classifier import Classifier
-from catdog.explain import Explanation, activation_maps
+from catdog.explain import Explanation
 from catdog.heat_map import HeatMap
-from catdog.labels import CAT_INDICES, DOG_INDICES
-from catdog.model_info import ModelInfo
-from catdog.networks import get_network
 from catdog.postprocess import Prediction
-from catdog.runtime import load_runtime
-from catdog_serving.build.export import build_module
-from catdog_serving.build.weights import find_weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, BuildArchive
+from tests.conftest import SAMPLES
 from tests.loads import post_all
-from tests.reference import reference_pixels
 
 CAT = SAMPLES / "chelsea.png"
 MAP = {"Catdog-Map": "true"}
@@ -109,65 +100,6 @@ def test_500_mixed_requests_each_get_what_they_asked_for(
             prediction = Prediction.from_dict(json.loads(answer.body))
             assert_same_prediction(prediction, expected.prediction)
             assert (prediction.map is not None) == (headers == MAP)
-
-
-def test_both_runtimes_give_the_same_map(build: BuildArchive, photos: list[Path]) -> None:
-    onnx, torch_ = (
-        explained(build("efficientnet_lite0", None, runtime), photos[::5])
-        for runtime in ("onnx", "torch")
-    )
-    worst = 0.0
-    for one, other in zip(onnx, torch_, strict=True):
-        for maps in ((one.map, other.map), (one.prediction.map, other.prediction.map)):
-            grids = [np.array(heat_map.grid) for heat_map in maps if heat_map]
-            worst = max(worst, np.abs(grids[0] - grids[1]).max())
-    print(f"\nefficientnet_lite0: maps of the two runtimes within {worst:.0e}, in steps of 1e-3")
-    assert worst <= 1e-3 + 1e-9
-
-
-def test_seeded_resnets_maps_are_as_exact_as_the_references(
-    build: BuildArchive, photos: list[Path]
-) -> None:
-    """Untrained features cancel almost out in a map, so float32 itself is not exact to 1e-3."""
-    pixels = np.stack([reference_pixels(path) for path in photos[::25]])
-    weights = find_weights(get_network("resnet152"), "seeded")
-    last_layer = weights.state["fc.weight"].numpy()
-
-    def maps(run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> np.ndarray:
-        logits, features = run(pixels)
-        return np.stack(
-            [
-                activation_maps(logits, features, last_layer, [group] * len(pixels))
-                for group in (CAT_INDICES, DOG_INDICES)
-            ]
-        )
-
-    def eager(dtype: torch.dtype) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
-        module = build_module(weights).to(dtype)
-
-        def run(batch: np.ndarray) -> list[np.ndarray]:
-            with torch.inference_mode():
-                return [output.numpy() for output in module(torch.from_numpy(batch))]
-
-        return run
-
-    exact = maps(eager(torch.float64))
-    reference_error = np.abs(maps(eager(torch.float32)) - exact).max()
-    for runtime in ("onnx", "torch"):
-        with open_archive(build("resnet152", "seeded", runtime)) as model_dir:
-            loaded = load_runtime(model_dir, ModelInfo.read(model_dir), "cpu", 2)
-            error = np.abs(maps(loaded.run) - exact).max()
-        print(f"\n{runtime}: maps {error:.1e} from float64's, the reference {reference_error:.1e}")
-        assert error <= 4 * reference_error
-
-
-def explained(archive: Path, paths: list[Path]) -> list[Explanation]:
-    with open_archive(archive) as model_dir:
-        classifier = Classifier.load(model_dir)
-        found = classifier.explain([path.read_bytes() for path in paths])
-        classifier.close()
-    assert all(isinstance(one, Explanation) for one in found)
-    return [one for one in found if isinstance(one, Explanation)]
 
 
 def assert_same_prediction(one: Prediction, other: Prediction) -> None:

@@ -1,0 +1,14 @@
+"""A folder's run that is killed twenty times at random points."""
+
+from pathlib import Path
+
+from tests.integration.test_folders import kill_and_resume, make_album
+
+KILLS = 20
+
+
+def test_killed_at_random_points_and_resumed_the_output_is_that_of_one_run(
+    archive: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    album = make_album(tmp_path / "album", photos, copies=6)
+    kill_and_resume(archive, album, tmp_path, KILLS)
