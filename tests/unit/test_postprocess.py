@@ -47,6 +47,16 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         predict(np.zeros(shape), (), 0.25, MODEL)
 
 
+@pytest.mark.parametrize("decimals", [9, 1, 0])
+def test_the_top_classes_are_sorted_and_of_equal_ones_the_lowest_index_is_first(
+    decimals: int,
+) -> None:
+    logits = np.random.default_rng(decimals).normal(0, 1, (50, 1000)).round(decimals)
+    for prediction, row in zip(predict(logits, CATEGORIES, 0.25, MODEL), logits, strict=True):
+        expected = np.argsort(-row, kind="stable")[:5]
+        assert [entry.index for entry in prediction.top] == expected.tolist()
+
+
 def test_a_cat() -> None:
     prediction = answer(logits_for(tabby=0.6, tiger_cat=0.3, beagle=0.05))
     assert prediction.label == "cat"
