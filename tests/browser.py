@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, expect, sync_playwright
 
 DESKTOP = (1360, 900)
 PHONE = (360, 740)
+LONGEST_WAIT_MS = 30_000  # Playwright's own 5 s are short for two cores with other work
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -31,6 +32,7 @@ def chromium(*more_arguments: str) -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("chromium is not installed (apt install chromium)")
+    expect.set_options(timeout=LONGEST_WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=(*_ARGUMENTS, *more_arguments)
@@ -65,7 +67,7 @@ def opened(
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
     try:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(LONGEST_WAIT_MS)
         page.on("console", lambda message: problems.console.append(message.text))
         page.on("pageerror", lambda error: problems.console.append(str(error)))
         page.on("dialog", problems.note_dialog)

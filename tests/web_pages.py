@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.browser import DESKTOP
+from tests.browser import DESKTOP, LONGEST_WAIT_MS
 from tests.conftest import SAMPLES
 
 # Gradio's own note about a feature that it lacks itself.
@@ -75,7 +75,7 @@ def web_page(
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
     try:
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(LONGEST_WAIT_MS)
         page.on("request", note_request)
         page.on(
             "console",
@@ -87,7 +87,7 @@ def web_page(
         )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
-        expect(page.locator("#cd-drop input[type=file]")).to_be_attached(timeout=30_000)
+        expect(page.locator("#cd-drop input[type=file]")).to_be_attached()
         yield page
         assert (outside, errors) == ([], [])
     finally:
