@@ -8,7 +8,7 @@ from PIL import Image
 from catdog.explain import Explanation
 from catdog.geometry import Box
 from catdog.heat_map import HeatMap
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files
 from catdog_serving.folder.iterate import find_sources
@@ -77,3 +77,13 @@ def test_an_output_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     in_the_way.write_text("a file")
     with pytest.raises(NotReadyError, match="cannot write"):
         explained(in_the_way, picture)
+
+
+def test_overlays_do_not_lie_among_the_pictures(tmp_path: Path) -> None:
+    """The next run would explain them, too."""
+    (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (100, 60))))
+    with pytest.raises(UsageError, match="choose a folder outside of it"):
+        explained(tmp_path / "maps", tmp_path)
+    assert not (tmp_path / "maps").exists()
+    (one,) = explained(tmp_path, tmp_path / "a.png")
+    assert one.target == tmp_path / "a.png.overlay.jpg"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources, sort_key
+from catdog_serving.folder.iterate import ImageFiles, Shard, check_outside, find_sources, sort_key
 from tests.stub_backend import touch
 
 
@@ -123,3 +123,12 @@ def test_the_current_folder_holds_relative_paths_and_no_absolute_ones(
     paths = [path for source in sources for path in source]
     assert len(paths) == 3
     assert paths == sorted(paths, key=sort_key)
+
+
+def test_pictures_are_not_written_among_those_to_read(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for inside in (album, album / "sorted", album / "sub" / ".." / "x"):
+        with pytest.raises(UsageError, match="choose a folder outside of it"):
+            check_outside(inside, [tmp_path / "other", album])
+    check_outside(tmp_path / "album sorted", [album])

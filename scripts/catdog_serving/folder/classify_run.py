@@ -12,14 +12,14 @@ from rich.console import Console
 from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources
+from catdog_serving.folder.iterate import ImageFiles, Shard, check_outside, find_sources
 from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
 from catdog_serving.folder.parquet import check_parquet, write_parquet
 from catdog_serving.folder.process import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
-from catdog_serving.folder.remote_path import AnyPath
+from catdog_serving.folder.remote_path import AnyPath, RemotePath
 from catdog_serving.folder.rows import ModelName, Row
-from catdog_serving.folder.sort_files import check_target, print_sorted, sort_files
+from catdog_serving.folder.sort_files import print_sorted, sort_files
 from catdog_serving.html.folder_report import write_folder_report
 from catdog_serving.whole_file import write_whole
 
@@ -65,11 +65,10 @@ class ClassifyRun:
             raise UsageError("--dry-run goes with --copy-to or --move-to")
         if self.format == "parquet":
             check_parquet(self.output)
-        local = [path for path in self.paths if isinstance(path, Path)]
-        if len(local) < len(self.paths):
+        if any(isinstance(path, RemotePath) for path in self.paths):
             self._check_remote()
         if self.sort_into is not None:
-            check_target(self.sort_into, local)
+            check_outside(self.sort_into, self.paths)
 
     def _check_remote(self) -> None:
         if not self.remote:

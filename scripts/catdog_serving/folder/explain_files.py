@@ -1,6 +1,6 @@
 """catdog explain: a picture with its map and box drawn, for each picture of files and folders."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from catdog.preprocess import InvalidImage
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
-from catdog_serving.folder.iterate import ImageFiles, relative_path
+from catdog_serving.folder.iterate import ImageFiles, check_outside, relative_path
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
@@ -38,7 +38,7 @@ class ExplainedFile:
 
 
 def explain_files(
-    sources: Iterable[ImageFiles], backend: Backend, output: Path
+    sources: Sequence[ImageFiles], backend: Backend, output: Path
 ) -> Iterator[ExplainedFile]:
     """Explain each picture and write its overlay; one result per file, in order.
 
@@ -49,8 +49,10 @@ def explain_files(
             kept. An overlay that is there already is replaced.
 
     Raises:
+        UsageError: If that folder lies in a source.
         NotReadyError: If an overlay cannot be written.
     """
+    check_outside(output, [source.root for source in sources])
     reader = UprightReader()
 
     def explain(job: tuple[AnyPath, Path]) -> ExplainedFile:

@@ -3,10 +3,10 @@
 import fnmatch
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import PurePath, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder.remote_path import AnyPath, RemotePath
@@ -130,6 +130,17 @@ def find_sources(
             twice = "is named twice" if inner == outer else f"lies inside {outer}"
             raise UsageError(f"{inner} {twice}; name every picture once")
     return [ImageFiles(path, patterns, shard) for path in ordered]
+
+
+def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
+    """Make sure that the pictures to write do not lie among those to read.
+
+    Raises:
+        UsageError: If they would; a run would find its own, or those of the run before.
+    """
+    for path in paths:
+        if isinstance(path, Path) and target.resolve().is_relative_to(path.resolve()):
+            raise UsageError(f"{target} lies inside {path}; choose a folder outside of it")
 
 
 def sort_key(path: PurePath | RemotePath) -> tuple[str, ...]:

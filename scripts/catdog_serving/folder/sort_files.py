@@ -9,14 +9,14 @@ import errno
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
 from rich.console import Console
 
-from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.rows import Row
 from catdog_serving.model_archive import file_sha256
 
@@ -36,17 +36,6 @@ class SortReport:
     sorted: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
     left: list[str] = field(default_factory=list)
-
-
-def check_target(target: Path, paths: Sequence[Path]) -> None:
-    """Make sure that the sorted pictures do not lie among those to classify.
-
-    Raises:
-        UsageError: If they would; the next run would classify them again.
-    """
-    for path in paths:
-        if target.resolve().is_relative_to(path.resolve()):
-            raise UsageError(f"{target} lies inside {path}; choose a folder outside of it")
 
 
 def sort_files(
