@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ from catdog_serving.folder.iterate import Shard, find_sources
 from catdog_serving.folder.journal import Journal, read_journal, to_line
 from catdog_serving.folder.merge import merge_journals
 from catdog_serving.folder.process import process_sources
-from catdog_serving.folder.rows import ModelName, Row
+from catdog_serving.folder.remote_path import AnyPath
+from catdog_serving.folder.rows import ImageResult, ModelName, Row
 from tests.stub_backend import MODEL, NameBackend, touch
 
 
@@ -35,6 +36,7 @@ def run(
         for file in (opened._file, opened._lock):  # all that the system does for it
             file.close()
         raise
+    opened.finish()
     opened.close()
 
 
@@ -109,6 +111,50 @@ def test_an_interrupted_resume_keeps_what_it_did_not_reach(folder: Path, tmp_pat
         for _ in range(4):
             opened.write(next(old))
     assert rows_of(journal) == before
+    assert not (tmp_path / "out.jsonl.part").exists()
+
+
+class Gone(NameBackend):
+    """Looks at all files before its first answer, and is lost then, as a cluster may be."""
+
+    done_ahead = 1000
+
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+        list(paths)
+        raise KeyboardInterrupt
+        yield
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_rows_that_were_read_ahead_are_not_lost(
+    folder: Path, tmp_path: Path, is_killed: bool
+) -> None:
+    journal = tmp_path / "out.jsonl"
+    run(folder, journal)
+    before = rows_of(journal)
+    touch(folder, "00a.jpg", "z.jpg")
+    opened = Journal(journal, MODEL, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        process_sources(find_sources([folder]), Gone(), opened.write, opened.old_rows())
+    if is_killed:
+        for file in (opened._file, opened._lock):
+            file.close()
+    else:
+        opened.close()
+    assert rows_of(journal) == before
+    run(folder, journal)
+    run(folder, tmp_path / "whole.jsonl")
+    assert rows_of(journal) == rows_of(tmp_path / "whole.jsonl")
+
+
+def test_old_rows_of_files_that_are_gone_go_at_the_end(folder: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "out.jsonl"
+    run(folder, journal)
+    for name in ("00.jpg", "bad.jpg", "cat.jpg"):  # the last ones, too
+        (folder / name).unlink()
+    run(folder, journal)
+    run(folder, tmp_path / "whole.jsonl")
+    assert rows_of(journal) == rows_of(tmp_path / "whole.jsonl")
     assert not (tmp_path / "out.jsonl.part").exists()
 
 

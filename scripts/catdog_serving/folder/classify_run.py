@@ -128,6 +128,7 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
                 _say_interrupted(run, progress.done, errors)
                 raise
         if journal:
+            journal.finish()
             journal.close()
             _write_outputs(run, backend.model, journal.path, reports, console)
             if run.output is None:  # nobody asked for it; it was there for an interruption

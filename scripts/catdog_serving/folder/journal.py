@@ -5,8 +5,9 @@ row is one write, so a process that is killed leaves at most a torn last line, w
 cut off when the journal is opened again.
 
 To resume, the old journal is copied row by row into NAME.part, while files that are new
-or changed are classified in between, in order; when its last row is passed, NAME.part
-takes its name and grows on. If that is killed too, the next opening joins the two.
+or changed are classified in between, in order; when what was written has passed its last
+row, NAME.part takes its name and grows on. If that is killed too, the next opening joins
+the two.
 """
 
 import fcntl
@@ -48,6 +49,7 @@ class Journal:
                 f"{path} is there from an earlier run; go on with it by --resume, or delete it"
             )
         self._old: Iterator[Row] = iter(())
+        self._last_old: tuple[str, ...] | None = None  # once all were read
         with _open_locked(path):
             _join(path, self._part)
         self._lock = _open_locked(path)  # again: joining may have put another file there
@@ -78,12 +80,16 @@ class Journal:
         self.close()
 
     def old_rows(self) -> Iterator[Row]:
-        """The rows that were there, in order; NAME.part takes over after the last."""
-        yield from self._old
-        if self._file is not self._lock:
-            os.replace(self._part, self.path)
-            self._lock.close()
-            self._lock = self._file
+        """The rows that were there, in order.
+
+        They may be read far ahead of what is written, so they stay where they are until a row
+        that is written has passed them.
+        """
+        last: Row | None = None
+        for last in self._old:
+            yield last
+        if last is not None:
+            self._last_old = row_key(last)
 
     def write(self, row: Row) -> None:
         """Add a row; the model's line is one too.
@@ -97,6 +103,16 @@ class Journal:
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise NotReadyError(f"cannot write {self.path}: {error.strerror}") from error
+        if self._last_old is not None and row_key(row) >= self._last_old:
+            self.finish()
+
+    def finish(self) -> None:
+        """Let NAME.part take over: every old row was written again, or its file is gone."""
+        self._last_old = None
+        if self._file is not self._lock:
+            os.replace(self._part, self.path)
+            self._lock.close()
+            self._lock = self._file
 
     def close(self) -> None:
         """Make it last; an unfinished resume keeps the old rows that were not reached."""
