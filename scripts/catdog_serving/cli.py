@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -42,3 +43,6 @@ def main() -> None:
     except BrokenPipeError:  # such as `| head`; what is left in the buffer has no reader
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception:  # a bug: not 1, which says that some pictures failed
+        traceback.print_exc()
+        sys.exit(os.EX_SOFTWARE)

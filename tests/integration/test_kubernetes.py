@@ -16,6 +16,7 @@ import yaml
 
 from catdog_serving.operate.serving_config import ServingConfig
 from tests.conftest import ROOT, SAMPLES
+from tests.isolation import give
 from tests.pods import KUBERNETES, Secrets, containers, manifest, pod_of
 
 CLUSTERS = ("1.31", "1.37")  # all between the two have what both have
@@ -207,5 +208,12 @@ def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
                 assert pod.processes["catdog"].wait(timeout=120) == 0, pod.log("catdog")
             rows = (pod.root / "results" / f"shard-{index}.jsonl").read_text().splitlines()[1:]
             seen += [json.loads(row)["path"] for row in rows]
+        other = {"catdog_journal": 1, "network": "other", "weights": "ids", "precision": "fp32"}
+        journal = pod.root / "results" / "shard-1.jsonl"
+        journal.write_text(json.dumps(other) + "\n")
+        give(journal, 0o660)
+        pod.start("catdog", command, "run/catdog", "results", JOB_COMPLETION_INDEX="1")
+        refused = pod.processes["catdog"].wait(timeout=120)
+        assert refused == 4, pod.log("catdog")  # which the podFailurePolicy knows
         assert len(seen) == len(set(seen)) > 0
         assert {Path(path).parent for path in seen} == {pod.root / "pictures"}

@@ -1,5 +1,6 @@
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -67,6 +68,22 @@ for arguments in (["--help"], *([c, "--help"] for c in {COMMANDS}), ["status"], 
     assert result.returncode == 0, result.stderr
     assert "ImportError" not in result.stderr
     assert "classify 3" in result.stdout  # no server there, and that was all that was missing
+
+
+def test_a_bug_is_not_taken_for_pictures_that_failed() -> None:
+    program = """
+import catdog_serving.cli as cli
+def broken():
+    raise RuntimeError("a bug")
+cli.app = broken
+cli.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == os.EX_SOFTWARE
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("RuntimeError: a bug\n")
 
 
 def test_wrong_usage_is_exit_2() -> None:
