@@ -1,5 +1,6 @@
 """As much of S3 as listing and reading a bucket takes, on loopback."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -14,12 +15,14 @@ _XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 @contextmanager
 def object_store(objects: dict[str, bytes]) -> Iterator[str]:
-    """Serve one bucket of any name; gives the endpoint's URL."""
+    """Serve one bucket of any name that S3 allows; gives the endpoint's URL."""
 
     def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
         url = urlsplit(request.path)
-        _, _, key = unquote(url.path).strip("/").partition("/")
-        if not key:
+        bucket, _, key = unquote(url.path).strip("/").partition("/")
+        if not re.fullmatch("[a-z0-9.-]+", bucket):
+            _send(request, 404, b"<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>")
+        elif not key:
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             _send(request, 200, _listing(objects, query.get("prefix", "")))
         elif key in objects:

@@ -151,7 +151,8 @@ def test_a_uri_inside_another_is_named_twice(tmp_path: Path) -> None:
         find_sources([remote(tmp_path), remote(tmp_path / "a")])
 
 
-def test_a_bucket_is_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bucket", ["s3://catdog-test", "s3://anonymous@catdog-test"])
+def test_a_bucket_is_a_folder(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     objects = {
         "2024/a b%20.jpg": b"a cat",
         "2024/deep/cat.jpg": b"another cat",
@@ -167,15 +168,15 @@ def test_a_bucket_is_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
             "AWS_EC2_METADATA_DISABLED": "true",
         }.items():
             monkeypatch.setenv(name, value)
-        (source,) = find_sources([parse_path("s3://catdog-test/2024")])
+        (source,) = find_sources([parse_path(f"{bucket}/2024")])
         first, second = (read_file(path) for path in source)
         assert source.skipped == 1
-        gone, why = read_file(parse_path("s3://catdog-test/2024/gone.jpg"))
-        with pytest.raises(NotReadyError, match="there is no file or folder s3://catdog-test/202"):
-            find_sources([parse_path("s3://catdog-test/202")])
-    assert str(first[0].path) == "s3://catdog-test/2024/a b%20.jpg"
+        gone, why = read_file(parse_path(f"{bucket}/2024/gone.jpg"))
+        with pytest.raises(NotReadyError, match=f"there is no file or folder {bucket}/202"):
+            find_sources([parse_path(f"{bucket}/202")])
+    assert str(first[0].path) == f"{bucket}/2024/a b%20.jpg"
     assert (first[0].size, first[0].mtime_ns, first[1]) == (5, MODIFIED_NS, b"a cat")
-    assert str(second[0].path) == "s3://catdog-test/2024/deep/cat.jpg"
+    assert str(second[0].path) == f"{bucket}/2024/deep/cat.jpg"
     assert gone.sha256 is None
     assert why == ImageError("Unreadable", "No such file or directory")
 

@@ -1,6 +1,6 @@
-"""The two ways to classify files: over HTTP, or in this process.
+"""The ways to classify files: over HTTP here, in this process or on Ray elsewhere.
 
-Both read files lazily, keep a bounded number of them in memory, and give one
+All read files lazily, keep a bounded number of them in memory, and give one
 `ImageResult` per path, in order.
 """
 

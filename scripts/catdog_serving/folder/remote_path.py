@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "gs", "file")
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_BUCKET = re.compile(r"(anonymous@)?[a-z0-9][a-z0-9._-]*")
+_ANONYMOUS = "anonymous@"
+_BUCKET = re.compile(rf"({_ANONYMOUS})?[a-z0-9][a-z0-9._-]*")
 
 
 class RemoteStatus(NamedTuple):
@@ -92,7 +93,7 @@ class RemotePath:
         if self.known is not None:
             return self.known
         with _plain_errors():
-            (info,) = self._file_system.get_file_info([self.place])
+            (info,) = self._file_system.get_file_info([self._place_inside])
         status = self._status(info)
         if status is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -127,9 +128,10 @@ class RemotePath:
         from pyarrow.fs import FileSelector
 
         with _plain_errors():
-            found = self._file_system.get_file_info(FileSelector(self.place))
+            found = self._file_system.get_file_info(FileSelector(self._place_inside))
             found.sort(key=lambda info: (info.base_name, not info.is_file))
-        return (RemotePath(self.scheme, info.path, self._status(info)) for info in found)
+        prefix = self.place.removesuffix(self._place_inside)
+        return (RemotePath(self.scheme, prefix + info.path, self._status(info)) for info in found)
 
     def read_bytes(self) -> bytes:
         """The content.
@@ -137,9 +139,14 @@ class RemotePath:
         Raises:
             OSError: If it cannot be read.
         """
-        with _plain_errors(), self._file_system.open_input_stream(self.place) as stream:
+        with _plain_errors(), self._file_system.open_input_stream(self._place_inside) as stream:
             content: bytes = stream.read()
         return content
+
+    @property
+    def _place_inside(self) -> str:
+        """What the file system knows it by: who asks is not part of a name."""
+        return self.place.removeprefix(_ANONYMOUS)
 
     @property
     def _file_system(self) -> "FileSystem":

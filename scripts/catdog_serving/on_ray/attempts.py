@@ -65,6 +65,10 @@ def _one_by_one(
 
 def _begun_before(unfinished: "ActorHandle[Unfinished]", name: str) -> int:
     import ray
+    from ray.exceptions import RayActorError
 
     times: ObjectRef[int] = unfinished.begin.remote(name)
-    return ray.get(times)
+    try:
+        return ray.get(times)
+    except RayActorError:  # lost with its node: the run goes on without it
+        return 0

@@ -61,7 +61,9 @@ def running_ray(address: str | None, archive_bytes: int) -> Iterator[None]:
         raise NotReadyError(
             f"--backend ray needs {error.name}; run: pip install 'catdog[ray]'"
         ) from error
-    with tempfile.TemporaryDirectory(prefix="catdog-", dir=_short_folder()) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="catdog-", dir=_short_folder(), ignore_cleanup_errors=True
+    ) as folder:
         settings: dict[str, Any] = {"address": address}
         if address is None:
             settings = {
