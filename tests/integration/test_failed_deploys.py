@@ -50,7 +50,8 @@ def test_a_broken_archive_leaves_the_old_version_serving(
     body = (SAMPLES / "rocket.jpg").read_bytes() if kind in ("fails clients", "dies") else CAT
     with steady_load(running.config.inference_url, [body], per_s=5) as answers:
         began = time.monotonic()
-        result = catdog(running, "deploy", broken, "--timeout-s", 6, "--watch-s", 5)
+        patience_s = 6 if kind == "never ready" else 40
+        result = catdog(running, "deploy", broken, "--timeout-s", patience_s, "--watch-s", 5)
         seconds = time.monotonic() - began
     assert result.returncode == 4, (result.stdout, result.stderr)
     assert re.match(rf"catdog: .*{complaint}.*\n\Z", result.stderr), result.stderr
