@@ -205,6 +205,29 @@ def test_every_name_survives(name: str) -> None:
     assert json.loads(line.decode()) == {"path": name}  # is UTF-8, whatever the name is
 
 
+def test_a_journal_whose_resume_was_killed_is_not_merged(folder: Path, tmp_path: Path) -> None:
+    """What is newer is not in it yet."""
+    journal = tmp_path / "out.jsonl"
+    run(folder, journal)
+    touch(folder, "00a.jpg")
+    killed(folder, journal, 5)
+    with pytest.raises(RefusedError, match="--resume did not end"):
+        merge_journals(tmp_path / "all.jsonl", [journal])
+    run(folder, journal)
+    assert merge_journals(tmp_path / "all.jsonl", [journal]).rows == 23
+
+
+@pytest.mark.parametrize("content", [None, "[1]\n", "5\n"])
+def test_what_is_no_journal_is_one_line(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    with pytest.raises((RefusedError, NotReadyError), match=r"cannot read|is no journal"):
+        merge_journals(tmp_path / "all.jsonl", [path])
+
+
 def test_shards_merge_into_what_one_run_writes(folder: Path, whole: bytes, tmp_path: Path) -> None:
     parts = [tmp_path / f"{index}.jsonl" for index in range(3)]
     for index, part in enumerate(parts):

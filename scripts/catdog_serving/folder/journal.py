@@ -43,7 +43,7 @@ class Journal:
 
     def __init__(self, path: Path, model: ModelName, resume: bool) -> None:
         self.path = path
-        self._part = path.with_name(path.name + ".part")
+        self._part = part_of(path)
         if not resume and (path.exists() or self._part.exists()):
             raise UsageError(
                 f"{path} is there from an earlier run; go on with it by --resume, or delete it"
@@ -124,6 +124,11 @@ class Journal:
         self._lock.close()
 
 
+def part_of(path: Path) -> Path:
+    """What a journal is called while its old rows are passed."""
+    return path.with_name(path.name + ".part")
+
+
 def first_line(model: ModelName) -> dict[str, Any]:
     """The values of a journal's first line."""
     return {"catdog_journal": FORMAT} | model.to_dict()
@@ -144,7 +149,7 @@ def read_journal(path: Path) -> tuple[ModelName, Iterator[Row]]:
     A torn last line is left out.
 
     Raises:
-        NotReadyError: If there is no such file.
+        NotReadyError: If there is no such file, or it cannot be read.
         RefusedError: If it is not a journal; while reading, if a line is broken.
     """
     try:
@@ -152,7 +157,9 @@ def read_journal(path: Path) -> tuple[ModelName, Iterator[Row]]:
         _, first = next(lines, (0, {}))
     except FileNotFoundError as error:
         raise NotReadyError(f"there is no journal {path}") from error
-    if first.get("catdog_journal") != FORMAT:
+    except OSError as error:
+        raise NotReadyError(f"cannot read {path}: {error.strerror}") from error
+    if not isinstance(first, dict) or first.get("catdog_journal") != FORMAT:
         raise RefusedError(f"{path} is no journal of catdog: its first line does not say so")
     return ModelName.of(first), _in_order(path, lines)
 

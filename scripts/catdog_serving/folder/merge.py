@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from catdog_serving.errors import RefusedError, UsageError
-from catdog_serving.folder.journal import first_line, read_journal, row_key, to_line
+from catdog_serving.folder.journal import first_line, part_of, read_journal, row_key, to_line
 from catdog_serving.folder.rows import Row
 from catdog_serving.whole_file import write_whole
 
@@ -34,11 +34,14 @@ def merge_journals(output: Path, journals: Sequence[Path]) -> MergeReport:
 
     Raises:
         UsageError: If the output is there already.
-        RefusedError: If the journals are of different models, or broken.
+        RefusedError: If the journals are of different models, broken, or in the middle of a resume.
         NotReadyError: If one does not exist.
     """
     if output.exists():
         raise UsageError(f"{output} exists; choose another output, or delete it")
+    for path in journals:
+        if part_of(path).exists():
+            raise RefusedError(f"a run with --resume did not end: go on with it, then merge {path}")
     opened = [read_journal(path) for path in journals]
     model = opened[0][0]
     for path, (other, _) in zip(journals, opened, strict=True):
