@@ -88,6 +88,7 @@ def web_page(
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
         expect(page.locator("#cd-drop input[type=file]")).to_be_attached()
+        expect(page.locator("#cd-message[aria-live=polite]")).to_be_attached()  # page.js has run
         yield page
         assert (outside, errors) == ([], [])
     finally:
