@@ -2,15 +2,18 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +27,7 @@ from catdog_serving.operate.server import TorchServe
 from tests.browser import PHONE, chromium, fits_in_width
 from tests.conftest import SAMPLES, MakeConfig
 from tests.http_servers import http_server, send
+from tests.processes import wait_until
 from tests.web_pages import asked_hosts, crops, drop, drop_beside, low_contrast, web_page
 
 CAT = SAMPLES / "chelsea.png"
@@ -230,6 +234,44 @@ def test_a_drop_takes_the_place_of_one_that_is_under_way(
         expect(page.locator(".cd-alone h2")).to_have_text("cat · tiger cat (41% of it)")
         expect(page.locator(".cd-card")).to_have_count(0)
         expect(page.locator("#cd-message")).to_have_text("chelsea.png: cat, tiger cat")
+
+
+def test_a_slow_answer_does_not_come_over_that_of_a_newer_drop(
+    browser: Browser, server: TorchServe, client: CatDogClient, tmp_path: Path
+) -> None:
+    slow, fast = tmp_path / "slow.png", tmp_path / "fast.png"
+    shutil.copyfile(SAMPLES / "coffee.png", slow)
+    shutil.copyfile(CAT, fast)
+    explained = {
+        path.read_bytes(): json.dumps(client.explain(path).to_dict()).encode()
+        for path in (slow, fast)
+    }
+    asked, go_on, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
+        if body == slow.read_bytes():
+            asked.set()
+            go_on.wait(60)
+        send(request, 200, explained[body])
+        if body == slow.read_bytes():
+            answered.set()
+
+    with (
+        http_server(answer) as url,
+        started_page(server, "--url", url) as address,
+        web_page(browser, address) as page,
+    ):
+        try:
+            drop(page, slow)
+            wait_until(asked.is_set, "the slow picture at the server")
+            drop(page, fast)
+            expect(page.locator("#cd-message")).to_have_text("fast.png: cat, tiger cat")
+        finally:
+            go_on.set()
+        wait_until(answered.is_set, "the slow picture's answer")
+        page.wait_for_timeout(1500)  # for what must not happen
+        expect(page.locator("#cd-message")).to_have_text("fast.png: cat, tiger cat", timeout=1)
+        expect(page.locator(".cd-alone h2")).to_have_text("cat · tiger cat (41% of it)", timeout=1)
 
 
 def test_the_page_names_no_other_host(browser: Browser, address: str) -> None:

@@ -168,8 +168,10 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
         def tried_again(visitor: Visitor, left: Progress) -> None:
             visitor.drop(left.unanswered)
 
-        def look(visitor: Visitor) -> Iterator[Answer]:
+        def look(visitor: Visitor) -> Iterator[Answer | tuple[Any, ...]]:
             yield from visitor.answers(answers)
+            # Gradio ends with what came last, or with nothing: over a newer drop's answer.
+            yield gr.skip(), gr.skip(), gr.skip()
 
         for event, fn, source, emptied in (
             (files.upload, dropped, files, files),
