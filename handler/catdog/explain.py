@@ -64,7 +64,7 @@ class Explanation:
     def from_dict(cls, values: dict[str, Any]) -> "Explanation":
         return cls(
             Prediction.from_dict(values["prediction"]),
-            None if values["box"] is None else Box(*values["box"]),
+            None if values["box"] is None else Box(*map(int, values["box"])),
             HeatMap.from_dict(values["map"]),
         )
 

@@ -33,7 +33,7 @@ class HeatMap:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "HeatMap":
-        width, height = values["size"]
+        width, height = map(int, values["size"])
         x0, y0, x1, y1 = values["view"]
         grid = tuple(tuple(map(float, row)) for row in values["grid"])
         return cls((width, height), (x0, y0, x1, y1), grid)

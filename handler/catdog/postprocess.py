@@ -11,6 +11,7 @@ from catdog.heat_map import HeatMap
 from catdog.labels import CAT_INDICES, DOG_INDICES, NUM_CLASSES
 
 TOP_CLASSES = 5
+LABELS = ("cat", "dog", "neither")
 DECIMALS = 6  # of every number in an answer: float32 is not better than this
 
 
@@ -100,11 +101,17 @@ class Prediction:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Prediction":
-        """Read an answer back; keys that a newer server added are left out."""
+        """Read an answer back; keys that a newer server added are left out.
+
+        Raises:
+            ValueError, KeyError, TypeError: If it is none.
+        """
+        if values["label"] not in LABELS:
+            raise ValueError(f"the label is one of {', '.join(LABELS)}; got {values['label']!r}")
         known = {name: values[name] for name in cls.__dataclass_fields__ if name != "map"}
         known["breed"] = None if values["breed"] is None else Breed(**values["breed"])
         known["top"] = tuple(ClassProbability(**entry) for entry in values["top"])
-        known["box"] = None if values["box"] is None else Box(*values["box"])
+        known["box"] = None if values["box"] is None else Box(*map(int, values["box"]))
         known["map"] = HeatMap.from_dict(values["map"]) if "map" in values else None
         return cls(**known)
 

@@ -111,6 +111,15 @@ def test_an_answer_that_is_not_catdogs_is_one_line_that_shows_it(answer: bytes) 
             assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["label", "box"])
+def test_an_answer_cannot_bring_markup_where_pages_want_none(key: str) -> None:
+    markup = {"label": "<b>", "box": ["<b>", 0, 1, 1]}
+    script = Script((200, ANSWER | {key: markup[key]}))
+    with http_server(script) as url, CatDogClient(url, retries=0) as client:
+        with pytest.raises(ServerUnavailableError, match="not as catdog does"):
+            client.classify(b"data")
+
+
 LIMITED = {"code": 429, "type": "TooManyRequestsException", "message": "too many requests"}
 
 
