@@ -173,13 +173,13 @@ class ManagementClient:
             return None
         if response.status_code != 200:
             raise self._refused("GET", path, response)
-        if not _is_description(response):
+        answer = _description(response)
+        if answer is None:
             raise ServerUnavailableError(
                 f"{self._url}{path} answered 200, but not as TorchServe does: "
                 f"{response.text.strip()[:100]!r}; is this the address of its management API?",
                 status=200,
             )
-        answer: list[dict[str, Any]] = response.json()
         return answer
 
     def _change(self, method: str, path: str, parameters: dict[str, Any] | None = None) -> None:
@@ -214,11 +214,13 @@ class ManagementClient:
         )
 
 
-def _is_description(response: requests.Response) -> bool:
+def _description(response: requests.Response) -> list[dict[str, Any]] | None:
+    """A describe answer; None if it is a proxy's page, or another service's."""
     try:
-        return all("modelVersion" in entry for entry in response.json())
-    except (requests.JSONDecodeError, TypeError):  # a proxy's page, another service
-        return False
+        answer: list[dict[str, Any]] = response.json()
+        return answer if all("modelVersion" in entry for entry in answer) else None
+    except (requests.JSONDecodeError, TypeError):
+        return None
 
 
 def check_workers(workers: int) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from threading import Lock
 
-from catdog_serving.errors import ServerError, ServerUnavailableError
+from catdog_serving.errors import ServerError
 from catdog_serving.operate.looks import Look, looks
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
@@ -44,7 +44,7 @@ class Service:
         return looks(TorchServe(self._config), 0)
 
     def _away(self, error: ServerError) -> str:
-        if isinstance(error, ServerUnavailableError) and error.status is None:
+        if error.status is None:
             url = self._config.inference_url
             return problem(f"The server at {url} is not running. Start it with: catdog serve")
         return problem(f"The server does not say how it is: {error.message}")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from catdog.postprocess import Prediction
-from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
+from catdog_serving.errors import ServerBusyError, ServerError
 from catdog_serving.folder.outputs import to_csv
 from catdog_serving.web.explained import ShownPicture
 
@@ -64,7 +64,7 @@ def problem(text: str) -> str:
 
 def server_problem(error: ServerError, url: str) -> str:
     """What a person can do about a server that did not answer, or not with a prediction."""
-    if isinstance(error, ServerUnavailableError) and error.status is None:
+    if error.status is None:
         text = f"The server at {url} does not answer. Start it with: catdog serve, then try again."
     elif isinstance(error, ServerBusyError) or error.status in (500, 507):
         text = "The server has too much to do, or no worker yet. Wait a moment, then try again."
