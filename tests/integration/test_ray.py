@@ -1,5 +1,6 @@
 """`catdog classify --backend ray`: on a cluster, and on a Ray of its own."""
 
+import json
 import os
 import re
 import signal
@@ -17,14 +18,39 @@ from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.process import process_folder
 from catdog_serving.folder.rows import Row
-from tests.conftest import SAMPLES
+from tests.conftest import ROOT, SAMPLES
 from tests.integration.test_folders import assert_same_rows, rows_of
 from tests.pictures import encode
 from tests.processes import wait_until
 from tests.ray_clusters import actors_of, ray_cluster
+from tests.stub_backend import touch
 
 COPIES = 90
 _PROGRESS = re.compile(r"\d+ of (\d+|more) files, .*\n")  # on a slow machine
+
+
+# What an actor asks of the counter, which is then lost, as with its node.
+ATTEMPTS = """
+import json, sys
+from pathlib import Path
+from catdog_serving.folder.rows import to_row
+from catdog_serving.on_ray.attempts import Unfinished, classify_carefully
+from catdog_serving.on_ray.session import running_ray
+from tests.stub_backend import NameBackend
+files = [Path(name) for name in sys.argv[1:]]
+with running_ray(None, 0):
+    import ray
+    unfinished = ray.remote(num_cpus=0)(Unfinished).remote()
+    def rows():
+        found = list(classify_carefully(NameBackend(), files, unfinished))
+        return [to_row(one).get("error", {}).get("message") for one in found]
+    print(json.dumps(rows()))
+    for name in [f"block {files[0]}"] * 2 + [str(files[1])] * 2:
+        ray.get(unfinished.begin.remote(name))
+    print(json.dumps(rows()))
+    ray.kill(unfinished)
+    print(json.dumps(rows()))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +112,23 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code, standard output, and what was said beside the progress."""
     output, errors = process.communicate(timeout=120)
     return process.returncode, output, _PROGRESS.sub("", errors)
+
+
+def test_a_file_that_its_processes_died_on_is_given_up_and_the_counter_may_get_lost(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    names = [str(path) for path in sorted(tmp_path.iterdir())]
+    found = subprocess.run(
+        [sys.executable, "-c", ATTEMPTS, *names],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    usual, after_losses, without_counter = map(json.loads, found.stdout.splitlines())
+    assert usual == without_counter == [None, None, None]
+    assert after_losses == [None, "every process that had it died, 4 in all", None]
 
 
 def test_a_cluster_and_a_machine_alone_share_the_work(
