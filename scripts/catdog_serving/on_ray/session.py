@@ -61,9 +61,7 @@ def running_ray(address: str | None, archive_bytes: int) -> Iterator[None]:
         raise NotReadyError(
             f"--backend ray needs {error.name}; run: pip install 'catdog[ray]'"
         ) from error
-    with tempfile.TemporaryDirectory(
-        prefix="catdog-", dir=_short_folder(), ignore_cleanup_errors=True
-    ) as folder:
+    with tempfile.TemporaryDirectory(prefix="catdog-", dir=_short_folder()) as folder:
         settings: dict[str, Any] = {"address": address}
         if address is None:
             settings = {
@@ -85,7 +83,7 @@ def running_ray(address: str | None, archive_bytes: int) -> Iterator[None]:
             _be_quiet()
             yield
         finally:
-            ray.shutdown()
+            ray.shutdown(wait_for_processes=True)  # they still write into the folder
 
 
 def _knock(address: str | None) -> None:
