@@ -26,7 +26,7 @@ from tests.services import Service, service
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 ONE_SHOT, KEEPING = 20, 4  # clients; each always has a request under way
-ENDPOINTS_S = 2.0  # until every Service has heard of a pod's end; the hook waits for 5
+ENDPOINTS_S = 4.0  # until every Service has heard of a pod's end; the hook waits for 5
 
 needs_isolation = pytest.mark.skipif(
     not ISOLATED, reason="this user may not make Linux namespaces; run as root, with util-linux"
@@ -94,7 +94,7 @@ def test_series_and_nothing_else_pass_on_the_metrics_port(pods: list[Pod]) -> No
 def test_a_pod_that_ends_under_load_loses_no_request(
     pods: list[Pod], given: Secrets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hooks run as they stand; the Service sends new connections elsewhere 2 s later.
+    """The hooks run as they stand; the Service sends new connections elsewhere 4 s later.
 
     Clients that keep their connection are CatDogClients, and may try again; the others may not.
     (The last test of the module: its first pod is gone then.)
