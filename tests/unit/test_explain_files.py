@@ -79,6 +79,17 @@ def test_an_output_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         explained(in_the_way, picture)
 
 
+def test_a_name_that_is_too_long_with_its_suffix_costs_the_others_nothing(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in ("a" * 247 + ".png", "b.png"):
+        (album / name).write_bytes(encode(Image.new("RGB", (100, 60))))
+    long, short = explained(tmp_path / "maps", album)
+    assert isinstance(long.outcome, ImageError)
+    assert "File name too long" in long.outcome.message
+    assert short.target.is_file()
+
+
 def test_overlays_do_not_lie_among_the_pictures(tmp_path: Path) -> None:
     """The next run would explain them, too."""
     (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (100, 60))))

@@ -44,6 +44,7 @@ class ImageError:
 UNREADABLE = "Unreadable"
 TOO_LARGE = "TooLarge"
 INVALID_IMAGE = "InvalidImage"
+UNWRITABLE = "Unwritable"  # of an overlay
 
 
 def read_file(path: AnyPath) -> tuple[FileFacts, bytes | ImageError]:

@@ -1,5 +1,6 @@
 """catdog explain: a picture with its map and box drawn, for each picture of files and folders."""
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from catdog.overlay import draw_overlay
 from catdog.preprocess import InvalidImage
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.contents import INVALID_IMAGE, UNWRITABLE, ImageError, read_file
 from catdog_serving.folder.iterate import ImageFiles, check_outside, relative_path
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.upright import UprightReader
@@ -93,5 +94,7 @@ def _write_overlay(
         drawn = draw_overlay(picture, explanation.map, explanation.box)
         drawn.save(target, "JPEG", **_JPEG)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # with the suffix; no reason to leave out the others
+            return ImageError(UNWRITABLE, f"cannot write {target.name}: {error.strerror}")
         raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
     return explanation
