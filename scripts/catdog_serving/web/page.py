@@ -163,7 +163,8 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
             visitor.drop(paths)  # the files leave the zone, so that it is ready for the next drop
 
         def taken(visitor: Visitor, path: str | None) -> None:
-            visitor.drop([path] if path else None)
+            if path:  # cleared, it says nothing about what is shown
+                visitor.drop([path])
 
         def tried_again(visitor: Visitor, left: Progress) -> None:
             visitor.drop(left.unanswered)
