@@ -90,13 +90,16 @@ def test_the_worker_runs_the_archives_code_and_not_the_working_trees(
     # A marked copy of the core goes into the archive; the working tree and PYTHONPATH
     # offer the unmarked one.
     source = (ROOT / "handler" / "catdog" / "postprocess.py").read_text()
-    marked = source.replace('label, breed = "neither", None', 'label, breed = "marked copy", None')
+    plain = 'label, breed = "neither", None'
+    marked = source.replace(plain, 'label, breed = "neither", Breed("marked copy", 0, 1.0)')
     assert marked != source
     packed = repack(archive, tmp_path / "x.mar", postprocess_py=marked.encode())
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "handler"))
     with TorchServe(make_config(packed)) as server:
         with CatDogClient(server.config.inference_url) as client:
-            assert client.classify(SAMPLES / "coffee.png").label == "marked copy"
+            breed = client.classify(SAMPLES / "coffee.png").breed
+            assert breed is not None
+            assert breed.name == "marked copy"
 
 
 def test_the_manifests_version_is_in_every_answer(
