@@ -26,6 +26,7 @@ from catdog.heat_map import MAP_HEADER
 from catdog.overlay import draw_overlay
 from catdog.prepared import Prepared, Wanted
 from catdog.preprocess import InvalidImage, InvalidReason
+from catdog.structure import detect_format
 from catdog_telemetry import StageClock, Telemetry, client_request_id, request_header
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ STATUSES = {
     InvalidReason.UNDECODABLE: (400, "Bad Request"),
     InvalidReason.TOO_MANY_PIXELS: (413, "Content Too Large"),
     InvalidReason.EXTREME_SHAPE: (413, "Content Too Large"),
+    InvalidReason.TOO_COMPLEX: (413, "Content Too Large"),
 }
 
 
@@ -98,7 +100,10 @@ class CatDogHandler:
         self, data: Sequence[dict[str, Any]], context: Any
     ) -> list[Prepared | InvalidImage]:
         """Rows to pixels; a row without a usable picture becomes its `InvalidImage`."""
-        found = [find_picture(row) for row in data]
+        found = [
+            find_picture(row, request_header(context, index, "content-type"))
+            for index, row in enumerate(data)
+        ]
         wanted = [
             find_wanted(context, index)
             for index, picture in enumerate(found)
@@ -163,16 +168,26 @@ def find_wanted(context: Any, index: int) -> Wanted:
     return Wanted.DRAWING if drawing else Wanted.EXPLANATION
 
 
-def find_picture(row: dict[str, Any]) -> bytes | bytearray | InvalidImage:
-    """The picture's bytes in a request row: the body, or one field of a multipart form."""
+def find_picture(
+    row: dict[str, Any], content_type: str | None = None
+) -> bytes | bytearray | InvalidImage:
+    """The picture's bytes in a request row: the body, or one field of a multipart form.
+
+    Bodies come as bytes, whatever their type is: config.properties has
+    `decode_input_request=false`, or TorchServe would parse a stranger's JSON first. Where it
+    does (under its own launcher, with another configuration), such a row is refused too.
+    """
     present = [name for name in ("body", *PICTURE_FIELDS) if name in row]
-    if len(present) == 1 and isinstance(row[present[0]], bytes | bytearray):
-        picture: bytes | bytearray = row[present[0]]
-        return picture
-    if len(present) > 1:
+    value = row[present[0]] if len(present) == 1 else None
+    if isinstance(value, bytes | bytearray):
+        text = _text_type(content_type) if "body" in row and value else None
+        if text is None or detect_format(value) is not None:
+            return value
+        problem = f"got {text} and not a picture"
+    elif len(present) > 1:
         problem = f"found {len(present)} pictures in one request: {', '.join(present)}"
     elif present:
-        problem = f"got {'text' if isinstance(row[present[0]], str) else 'JSON'} and not a picture"
+        problem = f"got {'text' if isinstance(value, str) else 'JSON'} and not a picture"
     else:
         problem = "found no picture in the form"
     return InvalidImage(
@@ -180,6 +195,14 @@ def find_picture(row: dict[str, Any]) -> bytes | bytearray | InvalidImage:
         f"{problem}; send the picture's bytes as the body with Content-Type image/jpeg, "
         f"or as the multipart field {', '.join(PICTURE_FIELDS[:-1])} or {PICTURE_FIELDS[-1]}",
     )
+
+
+def _text_type(content_type: str | None) -> str | None:
+    """What a content type that is no picture's says the body is."""
+    media_type = (content_type or "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return "JSON"
+    return "text" if media_type.startswith("text/") else None
 
 
 def _to_json(values: dict[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
+from PIL import Image
 
 from catdog.cores import threads_per_worker
 from catdog.explain import Explanation, activation_maps, explained_group, locate
@@ -190,7 +191,7 @@ class Classifier:
         for size in self._runtime.batch_sizes(batch_size):
             self.classify(list(islice(cycle(pictures), size)))
         self.explain(pictures[:1])
-        self.classify([b"no picture"])  # has Pillow load the decoders that no golden picture needs
+        Image.init()  # Pillow's decoders that no golden picture needs
 
     def close(self) -> None:
         """End the decode threads."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from catdog.geometry import CenterCrop, center_crop
+from catdog.structure import TooComplex, detect_format, essentials
 
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 FOLDER_FORMATS = (
@@ -36,6 +37,7 @@ _PROGRESSIVE_BYTES_PER_PIXEL = 6
 _SCALED_DECODING_MARGIN = 2
 
 _EXIF_ORIENTATION = 0x0112
+_ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,6 +63,7 @@ class InvalidReason(StrEnum):
     UNDECODABLE = "undecodable"
     TOO_MANY_PIXELS = "too_many_pixels"
     EXTREME_SHAPE = "extreme_shape"
+    TOO_COMPLEX = "too_complex"
 
 
 class InvalidImage(Exception):
@@ -142,6 +145,7 @@ def opened_image(
 ) -> Iterator[Image.Image]:
     """Open a picture by its header alone; its pixels are decoded inside the `with`.
 
+    Pillow is given only what makes the pixels (`catdog.structure`).
     `image.size` is known and within the limits, and nothing large is allocated yet.
     What Pillow raises inside the `with` becomes `InvalidImage` too.
 
@@ -151,7 +155,7 @@ def opened_image(
     if not data:
         raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
     try:
-        with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
+        with _open_essentials(data, formats) as image:
             _check_size(image.size, limits)
             yield image
     except InvalidImage:
@@ -161,9 +165,14 @@ def opened_image(
             InvalidReason.TOO_MANY_PIXELS,
             f"the picture has more than the {limits.max_pixels} pixels allowed; send a smaller one",
         ) from error
+    except TooComplex as error:
+        raise InvalidImage(
+            InvalidReason.TOO_COMPLEX,
+            f"the picture takes too long to decode: {error}; save it again with another program",
+        ) from error
     except Exception as error:
-        # Only Pillow's decoders run above. On broken files they raise nearly every
-        # type there is (OSError, SyntaxError, struct.error, IndexError, MemoryError ...).
+        # Only Pillow's decoders and the walk over the structure run above. On broken files they
+        # raise nearly every type there is (OSError, SyntaxError, struct.error, MemoryError ...).
         raise InvalidImage(
             InvalidReason.UNDECODABLE,
             f"cannot decode {len(data)} bytes as an image; send JPEG, PNG or WebP",
@@ -248,6 +257,19 @@ def upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, i
     return (height, width) if _UPRIGHT.get(_orientation(image)) in _TURNS_SIDEWAYS else full_size
 
 
+def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> Image.Image:
+    name = detect_format(data)
+    if name is None:  # no format of ours, but Pillow may have learned it from a plug-in (HEIF)
+        return Image.open(io.BytesIO(data), formats=tuple({*formats} - {*FOLDER_FORMATS}))
+    if name not in formats:
+        raise UnidentifiedImageError(name)
+    content, orientation = essentials(data, name)
+    image = Image.open(io.BytesIO(content), formats=(name,))
+    if name != "TIFF":  # whose orientation Pillow applies itself
+        image.info[_ORIENTATION] = orientation
+    return image
+
+
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
     width, height = size
     if width < 1 or height < 1:
@@ -330,6 +352,8 @@ def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; broken EXIF counts as upright."""
+    if _ORIENTATION in image.info:
+        return image.info[_ORIENTATION] or 1
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:  # Pillow's EXIF parser raises any type on garbage; the pixels are fine

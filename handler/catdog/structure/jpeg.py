@@ -1,0 +1,134 @@
+"""JPEG: segments and scans (ITU-T T.81, annex B).
+
+libjpeg looks at every block again for each scan, and Pillow reads the header byte by byte.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
+from catdog.structure.parts import Buffer, Essentials, PartCounter, TooComplex
+
+# How often a progressive JPEG may go over a component: for its averages, of which each pass
+# looks at every block, and for the rest. libjpeg does it 2 and 4 times, mozjpeg up to 2 and 7.
+MAX_AVERAGE_PASSES = 6
+MAX_DETAIL_PASSES = 24
+# A quantisation table has at most 129 bytes, and Pillow reads each in Python; Huffman tables
+# have at most 273 bytes, and every scan may bring some.
+_MAX_TABLE_BYTES = {0xDB: 16_384, 0xC4: 262_144, 0xCC: 16_384}
+# No CMYK profile in use is larger; a larger one is as good as none.
+_MAX_PROFILE_BYTES = 4 << 20
+
+_SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+_STANDALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_PIXEL_SEGMENTS = {*range(0xC0, 0xE0)} - {0xC8}  # frames, tables, scans, restart intervals
+_KNOWN_SEGMENTS = {*range(0xC0, 0xF0), 0xFE}  # the others are errors to libjpeg
+# The next marker in a scan's data, where FF 00 is a byte and FF D0 to FF D7 are restarts.
+_NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_FILL = re.compile(rb"\xff+")
+_ICC_NAME = b"ICC_PROFILE\0"
+_EXIF_NAME = b"Exif\0\0"
+_XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def jpeg_essentials(data: Buffer) -> Essentials:
+    """Frames, tables and scans of the first image, and what tells its colour space."""
+    kept: list[memoryview | bytes] = [b"\xff\xd8"]
+    profile: list[memoryview] = []
+    scans = _ScanCounter()
+    orientations = Orientations()
+    for marker, segment in _jpeg_segments(data):
+        payload = segment[4:]
+        name = bytes(payload[:32])
+        if marker in _PIXEL_SEGMENTS:
+            scans.add(marker, payload)
+            kept.append(segment)
+        elif (marker == _APP0 and name.startswith(b"JFIF")) or (
+            marker == _APP14 and name.startswith(b"Adobe")
+        ):
+            kept.append(segment)  # they tell the colour space
+        elif marker == _APP2 and name.startswith(_ICC_NAME):
+            profile.append(segment)
+        elif marker == _APP1 and name.startswith(_EXIF_NAME):
+            orientations.add("exif", exif_orientation, payload)
+        elif marker == _APP1 and name.startswith(_XMP_NAME):
+            orientations.add("xmp", xmp_orientation, payload)
+    if scans.components == 4 and sum(map(len, profile)) <= _MAX_PROFILE_BYTES:
+        kept[1:1] = profile  # CMYK needs it
+    return Essentials(b"".join(kept), orientations.best())
+
+
+def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, memoryview]]:
+    """Marker and bytes of each segment up to the image's end; a scan's data belongs to it.
+
+    What lies between segments is skipped, as libjpeg does it.
+    """
+    counter = PartCounter("segments")
+    view = memoryview(data)
+    scanned = False
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0:
+        counter.add()
+        fill = _FILL.match(data, position)
+        code_at = fill.end() if fill else position
+        if code_at >= len(data):
+            return
+        marker = data[code_at]
+        position = code_at + 1
+        if marker in _STANDALONE:
+            if marker in (_SOI, _EOI):
+                yield marker, view[code_at - 1 : position]
+            if marker == _EOI:
+                return
+        elif marker:
+            length = int.from_bytes(data[code_at + 1 : code_at + 3])
+            position = code_at + 1 + max(2, length)  # libjpeg lets a comment have length 0
+            if scanned and (marker not in _KNOWN_SEGMENTS or position > len(data)):
+                yield _EOI, view[code_at - 1 :]  # libjpeg reads no further
+                return
+            if position > len(data):
+                raise ValueError("a segment is cut off")
+            if marker == _SOS:
+                scanned = True
+                found = _NEXT_MARKER.search(data, position)
+                position = found.start() if found else len(data)
+            yield marker, view[code_at - 1 : position]
+
+
+class _ScanCounter:
+    """Refuses a JPEG whose tables and scans are more work than its pixels are."""
+
+    def __init__(self) -> None:
+        self.components = 0
+        self._progressive = False
+        self._passes: Counter[tuple[int, bool]] = Counter()  # by component, and whether averages
+        self._table_bytes: Counter[int] = Counter()
+
+    def add(self, marker: int, payload: memoryview) -> None:
+        if marker in _START_OF_FRAME:
+            if self.components:
+                raise ValueError("it has two frames")
+            self.components = payload[5]
+            self._progressive = marker in _PROGRESSIVE
+            if len(payload) != 6 + 3 * self.components:
+                raise ValueError("its frame has another length than its components")
+        elif marker == _SOS:
+            self._add_scan(payload)
+        elif marker in _MAX_TABLE_BYTES:
+            self._table_bytes[marker] += len(payload)
+            largest = _MAX_TABLE_BYTES[marker]
+            if self._table_bytes[marker] > largest:
+                raise TooComplex(f"its tables have more than the {largest} bytes allowed")
+
+    def _add_scan(self, payload: memoryview) -> None:
+        count = payload[0]
+        averages = payload[1 + 2 * count] == 0
+        largest = MAX_AVERAGE_PASSES if averages else MAX_DETAIL_PASSES
+        for component in payload[1 : 1 + 2 * count : 2]:
+            self._passes[component, averages] += 1
+            passes = self._passes[component, averages]
+            if passes > (largest if self._progressive else 1):
+                raise TooComplex(f"its scans go over the same pixels {passes} times")

@@ -1,0 +1,66 @@
+"""EXIF's orientation, read out of metadata that strangers wrote.
+
+Pillow would read every tag of it, and 5,000 tags may each claim the same megabytes.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+
+_TAG = 0x0112  # EXIF 2.32, tag 274
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}  # two are common mistakes
+_VALUE_LAYOUTS = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF 6.0's integers
+_IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+
+
+def exif_orientation(exif: bytes | memoryview) -> int | None:
+    """The orientation in a block of EXIF.
+
+    Args:
+        exif: With or without its name, "Exif" and two zeros.
+
+    Returns:
+        A number, 1 to 8 if it is a right one; None if the block is broken or has none.
+    """
+    data = bytes(exif).removeprefix(b"Exif\0\0")
+    order = _ORDERS.get(data[:4])
+    if order is None or len(data) < 8:
+        return None
+    (at,) = struct.unpack_from(order + "I", data, 4)
+    if at + 2 > len(data):
+        return None
+    (count,) = struct.unpack_from(order + "H", data, at)
+    entries = data[at + 2 : at + 2 + 12 * count]
+    whole = len(entries) - len(entries) % 12
+    found = None
+    for tag, kind, values, value in struct.iter_unpack(order + "HHI4s", entries[:whole]):
+        if tag == _TAG and values == 1 and kind in _VALUE_LAYOUTS:
+            (found,) = struct.unpack_from(order + _VALUE_LAYOUTS[kind], value)
+    return found
+
+
+def xmp_orientation(xmp: bytes | memoryview) -> int | None:
+    """The orientation in XMP's text, as a number; None if it has none."""
+    found = _IN_XMP.search(xmp)
+    return int(found[1]) if found else None
+
+
+class Orientations:
+    """What the places of one file say that may hold the orientation; each is read once."""
+
+    _PLACES = ("exif", "profile", "xmp")  # the first that has one counts, as in Pillow
+
+    def __init__(self) -> None:
+        self._found: dict[str, int | None] = {}
+
+    def add(
+        self, place: str, read: Callable[[bytes | memoryview], int | None], data: bytes | memoryview
+    ) -> None:
+        """Read a place, unless it was read before: a file could have it a thousand times."""
+        if place not in self._found:
+            self._found[place] = read(data)
+
+    def best(self) -> int | None:
+        """The orientation, 1 to 8 if it is a right one; None if no place has one."""
+        found = (self._found.get(place) for place in self._PLACES)
+        return next((orientation for orientation in found if orientation), None)

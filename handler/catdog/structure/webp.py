@@ -1,0 +1,56 @@
+"""WebP: chunks (WebP container specification). Of an animation the first frame is kept."""
+
+from collections.abc import Iterator
+
+from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
+from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, Essentials, PartCounter
+
+_FRAMES = {b"VP8 ", b"VP8L", b"ANMF"}
+_PIXELS = {b"VP8 ", b"VP8L", b"ALPH"}
+_METADATA_FLAGS = 0x2C  # of the VP8X chunk: colour profile, EXIF, XMP
+_FRAME_HEADER_BYTES = 8 + 16
+
+
+def webp_essentials(data: Buffer) -> Essentials:
+    """The canvas, and the first frame's pixels and alpha."""
+    counter = PartCounter("chunks")
+    view = memoryview(data)[: 8 + int.from_bytes(data[4:8], "little")]
+    kept: list[memoryview | bytes] = []
+    orientations = Orientations()
+    framed = False
+    for kind, chunk in _riff_chunks(view[12:], counter):
+        if kind == b"VP8X":
+            kept.append(bytes((*chunk[:8], chunk[8] & ~_METADATA_FLAGS, *chunk[9:18])))
+        elif kind == b"ANIM" or (kind == b"ALPH" and not framed):
+            kept.append(chunk)
+        elif kind in _FRAMES and not framed:
+            kept.append(_only_pixels(chunk, counter) if kind == b"ANMF" else chunk)
+            framed = True
+        elif kind == b"EXIF":
+            orientations.add("exif", exif_orientation, chunk[8:])
+        elif kind == b"XMP ":
+            orientations.add("xmp", xmp_orientation, chunk[8 : 8 + MAX_TEXT_BYTES])
+    return Essentials(_riff(b"RIFF", b"WEBP", *kept), orientations.best())
+
+
+def _only_pixels(frame: memoryview, counter: PartCounter) -> bytes:
+    """A frame of an animation without the unknown chunks that may lie in it."""
+    header, rest = frame[8:_FRAME_HEADER_BYTES], frame[_FRAME_HEADER_BYTES:]
+    pixels = [chunk for kind, chunk in _riff_chunks(rest, counter) if kind in _PIXELS]
+    return _riff(b"ANMF", header, *pixels)
+
+
+def _riff_chunks(view: memoryview, counter: PartCounter) -> Iterator[tuple[bytes, memoryview]]:
+    """Type and bytes of each chunk; one that is cut off is the last."""
+    position = 0
+    while position + 8 <= len(view):
+        counter.add()
+        size = int.from_bytes(view[position + 4 : position + 8], "little")
+        end = position + 8 + size + size % 2
+        yield bytes(view[position : position + 4]), view[position:end]
+        position = end
+
+
+def _riff(name: bytes, *parts: memoryview | bytes) -> bytes:
+    """A chunk of these parts, whose lengths are even."""
+    return b"".join((name, sum(map(len, parts)).to_bytes(4, "little"), *parts))

@@ -1,0 +1,148 @@
+"""Small files that take a decoder long: their parts are many, and their pixels few or repeated.
+
+`refused()` and `read()` give name -> bytes. The former have more parts than any encoder writes;
+of the latter only the pixels are needed, so they are answered as quickly as the plain picture.
+"""
+
+import io
+import struct
+import zlib
+from functools import cache
+
+from PIL import Image
+
+from tests.conftest import SAMPLES
+from tests.pictures import encode, png_chunk
+
+HEADER_END = 33  # of a PNG's signature and header
+
+
+@cache
+def cat(format: str = "PNG") -> bytes:
+    """The sample that all of these show, where they show anything."""
+    return encode(Image.open(SAMPLES / "chelsea.png").convert("RGB"), format)
+
+
+def refused() -> dict[str, bytes]:
+    """Bombs that get a 4xx that names the reason."""
+    jpeg, png, gif = cat("JPEG"), cat(), cat("GIF")
+    colours = 13 + 768  # where a GIF's header and palette end
+    return {
+        "JPEG, 15,000 scans of 48 megapixels": repeated_scan(8000, 6000, 15_000, averages=False),
+        "JPEG, 50 scans of averages": repeated_scan(4000, 3000, 50, averages=True),
+        "JPEG, not progressive, 300 scans": jpeg[:-2] + jpeg[jpeg.index(b"\xff\xda") : -2] * 300
+        + jpeg[-2:],
+        "JPEG, 500,000 empty comments": after_start(jpeg, b"\xff\xfe\0\2" * 500_000),
+        "JPEG, 20 MB of stuffed zeros": after_start(jpeg, b"\xff\0" * 10_000_000),
+        "JPEG, 380,000 quantisation tables": after_start(
+            jpeg, segment(0xDB, (b"\0" + bytes(range(1, 65))) * 1000) * 380
+        ),
+        "PNG, 100,000 empty chunks": after_header(png, png_chunk(b"aaAa", b"") * 100_000),
+        "PNG, 100,000 empty pieces of pixels": after_header(png, png_chunk(b"IDAT", b"") * 100_000),
+        "PNG, 15,000 texts of 1 MB": after_header(
+            png, png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(10**6)))
+            * 15_000
+        ),
+        "GIF, a comment of 3,000,000 blocks": gif[:colours] + b"!\xfe" + b"\1a" * 3_000_000 + b"\0"
+        + gif[colours:],
+        "GIF, 2,000,000 empty extensions": gif[:colours] + b"!\xff\0" * 2_000_000 + gif[colours:],
+        "WebP, 3,000,000 chunks": riff(extended_header(0) + b"abcd\0\0\0\0" * 3_000_000
+                                       + cat("WEBP")[12:]),
+        "WebP, 300,000 frames": animation(300_000, b""),
+        "WebP, 3,000,000 chunks in a frame": animation(1, b"abcd\0\0\0\0" * 3_000_000),
+        "BMP, 51 megapixels of line ends": run_length_bmp(8000, 6400, b"\1\0\0\0" * 6400),
+        "BMP, 6,000,000 runs without a pixel": run_length_bmp(500, 500, b"\0\2\0\0" * 6_000_000),
+        "TIFF, tags that share 10 MB": shared_tags(60_000, 10_000_000),
+    }  # fmt: skip
+
+
+def read() -> dict[str, bytes]:
+    """Bombs that are answered as the plain picture is."""
+    jpeg, png = cat("JPEG"), cat()
+    exif = shared_tags(5000, 60_000)
+    long_exif = shared_tags(60_000, 5_000_000) + bytes(5_000_000)
+    return {
+        "JPEG, 2 MB of 0xff before a marker": after_start(jpeg, b"\xff" * 2_000_000),
+        "JPEG, EXIF tags that share 60 kB": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif)),
+        "JPEG, EXIF in 390 segments": after_start(
+            jpeg, segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 390
+        ),
+        "PNG, EXIF tags that share 5 MB": after_header(png, png_chunk(b"eXIf", long_exif)),
+        "PNG, 2,000 texts of 900 kB": after_header(
+            png, png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) * 2000
+        ),
+        "WebP, EXIF tags that share 5 MB": riff(
+            extended_header(8) + cat("WEBP")[12:] + riff_chunk(b"EXIF", long_exif)
+        ),
+    }  # fmt: skip
+
+
+def after_start(jpeg: bytes, more: bytes) -> bytes:
+    return jpeg[:2] + more + jpeg[2:]
+
+
+def after_header(png: bytes, more: bytes) -> bytes:
+    return png[:HEADER_END] + more + png[HEADER_END:]
+
+
+def segment(marker: int, payload: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
+
+
+def repeated_scan(width: int, height: int, count: int, averages: bool) -> bytes:
+    """A progressive JPEG of one colour, with its shortest scan of one kind once more and more."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (90, 100, 110)).save(
+        buffer, "JPEG", progressive=True, quality=50
+    )
+    jpeg = buffer.getvalue()
+    scans, at = [], 2
+    while jpeg[at + 1] != 0xD9:
+        end = at + 2 + struct.unpack(">H", jpeg[at + 2 : at + 4])[0]
+        if jpeg[at + 1] == 0xDA:
+            spectral_start, refines = jpeg[end - 3], jpeg[end - 1] >> 4
+            while not (jpeg[end] == 0xFF and jpeg[end + 1] not in (0, *range(0xD0, 0xD8))):
+                end += 1
+            if (spectral_start == 0) is averages and (refines or not averages):
+                scans.append((end - at, at, end))
+        at = end
+    _, start, end = min(scans)
+    return jpeg[:end] + jpeg[start:end] * count + jpeg[end:]
+
+
+def shared_tags(count: int, size: int) -> bytes:
+    """A TIFF directory (and so EXIF) whose tags all claim the same bytes of it."""
+    tags = b"".join(struct.pack("<HHII", 1000 + n, 7, size, 8) for n in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4)
+
+
+def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:
+    """An 8-bit BMP with a palette and run-length encoding."""
+    start = 54 + 1024
+    return (
+        b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
+        + bytes(range(256)) * 4 + runs
+    )  # fmt: skip
+
+
+def riff_chunk(name: bytes, payload: bytes) -> bytes:
+    return name + struct.pack("<I", len(payload)) + payload + bytes(len(payload) % 2)
+
+
+def riff(chunks: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+def extended_header(flags: int) -> bytes:
+    """WebP's VP8X chunk for a picture of the cat's size."""
+    width, height = Image.open(io.BytesIO(cat())).size
+    sizes = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    return riff_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + sizes)
+
+
+def animation(frames: int, inside: bytes) -> bytes:
+    """A WebP animation of frames of one pixel, with more chunks inside each."""
+    pixel = encode(Image.new("RGB", (1, 1)), "WEBP", lossless=True)[12:]
+    frame = riff_chunk(b"ANMF", bytes(12) + b"\1\0\0\0" + pixel + inside)
+    return riff(extended_header(2) + riff_chunk(b"ANIM", bytes(6)) + frame * frames)

@@ -1,0 +1,71 @@
+"""Small files that take a decoder long hold up nobody: not the worker, not their batch."""
+
+import json
+import time
+
+import pytest
+
+from catdog.preprocess import HTTP_FORMATS
+from catdog.structure import detect_format
+from catdog_serving.client import CatDogClient
+from catdog_serving.operate.server import TorchServe
+from tests import bombs
+from tests.loads import Answer, send_all
+
+CAT = bombs.cat()
+IMAGE, JSON = {"Content-Type": "image/jpeg"}, {"Content-Type": "application/json"}
+# 26 MB: parsed, it takes 4 s and 720 MB.
+MANY_LISTS = b"[" + b"[]," * 8_700_000 + b"[]]"
+DEEP_LISTS = b"[" * 13_000_000 + b"]" * 13_000_000
+
+
+def among_neighbours(
+    server: TorchServe, body: bytes, headers: dict[str, str]
+) -> tuple[Answer, list[Answer]]:
+    """Send a body while seven good pictures are on their way, so that they share its batch."""
+    good = [(CAT, IMAGE)] * 7
+    answers = send_all(server.config.inference_url, [*good[:3], (body, headers), *good[3:]], 8)
+    return answers.pop(3), answers
+
+
+def test_bombs_are_refused_and_their_neighbours_answered(
+    server: TorchServe, client: CatDogClient
+) -> None:
+    expected = client.classify(CAT)
+    worker = server.versions()[0].workers[0].pid
+    sent = {
+        name: data for name, data in bombs.refused().items() if detect_format(data) in HTTP_FORMATS
+    }
+    assert len(sent) >= 10
+    for name, data in sent.items():
+        bomb, neighbours = among_neighbours(server, data, IMAGE)
+        print(f"{name}: {bomb.status} in {bomb.seconds:.2f} s")
+        assert bomb.status == 413, name
+        assert "the picture takes too long to decode" in json.loads(bomb.body)["message"], name
+        for answer in neighbours:
+            assert answer.status == 200, name
+            assert json.loads(answer.body)["cat"] == pytest.approx(expected.cat, abs=1e-5), name
+    assert server.versions()[0].workers[0].pid == worker
+
+
+def test_what_no_pixel_needs_changes_no_answer(server: TorchServe, client: CatDogClient) -> None:
+    for name, data in bombs.read().items():
+        start = time.monotonic()
+        answer = client.classify(data)
+        print(f"{name}: {time.monotonic() - start:.2f} s")
+        plain = client.classify(bombs.cat(detect_format(data) or "PNG"))
+        assert answer.cat == pytest.approx(plain.cat, abs=1e-5), name
+
+
+@pytest.mark.parametrize("body", [MANY_LISTS, DEEP_LISTS], ids=["many", "deep"])
+def test_nobody_parses_a_strangers_json(server: TorchServe, body: bytes) -> None:
+    worker = server.versions()[0].workers[0]
+    bomb, neighbours = among_neighbours(server, body, JSON)
+    print(f"JSON of {len(body)} bytes: {bomb.seconds:.2f} s")
+    assert (bomb.status, json.loads(bomb.body)["type"]) == (400, "InvalidImage")
+    assert "got JSON and not a picture" in json.loads(bomb.body)["message"]
+    assert [answer.status for answer in neighbours] == [200] * 7
+    after = server.versions()[0].workers[0]
+    assert after.pid == worker.pid
+    # Parsed, the lists alone would be 700 MB; the body itself is there a few times.
+    assert after.memory_bytes - worker.memory_bytes < 300e6

@@ -1,0 +1,132 @@
+"""What a file's own structure may cost: it is looked at before any decoder."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from catdog.preprocess import FOLDER_FORMATS, InvalidImage, InvalidReason, decode_image
+from catdog.structure import detect_format, essentials
+from tests import bombs
+from tests.bombs import after_header, after_start, cat, riff, riff_chunk, segment
+from tests.conftest import LIMITS
+from tests.pictures import encode, noise, png_chunk, quadrants
+
+REFUSED, READ = bombs.refused(), bombs.read()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return np.asarray(decode_image(data, LIMITS, FOLDER_FORMATS))
+
+
+def by_pillow(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_more_parts_than_encoders_write_are_refused(name: str) -> None:
+    with pytest.raises(InvalidImage) as caught:
+        decode_image(REFUSED[name], LIMITS, FOLDER_FORMATS)
+    assert caught.value.reason is InvalidReason.TOO_COMPLEX
+    assert caught.value.message.startswith("the picture takes too long to decode: it")
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_no_pixel_needs_never_meets_a_decoder(name: str) -> None:
+    data = READ[name]
+    format = detect_format(data)
+    assert format
+    plain = cat(format)
+    assert len(essentials(data, format).content) < len(plain) + 100
+    assert np.array_equal(decoded(data), decoded(plain))
+
+
+def honest_files() -> dict[str, bytes]:
+    """Every format and mode, with the metadata and layouts that encoders give them."""
+    frames = [noise(40, 30, seed) for seed in range(3)]
+    comment = Image.open(io.BytesIO(cat()))
+    return {
+        "JPEG": encode(quadrants(), "JPEG", comment="a comment", dpi=(72, 72)),
+        "JPEG, progressive": encode(noise(), "JPEG", progressive=True),
+        "JPEG, not subsampled": encode(noise(), "JPEG", progressive=True, subsampling=0),
+        "JPEG, grey": encode(noise().convert("L"), "JPEG", progressive=True),
+        "JPEG, RGB components": encode(noise(), "JPEG", keep_rgb=True),
+        "JPEG, restart markers": encode(noise(), "JPEG", restart_marker_blocks=1),
+        "JPEG, a second image": encode(noise(), "MPO", save_all=True, append_images=frames),
+        "PNG, interlaced text": encode(comment, "PNG", dpi=(300, 300)),
+        "PNG, palette": encode(quadrants().convert("P"), "PNG", bits=4),
+        "PNG, animated": encode(frames[0], "PNG", save_all=True, append_images=frames[1:]),
+        "GIF": encode(noise().convert("P"), "GIF", comment=b"hello" * 100),
+        "GIF, interlaced": encode(noise().convert("P"), "GIF", interlace=1),
+        "GIF, animated": encode(frames[0], "GIF", save_all=True, append_images=frames[1:], loop=0),
+        "WebP": encode(noise(), "WEBP", icc_profile=bytes(500)),
+        "WebP, lossless": encode(noise(), "WEBP", lossless=True),
+        "WebP, animated": encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]),
+        "BMP": encode(noise(), "BMP"),
+        "BMP, runs": bombs.run_length_bmp(200, 150, b"".join(
+            b"\xc8" + bytes([row]) + b"\0\0" for row in range(150))),
+        "TIFF": encode(noise(), "TIFF", compression="tiff_lzw"),
+        "TIFF, strips of a row": encode(noise(30, 400), "TIFF", strip_size=90),
+    }  # fmt: skip
+
+
+HONEST = honest_files()
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_files_keep_every_pixel(name: str) -> None:
+    assert np.array_equal(decoded(HONEST[name]), by_pillow(HONEST[name]))
+
+
+# --- the orientation ------------------------------------------------------------------------
+
+
+def exif(orientation: int, order: str = "<") -> bytes:
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    tag = struct.pack(order + "HHIHH", 0x0112, 3, 1, orientation, 0)
+    return start + struct.pack(order + "IH", 8, 1) + tag + bytes(4)
+
+
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+RAW_PROFILE = b"\nexif\n      34\n" + exif(6).hex().encode()
+
+
+def oriented_files() -> dict[str, bytes]:
+    """The cat on its side (orientation 6), said in every place that Pillow looks at."""
+    jpeg, png, webp = cat("JPEG"), cat(), cat("WEBP")
+    international = b"XML:com.adobe.xmp\0\0\0\0\0"
+    xmp_name = b"http://ns.adobe.com/xap/1.0/\0"
+    return {
+        "JPEG, EXIF": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif(6))),
+        "JPEG, EXIF, big endian": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif(6, ">"))),
+        "JPEG, XMP": after_start(jpeg, segment(0xE1, xmp_name + XMP)),
+        "PNG, EXIF": after_header(png, png_chunk(b"eXIf", exif(6))),
+        "PNG, EXIF behind the pixels": png[:-12] + png_chunk(b"eXIf", exif(6)) + png[-12:],
+        "PNG, XMP": after_header(png, png_chunk(b"iTXt", international + XMP)),
+        "PNG, raw profile": after_header(
+            png, png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(RAW_PROFILE))
+        ),
+        "WebP, EXIF": riff(bombs.extended_header(8) + webp[12:] + riff_chunk(b"EXIF", exif(6))),
+        "WebP, XMP": riff(bombs.extended_header(4) + webp[12:] + riff_chunk(b"XMP ", XMP)),
+        "TIFF": encode(Image.open(io.BytesIO(png)), "TIFF", tiffinfo={0x0112: 6}),
+    }
+
+
+ORIENTED = oriented_files()
+
+
+@pytest.mark.parametrize("name", ORIENTED)
+def test_the_orientation_is_found_where_pillow_finds_it(name: str) -> None:
+    pixels = decoded(ORIENTED[name])
+    width, height = Image.open(io.BytesIO(cat())).size
+    assert pixels.shape == (width, height, 3)  # turned
+    assert np.array_equal(pixels, by_pillow(ORIENTED[name]))
+
+
+def test_exif_counts_more_than_xmp() -> None:
+    upright = after_start(ORIENTED["JPEG, XMP"], segment(0xE1, b"Exif\0\0" + exif(1)))
+    assert np.array_equal(decoded(upright), decoded(cat("JPEG")))
