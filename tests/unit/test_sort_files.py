@@ -1,10 +1,14 @@
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.folder.process import process_folder
+from catdog_serving.folder.iterate import find_sources
+from catdog_serving.folder.process import process_folder, process_sources
 from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import SortReport, sort_files
 from tests.stub_backend import NameBackend, touch
@@ -25,6 +29,36 @@ def tree(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): path.read_text()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
+    }
+
+
+def contents(folder: Path) -> list[str]:
+    """What the regular files of a folder hold, each file counted once, whatever its names."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted({path.stat().st_ino: path.read_text() for path in files}.values())
+
+
+def both(rows: list[Row], target: Path, move: bool) -> SortReport:
+    """A dry run and then the real one, which must do what the first said."""
+    lines: list[str] = []
+    before = everything(target.parent)
+    plan = sort_files(rows, target, move, True, lines.append)
+    assert everything(target.parent) == before
+    report = sort(rows, target, move)
+    assert report == plan
+    places = {os.path.realpath(line.partition(" -> ")[2]) for line in lines}
+    after = everything(target.parent)
+    assert len(places) == len(lines)
+    assert after.keys() - before.keys() <= places <= after.keys()
+    return report
+
+
+def everything(folder: Path) -> dict[str, str]:
+    """Every name with what is there: where a link points to, or a file's content."""
+    return {
+        str(path): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
     }
 
 
@@ -107,11 +141,14 @@ def test_a_file_that_changed_since_is_left_alone(album: Path, tmp_path: Path) ->
     rows = classified(album)
     (album / "cup.jpg").write_text("another picture")
     (album / "bad.jpg").unlink()
-    report = sort(rows, tmp_path / "sorted", move=True)
+    (album / "sub/cat.jpg").unlink()
+    (album / "sub/cat.jpg").symlink_to("cat.jpg")  # to itself
+    report = both(rows, tmp_path / "sorted", move=True)
     assert tree(album) == {"cup.jpg": "another picture"}
     assert report.left == [
         f"{album}/bad.jpg: No such file or directory",
         f"{album}/cup.jpg: it changed since it was classified",
+        f"{album}/sub/cat.jpg: Too many levels of symbolic links",
     ]
 
 
@@ -130,3 +167,172 @@ def test_a_target_that_cannot_be_written_loses_nothing(album: Path, tmp_path: Pa
     with pytest.raises(NotReadyError, match="nothing was lost"):
         sort(classified(album), tmp_path / "sorted", move=True)
     assert tree(album) == before
+
+
+@pytest.mark.parametrize("move", [False, True])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_a_link_to_the_picture_is_no_copy_of_it(
+    album: Path, tmp_path: Path, link: str, move: bool
+) -> None:
+    place = tmp_path / "sorted/cat/cat.jpg"
+    place.parent.mkdir(parents=True)
+    if link == "symbolic":
+        place.symlink_to(album / "cat.jpg")
+    else:
+        place.hardlink_to(album / "cat.jpg")
+    before = contents(tmp_path)
+    both(classified(album), tmp_path / "sorted", move)
+    if move:
+        assert contents(tmp_path) == before
+    copy = place.with_name("cat (2).jpg")
+    assert copy.read_text() == "cat.jpg"
+    assert not copy.is_symlink()
+    assert os.path.lexists(place)
+    assert (album / "cat.jpg").exists() is not move
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_link_to_equal_content_elsewhere_is_no_copy(
+    album: Path, tmp_path: Path, move: bool
+) -> None:
+    (tmp_path / "elsewhere.jpg").write_text("cup.jpg")
+    (tmp_path / "sorted/neither").mkdir(parents=True)
+    (tmp_path / "sorted/neither/cup.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    rows = classified(album)
+    both(rows, tmp_path / "sorted", move)
+    (tmp_path / "elsewhere.jpg").unlink()
+    assert (tmp_path / "sorted/neither/cup (2).jpg").read_text() == "cup.jpg"
+    assert sort(rows, tmp_path / "sorted", move).sorted == {}  # the copy is known again
+
+
+def test_a_hard_link_of_another_file_is_a_copy(album: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.jpg").write_text("cup.jpg")
+    (tmp_path / "sorted/neither").mkdir(parents=True)
+    (tmp_path / "sorted/neither/cup.jpg").hardlink_to(tmp_path / "elsewhere.jpg")
+    assert both(classified(album), tmp_path / "sorted", move=True).unchanged == 1
+    assert tree(tmp_path / "sorted") == SORTED
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_picture_that_is_in_its_folder_stays_as_it_is(
+    album: Path, tmp_path: Path, move: bool
+) -> None:
+    (tmp_path / "sorted").mkdir()
+    (tmp_path / "sorted/cat").symlink_to(album)
+    report = both(classified(album), tmp_path / "sorted", move)
+    assert (album / "cat.jpg").read_text() == "cat.jpg"
+    assert (album / "cat (2).jpg").read_text() == "sub/cat.jpg"  # this one was not
+    assert report.unchanged == 1
+
+
+def test_sorting_what_is_sorted_changes_nothing(album: Path, tmp_path: Path) -> None:
+    target = tmp_path / "sorted"
+    sort(classified(album), target, move=True)
+    report = both(classified(target / "cat"), target, move=True)
+    assert tree(target) == SORTED
+    assert report == SortReport(unchanged=2)
+
+
+def test_a_name_that_another_picture_leaves_is_free(tmp_path: Path) -> None:
+    """As when another model sorts what is sorted."""
+    target = tmp_path / "sorted"
+    touch(target, "cat/x.jpg", "dog/x.jpg")
+    rows = classified(target / "cat") + classified(target / "dog")
+    for row, label in zip(rows, ("dog", "cat"), strict=True):
+        row["label"] = label
+    both(rows, target, move=True)
+    assert tree(target) == {"cat/x.jpg": "dog/x.jpg", "dog/x (2).jpg": "cat/x.jpg"}
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_link_to_a_picture_in_its_folder_stays_as_it_is(
+    album: Path, tmp_path: Path, move: bool
+) -> None:
+    touch(tmp_path / "sorted", "cat/cat.jpg")
+    (album / "cat.jpg").unlink()
+    (album / "cat.jpg").symlink_to(tmp_path / "sorted/cat/cat.jpg")
+    (album / "other cat.jpg").symlink_to("../sorted/cat/cat.jpg")
+    report = both(classified(album), tmp_path / "sorted", move)
+    assert report.unchanged == 2
+    assert tree(tmp_path / "sorted/cat") == {"cat.jpg": "cat/cat.jpg", "cat (2).jpg": "sub/cat.jpg"}
+    assert (album / "cat.jpg").is_symlink()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_two_names_of_one_file_are_both_kept(tmp_path: Path, links: bool) -> None:
+    """Links are no copies of each other; real copies are one file in the end."""
+    touch(tmp_path / "album", "a/cat.jpg")
+    (tmp_path / "album/b").mkdir()
+    if links:
+        (tmp_path / "album/b/cat.jpg").hardlink_to(tmp_path / "album/a/cat.jpg")
+    else:
+        (tmp_path / "album/b/cat.jpg").write_text("a/cat.jpg")
+    report = both(classified(tmp_path / "album"), tmp_path / "sorted", move=True)
+    assert report.unchanged == (0 if links else 1)
+    assert len(tree(tmp_path / "sorted")) == (2 if links else 1)
+    assert tree(tmp_path / "album") == {}
+
+
+def test_what_changed_unseen_is_not_taken_for_its_copy(album: Path, tmp_path: Path) -> None:
+    """Programs that edit a picture's facts may keep its size and its time."""
+    rows = classified(album)
+    sort(rows, tmp_path / "sorted", move=False)
+    status = (album / "cup.jpg").stat()
+    (album / "cup.jpg").write_text("CUP.JPG")
+    os.utime(album / "cup.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    sort(rows, tmp_path / "sorted", move=True)
+    assert (tmp_path / "sorted/neither/cup (2).jpg").read_text() == "CUP.JPG"
+
+
+_NAMES = (
+    *("album/cat.jpg", "album/cup.jpg", "album/sub/cat.jpg", "album/sub/cup.jpg"),
+    *("sorted/neither/cat.jpg", "sorted/neither/cup.jpg", "sorted/neither/cup (2).jpg"),
+    *("sorted/cat/cat.jpg", "sorted/cat/cat (2).jpg", "album/sub/link to cat.jpg"),
+)
+_KINDS = ("absent", "equal", "own", "symbolic link", "hard link")
+
+
+@given(
+    order=st.permutations(_NAMES),
+    kinds=st.lists(st.sampled_from(_KINDS), min_size=len(_NAMES), max_size=len(_NAMES)),
+    cat_folder=st.sampled_from(("sorted/cat", "album", "album/sub", "outside")),
+    move=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_linked_to_what_nothing_is_lost_and_the_plan_is_kept(
+    order: list[str], kinds: list[str], cat_folder: str, move: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        touch(base, "album/first cat.jpg")
+        for folder in ("album/sub", "sorted/neither", cat_folder):
+            (base / folder).mkdir(parents=True, exist_ok=True)
+        if cat_folder != "sorted/cat":
+            (base / "sorted/cat").symlink_to(base / cat_folder)
+        make_files(base, dict(zip(order, kinds, strict=True)))
+        before = everything(base)
+        held = contents(base)
+        rows: list[Row] = []
+        paths = [base / "album", *(base / "sorted/neither").iterdir()]
+        process_sources(find_sources(paths), NameBackend(), rows.append)
+        both(rows, base / "sorted", move)
+        after = everything(base)
+        assert set(contents(base)) == set(held)
+        assert move or after.items() >= before.items()
+        assert not [path for path in after if ".catdog-" in path]
+
+
+def make_files(base: Path, kinds: dict[str, str]) -> None:
+    """Files with content of their own or not, and links to what was made before."""
+    files = [base / "album/first cat.jpg"]
+    for name, kind in kinds.items():
+        path = base / name
+        if kind == "absent" or os.path.lexists(path):
+            continue
+        if kind == "symbolic link":
+            path.symlink_to(files[-1])
+        elif kind == "hard link":
+            path.hardlink_to(files[-1].resolve())
+        else:
+            path.write_text("equal" if kind == "equal" else name)
+        files.append(path)

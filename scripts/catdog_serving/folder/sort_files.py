@@ -2,12 +2,14 @@
 
 Nothing is ever overwritten, and no file is lost: a copy gets its name only when it is
 complete, and an original on another disk goes only when its copy has its name and is,
-byte for byte, the file that was classified.
+byte for byte, the file that was classified. A link to a picture, symbolic or hard, is no
+copy of it; a picture that lies in its folder already stays as it is.
 """
 
 import errno
 import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ class SortReport:
 
     Attributes:
         sorted: How many went into each folder, or would have.
-        unchanged: Files that were there already, with the same content.
+        unchanged: Files that were there already: themselves, or a copy of them.
         left: Files that were left where they are, each with the reason.
     """
 
@@ -38,14 +40,40 @@ class SortReport:
     left: list[str] = field(default_factory=list)
 
 
+@dataclass
+class _Ahead:
+    """What a dry run would have changed so far; a real one finds it on the disk.
+
+    Attributes:
+        taken: The places that would be taken: the content's SHA-256, and the file's
+            identity if the picture itself would have gone there.
+        gone: Where pictures would have been moved away.
+    """
+
+    taken: dict[Path, tuple[str, tuple[int, int] | None]] = field(default_factory=dict)
+    gone: set[Path] = field(default_factory=set)
+
+    def lacks(self, source: Path) -> bool:
+        """Whether a file, or a link on the way to it, would be gone by now."""
+        return any(place in self.gone for place in _on_the_way(source))
+
+    def note(self, row: Row, source: Path, place: Path | None, move: bool) -> None:
+        """Remember that a picture would go to its place; None if a copy is there."""
+        if place is not None:
+            renamed = move and not source.is_symlink() and _on_one_disk(source, place)
+            self.taken[_real(place)] = (row["sha256"], _identity(source) if renamed else None)
+        if move:
+            self.gone.add(_real(source))
+
+
 def sort_files(
     rows: Iterable[Row], target: Path, move: bool, dry_run: bool, say: Callable[[str], None]
 ) -> SortReport:
     """Copy or move each row's file to TARGET/LABEL/NAME, or TARGET/failed/NAME.
 
-    A name that is taken gets a number: "a (2).jpg". A file that is already there with
-    the same content is not copied again, so an interrupted run can be repeated. A file
-    that changed since it was classified is left alone.
+    A name that is taken gets a number: "a (2).jpg". A file of which a copy is there is not
+    copied again, so an interrupted run can be repeated. A file that lies in that folder, or
+    that changed since it was classified, is left alone.
 
     Args:
         rows: The results.
@@ -58,21 +86,20 @@ def sort_files(
         NotReadyError: If the target cannot be written.
     """
     report = SortReport()
-    claimed: set[Path] = set()
+    ahead = _Ahead()
     for row in rows:
         source = Path(row["path"])
         folder = FAILED if "error" in row else row["label"]
-        reason = _why_not(row, source)
+        reason = _why_not(row, source, ahead)
         if reason:
             report.left.append(f"{source}: {reason}")
             continue
-        if dry_run:
-            place = next(p for p in _names(target / folder, source.name) if _is_free(p, claimed))
-            claimed.add(place)
-            say(f"{source} -> {place}")
-        elif not _bring(row, source, target / folder, move):
+        place = _bring(row, source, target / folder, move, ahead if dry_run else None)
+        if place is None:
             report.unchanged += 1
             continue
+        if dry_run:
+            say(f"{source} -> {place}")
         report.sorted[folder] += 1
     return report
 
@@ -88,11 +115,13 @@ def print_sorted(report: SortReport, dry_run: bool, console: Console) -> None:
         console.print(f"left alone: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _why_not(row: Row, source: Path) -> str | None:
+def _why_not(row: Row, source: Path, ahead: _Ahead) -> str | None:
     try:
         status = source.stat()
     except OSError as error:
         return error.strerror or str(error)
+    if ahead.lacks(source):
+        return os.strerror(errno.ENOENT)
     if row["sha256"] is None:
         return "it was not read"
     if (status.st_size, status.st_mtime_ns) != (row["size"], row["mtime_ns"]):
@@ -100,11 +129,18 @@ def _why_not(row: Row, source: Path) -> str | None:
     return None
 
 
-def _bring(row: Row, source: Path, folder: Path, move: bool) -> bool:
-    """Put a file into a folder; False if it was there already."""
+def _bring(row: Row, source: Path, folder: Path, move: bool, dry: _Ahead | None) -> Path | None:
+    """Put a file into a folder, or if `dry` is given only note it; None if it was there already."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return _place(row, source, folder, move)
+        if dry is None:
+            folder.mkdir(parents=True, exist_ok=True)
+        if _lies_in(source, folder):
+            return None
+        if dry is None:
+            return _place(row, source, folder, move)
+        place = _free_place(row, source, folder, dry)
+        dry.note(row, source, place, move)
+        return place
     except OSError as error:
         raise NotReadyError(
             f"cannot sort {source} into {folder}: {error.strerror or error}; "
@@ -112,20 +148,37 @@ def _bring(row: Row, source: Path, folder: Path, move: bool) -> bool:
         ) from error
 
 
-def _place(row: Row, source: Path, folder: Path, move: bool) -> bool:
-    """Find a free name and take it; False if the same content has one already."""
-    for place in _names(folder, source.name):
-        if os.path.lexists(place):
-            if _holds(place, row):
-                if move:
-                    source.unlink()
-                return False
-            continue
+def _lies_in(source: Path, folder: Path) -> bool:
+    """Whether a file, or what it links to, is in that very folder, by whatever name of it."""
+    return folder.exists() and any(
+        parent.samefile(folder) for parent in (source.parent, source.resolve().parent)
+    )
+
+
+def _place(row: Row, source: Path, folder: Path, move: bool) -> Path | None:
+    """Find a free name and take it; None if a copy has one already."""
+    while (place := _free_place(row, source, folder, _Ahead())) is not None:
         try:
             _bring_to(row, source, place, move)
         except FileExistsError:
             continue  # somebody took the name just now
-        return True
+        return place
+    if move:
+        source.unlink()
+    return None
+
+
+def _free_place(row: Row, source: Path, folder: Path, ahead: _Ahead) -> Path | None:
+    """The first name that is free; None if one before it is that of a copy."""
+    real_folder = Path(os.path.realpath(folder))
+    for place in _names(folder, source.name):
+        if taken := ahead.taken.get(real_folder / place.name):
+            if taken[0] == row["sha256"] and taken[1] != _identity(source):
+                return None
+        elif not os.path.lexists(place) or real_folder / place.name in ahead.gone:
+            return place
+        elif _is_copy(place, source):
+            return None
     raise AssertionError("there is always another name")
 
 
@@ -165,14 +218,39 @@ def _names(folder: Path, name: str) -> Iterator[Path]:
     return chain([folder / name], (folder / f"{path.stem} ({n}){path.suffix}" for n in count(2)))
 
 
-def _is_free(path: Path, claimed: set[Path]) -> bool:
-    return path not in claimed and not os.path.lexists(path)
+def _is_copy(place: Path, source: Path) -> bool:
+    """Whether a name is that of another file with the same content, so that one may go.
 
-
-def _holds(place: Path, row: Row) -> bool:
-    """Whether a file has the row's content; of a thousand IMG_0001.jpg most differ in size."""
+    Of a thousand IMG_0001.jpg most differ in size.
+    """
+    status = place.lstat()
     return (
-        place.is_file()
-        and place.stat().st_size == row["size"]
-        and file_sha256(place) == row["sha256"]
+        stat.S_ISREG(status.st_mode)
+        and status.st_size == source.stat().st_size
+        and not place.samefile(source)
+        and file_sha256(place) == file_sha256(source)
     )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _on_one_disk(source: Path, place: Path) -> bool:
+    """Whether renaming would do; the place's folder may be missing yet."""
+    there = next(folder for folder in place.absolute().parents if folder.exists())
+    return there.stat().st_dev == source.stat().st_dev
+
+
+def _real(path: Path) -> Path:
+    """Where a name lies itself, not what it links to."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _on_the_way(path: Path) -> Iterator[Path]:
+    """Where a name lies, and each that it links to."""
+    yield _real(path)
+    while path.is_symlink():
+        path = path.parent / path.readlink()
+        yield _real(path)
