@@ -337,3 +337,50 @@ def test_options_that_do_not_go_together_are_exit_2(arguments: list[str], messag
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("classify", "{}", "--format", "csv", "--output"), ("classify", "{}", "--report")),
+        ("evaluate", "{}", "--report"),
+    ],
+)
+def test_an_output_that_is_an_input_is_exit_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    for name in ("cats/a.png", "dogs/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    picture = tmp_path / "dogs" / ".." / "cats" / "a.png"
+    result = catdog(*(argument.format(tmp_path) for argument in arguments), picture)
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"catdog: {picture} would replace {tmp_path}/cats/a.png, which is to be read; "
+        "choose another file\n"
+    )
+    assert picture.read_text() == "cats/a.png"
+
+
+def test_a_file_that_is_no_journal_is_exit_4_and_stays(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(request, 200, json.dumps(ANSWER).encode())
+
+    (tmp_path / "a.jpg").write_text("a")
+    notes = tmp_path / "notes.json"
+    notes.write_text("my notes")
+    with http_server(answer) as url:
+        result = catdog(
+            *("classify", tmp_path, "--url", url, "--config", make_config(None).path),
+            *("--format", "jsonl", "--output", notes, "--resume", "--jobs", "1"),
+        )
+    merged = catdog("merge", tmp_path / "all.jsonl", notes)
+    for refused in (result, merged):
+        assert refused.returncode == 4
+        assert f"catdog: {notes} is no journal of catdog" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert notes.read_text() == "my notes"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "a.jpg",
+        "notes.json",
+    ]

@@ -90,6 +90,27 @@ def test_a_name_that_is_too_long_with_its_suffix_costs_the_others_nothing(tmp_pa
     assert short.target.is_file()
 
 
+@pytest.mark.parametrize("link", [None, "symbolic", "hard"])
+def test_an_overlay_replaces_no_picture(link: str | None, tmp_path: Path) -> None:
+    album, output = tmp_path / "album", tmp_path / "maps"
+    for folder in (album, output):
+        folder.mkdir()
+    picture = encode(Image.new("RGB", (100, 60)))
+    (album / "a.png").write_bytes(picture)
+    other, target = album / "b.png", output / "a.png.overlay.jpg"
+    if link is None:  # from an earlier run, to be explained itself
+        other = target
+    other.write_bytes(picture)
+    if link == "symbolic":
+        target.symlink_to(other)
+    elif link == "hard":
+        target.hardlink_to(other)
+    with pytest.raises(UsageError, match="is to be read"):
+        explained(output, album / "a.png", other)
+    assert other.read_bytes() == picture
+    assert len(list(output.iterdir())) == 1
+
+
 def test_overlays_do_not_lie_among_the_pictures(tmp_path: Path) -> None:
     """The next run would explain them, too."""
     (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (100, 60))))

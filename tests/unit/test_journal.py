@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.iterate import Shard, find_sources
-from catdog_serving.folder.journal import Journal, read_journal, to_line
+from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
 from catdog_serving.folder.merge import merge_journals
 from catdog_serving.folder.process import process_sources
 from catdog_serving.folder.remote_path import AnyPath
@@ -177,11 +178,86 @@ def test_two_processes_do_not_write_one_journal(tmp_path: Path) -> None:
             Journal(tmp_path / "out.jsonl", MODEL, resume=True)
 
 
-def test_another_file_is_not_taken_for_a_journal(tmp_path: Path) -> None:
-    (tmp_path / "out.jsonl").write_text('{"some": "json"}\n')
+OURS = to_line(first_line(MODEL))
+STRANGERS = {
+    "text": b"my notes",
+    "text with a torn line": b"my notes\nof last week",
+    "json": b'{"some": "json"}\n{"more": 1}',
+    "list": b"[1]\n",
+    "number": b"5\n",
+    "deep": b"[" * 10_000 + b"\n",
+    "bytes": b"\xff\xd8\xff\xe0\n\x00",
+    "long line": b"x" * 1_000_000,
+    "almost a journal": b'{"catdog_journal":1}\n',
+    "torn line of another model": to_line(first_line(ModelName("other", "ids", "fp32")))[:-5],
+    "torn line that goes on": OURS[:-3] + b"...",
+    "blank line before": b"\n" + OURS,
+}
+
+
+def listing(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.part"])
+@pytest.mark.parametrize("with_journal", [True, False])
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_a_strangers_file_stays_as_it_is(
+    content: bytes, with_journal: bool, name: str, tmp_path: Path
+) -> None:
+    if with_journal:
+        with Journal(tmp_path / "out.jsonl", MODEL, resume=False) as journal:
+            journal.write({"path": "a.jpg"})
+    (tmp_path / name).write_bytes(content)
+    os.utime(tmp_path / name, ns=(10**18, 10**18))
+    before = listing(tmp_path)
+    with pytest.raises(RefusedError, match=f"{name} is no journal of catdog") as refused:
+        Journal(tmp_path / "out.jsonl", MODEL, resume=True)
+    assert str(refused.value).count("\n") == 0
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("suffix", ["", ".part"])
+def test_what_is_no_file_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"out.jsonl{suffix}")
     with pytest.raises(RefusedError, match="is no journal of catdog"):
         Journal(tmp_path / "out.jsonl", MODEL, resume=True)
-    assert (tmp_path / "out.jsonl").read_text() == '{"some": "json"}\n'
+
+
+@pytest.mark.parametrize("length", range(len(OURS) + 1))
+@pytest.mark.parametrize("torn", ["out.jsonl", "out.jsonl.part"])
+def test_a_kill_during_the_first_write_can_be_resumed(
+    torn: str, length: int, folder: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "out.jsonl"
+    if torn.endswith(".part"):
+        killed(folder, journal, 5)
+    (tmp_path / torn).write_bytes(OURS[:length])
+    run(folder, journal)
+    run(folder, tmp_path / "whole.jsonl")
+    assert journal.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not (tmp_path / "out.jsonl.part").exists()
+
+
+def test_results_of_another_model_are_not_even_cut(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "whole.jsonl").write_bytes(whole[:-5])
+    (tmp_path / "album.jsonl.part").write_bytes(whole[:-5])
+    for name in ("whole.jsonl", "album.jsonl"):
+        with pytest.raises(RefusedError, match="holds results of net ids, fp32"):
+            Journal(tmp_path / name, ModelName("net", "ids", "int8"), resume=True)
+    assert (tmp_path / "whole.jsonl").read_bytes() == whole[:-5]
+    assert (tmp_path / "album.jsonl.part").read_bytes() == whole[:-5]
+    assert not (tmp_path / "album.jsonl").exists()
+
+
+def test_a_part_whose_journal_is_gone_is_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "out.jsonl"
+    killed(folder, journal, 15)
+    killed(folder, journal, 8)
+    journal.unlink()
+    run(folder, journal)
+    run(folder, tmp_path / "whole.jsonl")
+    assert journal.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 def test_a_broken_line_in_the_middle_is_named(whole: bytes, tmp_path: Path) -> None:
@@ -217,15 +293,36 @@ def test_a_journal_whose_resume_was_killed_is_not_merged(folder: Path, tmp_path:
     assert merge_journals(tmp_path / "all.jsonl", [journal]).rows == 23
 
 
-@pytest.mark.parametrize("content", [None, "[1]\n", "5\n"])
-def test_what_is_no_journal_is_one_line(content: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "x.jsonl"
-    if content is None:
-        path.mkdir()
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_merge_reads_and_replaces_no_strangers_file(content: bytes, tmp_path: Path) -> None:
+    Journal(tmp_path / "ours", MODEL, resume=False).close()
+    (tmp_path / "notes").write_bytes(content)
+    before = listing(tmp_path)
+    with pytest.raises(RefusedError, match="notes is no journal of catdog"):
+        merge_journals(tmp_path / "all.jsonl", [tmp_path / "ours", tmp_path / "notes"])
+    with pytest.raises(UsageError, match="exists"):
+        merge_journals(tmp_path / "notes", [tmp_path / "ours"])
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["itself", "symbolic link", "hard link"])
+def test_merge_does_not_write_what_it_reads(kind: str, whole: bytes, tmp_path: Path) -> None:
+    output, journal = tmp_path / "out", tmp_path / "whole.jsonl"
+    if kind == "itself":
+        output = journal
+    elif kind == "symbolic link":
+        output.symlink_to(journal)
     else:
-        path.write_text(content)
-    with pytest.raises((RefusedError, NotReadyError), match=r"cannot read|is no journal"):
-        merge_journals(tmp_path / "all.jsonl", [path])
+        output.hardlink_to(journal)
+    with pytest.raises(UsageError, match="exists"):
+        merge_journals(output, [journal])
+    assert journal.read_bytes() == whole
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(NotReadyError, match="cannot read"):
+        merge_journals(tmp_path / "all.jsonl", [tmp_path / "x.jsonl"])
 
 
 def test_shards_merge_into_what_one_run_writes(folder: Path, whole: bytes, tmp_path: Path) -> None:

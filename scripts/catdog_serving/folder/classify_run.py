@@ -1,5 +1,6 @@
 """catdog classify from end to end: the journal, the progress, and every output."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,18 @@ from rich.console import Console
 from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.iterate import ImageFiles, Shard, check_outside, find_sources
-from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
+from catdog_serving.folder.iterate import (
+    ImageFiles,
+    Shard,
+    check_not_read,
+    check_outside,
+    find_sources,
+)
+from catdog_serving.folder.journal import Journal, first_line, part_of, read_journal, to_line
 from catdog_serving.folder.parquet import check_parquet, write_parquet
 from catdog_serving.folder.process import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
-from catdog_serving.folder.remote_path import AnyPath, RemotePath
+from catdog_serving.folder.remote_path import AnyPath, RemotePath, local_path
 from catdog_serving.folder.rows import ModelName, Row
 from catdog_serving.folder.sort_files import print_sorted, sort_files
 from catdog_serving.html.folder_report import write_folder_report
@@ -69,6 +76,7 @@ class ClassifyRun:
             self._check_remote()
         if self.sort_into is not None:
             check_outside(self.sort_into, self.paths)
+        self._check_outputs()
 
     def _check_remote(self) -> None:
         if not self.remote:
@@ -78,6 +86,18 @@ class ClassifyRun:
                 "--report, --copy-to and --move-to need the pictures on this machine; leave "
                 "them out, or name folders here"
             )
+
+    def _check_outputs(self) -> None:
+        """That what is written replaces nothing that is read, nor each other."""
+        outputs = {path for path in (self.output, self.journal) if path is not None}
+        if self.report is not None:
+            if os.path.realpath(self.report) in map(os.path.realpath, outputs):
+                raise UsageError(f"--report needs a name of its own; {self.report} is taken")
+            outputs.add(self.report)
+        if self.journal is not None:
+            outputs.add(part_of(self.journal))
+        here = (path for path in map(local_path, self.paths) if path is not None)
+        check_not_read(outputs, (ImageFiles(path, self.patterns) for path in here))
 
     @property
     def journal(self) -> Path | None:

@@ -13,7 +13,7 @@ from catdog.preprocess import InvalidImage
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, UNWRITABLE, ImageError, read_file
-from catdog_serving.folder.iterate import ImageFiles, check_outside, relative_path
+from catdog_serving.folder.iterate import ImageFiles, check_not_read, check_outside, relative_path
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
@@ -50,10 +50,11 @@ def explain_files(
             kept. An overlay that is there already is replaced.
 
     Raises:
-        UsageError: If that folder lies in a source.
+        UsageError: If that folder lies in a source, or an overlay would replace a picture.
         NotReadyError: If an overlay cannot be written.
     """
     check_outside(output, [source.root for source in sources])
+    check_not_read((target for _, target in _targets(sources, output)), sources)
     reader = UprightReader()
 
     def explain(job: tuple[AnyPath, Path]) -> ExplainedFile:

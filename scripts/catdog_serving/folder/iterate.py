@@ -5,7 +5,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path, PurePath, PurePosixPath
 
 from catdog_serving.errors import NotReadyError, UsageError
@@ -143,6 +143,31 @@ def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
             raise UsageError(f"{target} lies inside {path}; choose a folder outside of it")
 
 
+def check_not_read(outputs: Iterable[Path], sources: Iterable[ImageFiles]) -> None:
+    """Make sure that no file to write is one of those to read, by whatever name.
+
+    Args:
+        outputs: Files to write; only one that is there already can be read.
+        sources: What is to be read, on this machine; not looked at if there is no such output.
+
+    Raises:
+        UsageError: If one is.
+    """
+    written: dict[tuple[int, int], Path] = {}
+    for output in outputs:
+        if (identity := _identity(output)) is not None:
+            written[identity] = output
+    if not written:
+        return
+    for source in sources:
+        for path in chain((source.root,), source):
+            if isinstance(path, Path) and (identity := _identity(path)) in written:
+                raise UsageError(
+                    f"{written[identity]} would replace {path}, which is to be read; "
+                    "choose another file"
+                )
+
+
 def sort_key(path: PurePath | RemotePath) -> tuple[str, ...]:
     """The order in which files are found: folder by folder, sorted by name in each."""
     parts = path.parts
@@ -152,6 +177,15 @@ def sort_key(path: PurePath | RemotePath) -> tuple[str, ...]:
 def relative_path(path: AnyPath, base: AnyPath) -> PurePath:
     """The path of a file below a folder that holds it."""
     return PurePosixPath(*path.parts[len(base.parts) :])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What all names of a file have in common; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:  # for another to report, who needs it
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sorted_entries(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:

@@ -8,6 +8,9 @@ To resume, the old journal is copied row by row into NAME.part, while files that
 or changed are classified in between, in order; when what was written has passed its last
 row, NAME.part takes its name and grows on. If that is killed too, the next opening joins
 the two.
+
+A file that is there is written, cut or locked only when its first line says that it is a
+journal, or is the beginning of the line that would be written: a kill may have torn that.
 """
 
 import fcntl
@@ -24,7 +27,7 @@ from catdog_serving.folder.remote_path import parse_path
 from catdog_serving.folder.rows import ModelName, Row
 
 FORMAT = 1
-_BLOCK = 1 << 16
+_BLOCK = 1 << 16  # no first line is as long
 
 
 class Journal:
@@ -48,6 +51,8 @@ class Journal:
             raise UsageError(
                 f"{path} is there from an earlier run; go on with it by --resume, or delete it"
             )
+        for file in (path, self._part):
+            _check_ours(file, model)
         self._old: Iterator[Row] = iter(())
         self._last_old: tuple[str, ...] | None = None  # once all were read
         with _open_locked(path):
@@ -65,11 +70,7 @@ class Journal:
             self.write(first_line(model))
             return
         found, self._old = read_journal(self.path)
-        if found != model:
-            raise RefusedError(
-                f"{self.path} holds results of {found}, and this is {model}; results of two "
-                "models are not mixed: choose another output"
-            )
+        _check_model(self.path, found, model)
         self._file = _open_locked(self._part)
         self.write(first_line(model))
 
@@ -154,19 +155,57 @@ def read_journal(path: Path) -> tuple[ModelName, Iterator[Row]]:
     """
     try:
         lines = _lines(path)
-        _, first = next(lines, (0, {}))
+        first = next(lines)
     except FileNotFoundError as error:
         raise NotReadyError(f"there is no journal {path}") from error
     except OSError as error:
         raise NotReadyError(f"cannot read {path}: {error.strerror}") from error
-    if not isinstance(first, dict) or first.get("catdog_journal") != FORMAT:
-        raise RefusedError(f"{path} is no journal of catdog: its first line does not say so")
-    return ModelName.of(first), _in_order(path, lines)
+    return _model_of(path, first), _in_order(path, _rows(path, lines))
 
 
 def row_key(row: Row) -> tuple[str, ...]:
     """The place of a row in the order."""
     return sort_key(parse_path(row["path"]))
+
+
+def _check_ours(path: Path, model: ModelName) -> None:
+    """Make sure that a file may be gone on with, if there is one. It is only read.
+
+    Raises:
+        RefusedError: If it is neither a journal of the model, nor the beginning of one.
+        NotReadyError: If it cannot be read.
+    """
+    try:
+        if not path.exists():
+            return
+        # A pipe would be waited for.
+        first = next(_lines(path)) if path.is_file() else None
+    except OSError as error:
+        raise NotReadyError(f"cannot read {path}: {error.strerror}") from error
+    if first is None or not to_line(first_line(model)).startswith(first):
+        _check_model(path, _model_of(path, first or b""), model)
+
+
+def _check_model(path: Path, found: ModelName, model: ModelName) -> None:
+    if found != model:
+        raise RefusedError(
+            f"{path} holds results of {found}, and this is {model}; results of two "
+            "models are not mixed: choose another output"
+        )
+
+
+def _model_of(path: Path, first: bytes) -> ModelName:
+    """The model that a journal's first line names."""
+    refused = RefusedError(
+        f"{path} is no journal of catdog: its first line does not say so; name another file"
+    )
+    try:
+        values = json.loads(first)
+        if values["catdog_journal"] == FORMAT and first.endswith(b"\n"):
+            return ModelName.of(values)
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise refused from error
+    raise refused
 
 
 def _is_empty(path: Path) -> bool:
@@ -196,7 +235,7 @@ def _join(path: Path, part: Path) -> None:
     last: tuple[str, ...] = ()
     for row in newer:
         last = row_key(row)
-    _, older = read_journal(path)
+    older = iter(()) if _is_empty(path) else read_journal(path)[1]
     with part.open("ab") as file:
         file.writelines(to_line(row) for row in older if row_key(row) > last)
         file.flush()
@@ -220,18 +259,23 @@ def _cut_torn_line(path: Path) -> None:
         file.truncate(0)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path) -> Iterator[bytes]:
+    """The first line, or what there is of it; then every other that is whole."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise RefusedError(
-                    f"{path}, line {number}, is broken: {error}; delete that line to go on"
-                ) from error
-            yield number, values
+        yield file.readline(_BLOCK)
+        yield from (line for line in file if line.endswith(b"\n"))
+
+
+def _rows(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[int, Row]]:
+    """Each row with the number of its line."""
+    for number, line in enumerate(lines, 2):
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise RefusedError(
+                f"{path}, line {number}, is broken: {error}; delete that line to go on"
+            ) from error
+        yield number, values
 
 
 def _open_locked(path: Path) -> io.FileIO:

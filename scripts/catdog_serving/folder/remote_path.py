@@ -194,6 +194,13 @@ def parse_path(text: str) -> AnyPath:
     return RemotePath(scheme, place)
 
 
+def local_path(path: AnyPath) -> Path | None:
+    """The path on this machine; None for what lies in a store."""
+    if isinstance(path, Path):
+        return path
+    return Path(path.place) if path.scheme == "file" else None
+
+
 @cache
 def _file_system(scheme: str, root: str) -> "FileSystem":
     """The file system of a bucket: asking a store where the bucket lies takes time."""
