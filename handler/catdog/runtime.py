@@ -14,6 +14,7 @@ import numpy as np
 
 from catdog.model_info import ModelInfo
 from catdog.networks import get_network
+from catdog.no_telemetry import import_onnxruntime
 
 log = logging.getLogger(__name__)
 
@@ -120,8 +121,7 @@ class OnnxRuntime:
     device = "cpu"
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors; its warnings are notes to its own developers

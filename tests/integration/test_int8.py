@@ -35,7 +35,9 @@ from tests.conftest import LIMITS, PHOTOS, ROOT, SAMPLES, MakeConfig
 def packed(
     photos: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    output = tmp_path_factory.mktemp("int8") / "catdog.mar"
+    folder = tmp_path_factory.mktemp("int8")
+    output, home = folder / "catdog.mar", folder / "home"
+    home.mkdir()
     command = [sys.executable, "-m", "catdog_serving", "package", "--output", str(output)]
     command += ["--network", "efficientnet_lite0", "--precision", "int8"]
     result = subprocess.run(
@@ -45,6 +47,7 @@ def packed(
         timeout=300,
         check=False,
         cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(folder)},
     )
     assert result.returncode == 0, result.stderr
     return output, result
@@ -65,6 +68,13 @@ def logits(archive: Path, pixels: np.ndarray) -> np.ndarray:
             return output.logits
 
         return logits_in_batches(logits_of, pixels)
+
+
+def test_packing_leaves_nothing_in_the_home(
+    packed: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """ONNX Runtime's telemetry would; see test_telemetry.py."""
+    assert list((packed[0].parent / "home").rglob("*")) == []
 
 
 def test_int8_agrees_with_fp32_on_pictures_it_has_not_seen(

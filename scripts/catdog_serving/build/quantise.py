@@ -20,16 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from catdog.model_info import Agreement
+from catdog.no_telemetry import import_onnxruntime
 from catdog.runtime import MODEL_FILES, OnnxRuntime
 from catdog.torch_module import PixelsToLogits
 from catdog_serving.build.agreement import LogitsOf, logits_in_batches, measure_agreement
 from catdog_serving.build.calibration import CalibrationPictures
 from catdog_serving.build.export import eager_logits, export
 from catdog_serving.build.weights import Weights
+
+quantization = import_onnxruntime("onnxruntime.quantization")
+shape_inference = import_onnxruntime("onnxruntime.quantization.shape_inference")
 
 
 class _CalibrationReader:
@@ -80,17 +82,17 @@ def quantise(source: Path, target: Path, calibration: np.ndarray) -> None:
     with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
         prepared = Path(scratch, "prepared.onnx")
         # Its symbolic shapes serve transformers; the shapes of ONNX itself suffice here.
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantize_static(
+        shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
             prepared,
             target,
             _CalibrationReader(calibration),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options={"TensorQuantOverrides": _whole_range_of_depthwise(prepared)},
         )
 
@@ -101,7 +103,7 @@ def _whole_range_of_depthwise(network: Path) -> dict[str, list[dict[str, object]
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     weights = [node.input[1] for node in graph.node if node.op_type == "Conv"]
     return {
-        name: [{"axis": 0, "quant_type": QuantType.QInt8, "reduce_range": False}]
+        name: [{"axis": 0, "quant_type": quantization.QuantType.QInt8, "reduce_range": False}]
         for name in weights
         if shapes[name][1] == 1  # one input channel for each output channel
     }

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from catdog.cores import WORKERS_VARIABLE
+from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
@@ -94,4 +95,5 @@ def _environment(run: RunDirectory) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
     }
-    return kept | {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
+    temporary = {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
+    return kept | temporary | ONNXRUNTIME_ENVIRONMENT

@@ -1,0 +1,96 @@
+"""catdog sends nothing home: ONNX Runtime's telemetry is off wherever catdog imports it.
+
+Left alone, ONNX Runtime writes its device id below HOME and a file into TMPDIR when it is
+imported, and asks for its maker's host a few seconds later. It stays silent where a variable
+such as CI is set, so these commands get an environment of their own.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.operate.run_directory import RunDirectory
+from catdog_serving.operate.serving_config import ServingConfig
+from tests.conftest import SAMPLES, MakeConfig
+
+PICTURE = str(SAMPLES / "chelsea.png")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an empty home, whose temporary files and run directories are elsewhere."""
+
+    folder: Path
+    config: ServingConfig
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.folder / "home"),
+            "TMPDIR": str(self.folder / "tmp"),
+            "XDG_RUNTIME_DIR": str(self.folder / "run"),
+        }
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of catdog, and give its standard output."""
+        result = subprocess.run(
+            [sys.executable, "-m", "catdog_serving", *arguments, "--config", self.config.path],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    def left_behind(self) -> set[str]:
+        """Everything below HOME, and the files below TMPDIR."""
+        home = {str(p.relative_to(self.folder)) for p in (self.folder / "home").rglob("*")}
+        temporary = {p for p in (self.folder / "tmp").rglob("*") if p.is_file()}
+        return home | {str(p.relative_to(self.folder)) for p in temporary}
+
+
+@pytest.fixture
+def person(tmp_path: Path, make_config: MakeConfig) -> Iterator[Person]:
+    someone = Person(tmp_path, make_config(None))
+    for name in ("home", "tmp", "run"):
+        (tmp_path / name).mkdir()
+    yield someone
+    someone.run("stop")
+
+
+def server_environments(person: Person, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The environment of the running server and of each of its workers."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", person.environment["XDG_RUNTIME_DIR"])
+    server = RunDirectory.of(person.config.path).process()
+    assert server is not None
+    return [process.environ() for process in (server, *server.children(recursive=True))]
+
+
+def test_a_servers_life_leaves_nothing_in_the_home(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person.run("package", "--network", "efficientnet_lite0")
+    assert person.left_behind() == set()
+    person.run("serve")
+    assert "tiger cat" in person.run("classify", PICTURE)
+    environments = server_environments(person, monkeypatch)
+    assert len(environments) >= 2
+    assert {each.get("ORT_DISABLE_TELEMETRY") for each in environments} == {"1"}
+    person.run("stop")
+    assert person.left_behind() == set()
+
+
+def test_classifying_in_this_process_leaves_nothing_in_the_home(
+    person: Person, archive: Path
+) -> None:
+    output = person.run("classify", PICTURE, "--backend", "local", "--archive", str(archive))
+    assert "tiger cat" in output
+    assert person.left_behind() == set()
