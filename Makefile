@@ -11,7 +11,10 @@ DIR ?= scripts/catdog_serving/samples
 # What `make package` packs; WEIGHTS may be an id, the path of a .pth file, or "seeded".
 NETWORK ?= resnet152
 WEIGHTS ?=
+# What `make install` installs in addition: optional-dependencies of pyproject.toml, as in EXTRAS=ray,dev
+EXTRAS ?=
 
+PIP_INSTALL := $(BIN)/pip install --quiet -c requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -23,7 +26,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
 		| while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-install: $(VENV)/.installed ## create .venv with the exact versions of requirements.lock
+install: $(VENV)/.installed ## create .venv with the exact versions of requirements.lock; EXTRAS=ray adds to it
+	@$(if $(EXTRAS),$(PIP_INSTALL) -e '.[$(EXTRAS)]')
 
 install-dev: $(VENV)/.installed-dev
 
@@ -91,13 +95,15 @@ clean: ## stop the server, delete .venv, the archives and all caches
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
 
+# Before it was catdog-serving, the distribution was `catdog`; a .venv of that time must not keep both.
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "installing into $(VENV) (several GB, a few minutes) ..."
-	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic,web]'
+	@$(BIN)/pip uninstall -qq --yes catdog
+	@$(PIP_INSTALL) -e '.[serve,embedded,report,heic,web]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(BIN)/pip install --quiet -c requirements.lock -e '.[serve,embedded,report,heic,web,ray,dev]'
+	@$(PIP_INSTALL) -e '.[serve,embedded,report,heic,web,ray,dev]'
 	@touch $@
 
 # Exit code 3 of `catdog package` says that the weights cannot be had on this machine.

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TOOLS = {"pip", "catdog"}  # not the lock's to choose
+TOOLS = {"pip", "catdog-serving"}  # not the lock's to choose
 EXPLAINED_TOGETHER = {"types-psutil", "types-pyyaml", "types-requests"}  # with mypy
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from catdog.postprocess import Prediction
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.measure.evaluate import class_folders, evaluate_folder, print_evaluation
 from catdog_serving.measure.evaluation import Evaluation, evaluate
@@ -237,7 +239,10 @@ def test_a_missing_extra_is_found_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with NameBackend() as backend, pytest.raises(NotReadyError, match=r"'catdog\[report\]'"):
+    with (
+        NameBackend() as backend,
+        pytest.raises(NotReadyError, match=re.escape(install_hint("report"))),
+    ):
         evaluate_folder(tmp_path, backend, print)
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 from catdog.geometry import Box
 from catdog.preprocess import decode_image
+from catdog_serving.extras import install_hint
 from catdog_serving.folder import picture_formats
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.picture_formats import Sent, folder_formats, for_server, is_heic
@@ -61,7 +62,7 @@ def test_without_pillow_heif_the_error_says_what_to_install(
     sent = for_server(content)
     picture_formats._register_heic.cache_clear()
     assert isinstance(sent, ImageError)
-    assert "pip install 'catdog[heic]'" in sent.message
+    assert install_hint("heic") in sent.message
 
 
 def test_only_heic_is_taken_for_heic() -> None:

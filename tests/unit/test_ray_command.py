@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.extras import install_hint
 from tests.conftest import SAMPLES
 from tests.unit.test_cli import catdog
 
@@ -73,5 +74,5 @@ main()
     )
     assert result.returncode == 3, result.stderr
     assert complaint in result.stderr
-    assert result.stderr.endswith("; run: pip install 'catdog[ray]'\n")
+    assert result.stderr.endswith(f"; run: {install_hint('ray')}\n")
     assert result.stderr.count("\n") == 1

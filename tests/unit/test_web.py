@@ -11,6 +11,7 @@ import pytest
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
+from catdog_serving.extras import install_hint
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownPicture
@@ -48,7 +49,7 @@ def test_without_gradio_it_says_what_to_install() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert result.returncode == 3
-    assert "pip install 'catdog[web]'" in result.stderr
+    assert install_hint("web") in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from catdog_serving.build.agreement import AgreementGate, LogitsOf
 from catdog_serving.build.calibration import read_calibration_pictures
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import MODEL_NAME
 from catdog_serving.sample_pictures import SAMPLES
 
@@ -116,7 +117,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
         from catdog_serving.build.weights import find_weights
     except ImportError as error:
         raise NotReadyError(
-            f"packaging needs {error.name}; run: pip install 'catdog[serve]'"
+            f"packaging needs {error.name}; run: {install_hint('serve')}"
         ) from error
 
     weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url)

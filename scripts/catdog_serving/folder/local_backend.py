@@ -11,6 +11,7 @@ from catdog.explain import Explanation
 from catdog.postprocess import Prediction
 from catdog.preprocess import InvalidImage
 from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, FileFacts, ImageError, read_file
 from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
@@ -54,7 +55,7 @@ class LocalBackend(Backend):
             from catdog.classifier import Classifier
         except ImportError as error:
             raise NotReadyError(
-                f"--backend local needs {error.name}; run: pip install 'catdog[serve]'"
+                f"--backend local needs {error.name}; run: {install_hint('serve')}"
             ) from error
         try:
             # Nothing is read from the folder later: an actor that is killed leaves none behind.

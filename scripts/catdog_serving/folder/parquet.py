@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.extras import install_hint
 from catdog_serving.folder.rows import Row
 from catdog_serving.whole_file import whole_file
 
@@ -30,7 +31,7 @@ def check_parquet(output: Path | None) -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
         raise NotReadyError(
-            f"--format parquet needs {error.name}; run: pip install 'catdog[ray]'"
+            f"--format parquet needs {error.name}; run: {install_hint('ray')}"
         ) from error
 
 

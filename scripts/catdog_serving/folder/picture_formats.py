@@ -12,6 +12,7 @@ from PIL import Image
 
 from catdog.postprocess import Prediction
 from catdog.preprocess import FOLDER_FORMATS, InvalidImage, Limits, decode_image
+from catdog_serving.extras import install_hint
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
@@ -38,7 +39,7 @@ def missing_decoder(content: bytes) -> ImageError | None:
     """Says what to install if the content is HEIC and nothing here can read it."""
     if is_heic(content) and not _register_heic():
         return ImageError(
-            INVALID_IMAGE, "the picture is HEIC; to read it, run: pip install 'catdog[heic]'"
+            INVALID_IMAGE, f"the picture is HEIC; to read it, run: {install_hint('heic')}"
         )
     return None
 

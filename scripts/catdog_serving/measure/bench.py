@@ -18,6 +18,7 @@ from typing import Any
 
 from catdog.classifier import Classifier
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.measure import contenders
 from catdog_serving.measure.bench_archives import BenchFiles, Subject
 from catdog_serving.measure.machine import machine_facts, versions
@@ -119,7 +120,7 @@ def run_bench(
         from catdog_serving.measure.reference import ReferenceLoop
     except ImportError as error:
         raise NotReadyError(
-            f"the bench needs {error.name}; run: pip install 'catdog[serve]'"
+            f"the bench needs {error.name}; run: {install_hint('serve')}"
         ) from error
     conditions = _conditions(config, subject, files, pictures, plan)
     with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:

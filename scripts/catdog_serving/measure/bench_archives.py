@@ -16,6 +16,7 @@ from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.measure.bench_pictures import sample_crops
 from catdog_serving.measure.machine import versions
 from catdog_serving.whole_file import write_whole
@@ -137,7 +138,7 @@ def save_state(subject: Subject, path: Path) -> None:
         from catdog_serving.build.weights import find_weights
     except ImportError as error:
         raise NotReadyError(
-            f"the reference loop needs {error.name}; run: pip install 'catdog[serve]'"
+            f"the reference loop needs {error.name}; run: {install_hint('serve')}"
         ) from error
     weights = find_weights(get_network(subject.network), subject.weights)
     buffer = io.BytesIO()

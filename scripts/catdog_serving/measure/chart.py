@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.whole_file import write_whole
 
 _COLOURS = {"fp32": "#4c78a8", "int8": "#f58518"}
@@ -15,7 +16,7 @@ _OTHER = "#8c8c8c"
 def check_matplotlib() -> None:
     """Raises NotReadyError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
-        raise NotReadyError("the chart needs matplotlib; run: pip install 'catdog[report]'")
+        raise NotReadyError(f"the chart needs matplotlib; run: {install_hint('report')}")
 
 
 def write_chart(report: dict[str, Any], path: Path) -> None:

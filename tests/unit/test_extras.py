@@ -1,0 +1,154 @@
+"""What is missing is installed from the checkout or a wheel: no index has catdog.
+
+The `catdog` of the public index is somebody else's, and `catdog-serving` is not there.
+"""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import catdog
+from catdog_serving import extras
+from catdog_serving.extras import install_hint
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# A command to the end of its line, of its shell command, or of the quotation that it stands in.
+INSTALLS = re.compile(r"\b(?:pip3?|pipx|uv tool)\s+install\s+((?:[^\n`\"&;|\\]|\\\n)*)")
+OURS = re.compile(r"['\"]?catdog(?:[-_.]serving)?(?:\[[^\]]*\])?(?:[=<>~!@].*)?['\".,:)]*")
+
+
+def from_an_index(text: str) -> list[str]:
+    """The commands in a text that install catdog by its name alone."""
+    return [
+        match[0]
+        for match in INSTALLS.finditer(text)
+        if any(OURS.fullmatch(word) for word in match[1].split())
+    ]
+
+
+def tracked() -> list[Path]:
+    """The files of the checkout, with those that are not committed yet."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [path for name in listed.split("\0") if (path := ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "catdog",
+        "-U catdog.",
+        "'catdog[web]'",
+        "\n    catdog_serving[web,ray]",
+        "x catdog-serving==1",
+    ],
+)
+def test_an_install_from_an_index_is_seen(named: str) -> None:
+    assert from_an_index(f"run: `pip install {named}`, then go on") != []
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "-c requirements.lock -e '.[web]'",
+        "'dist/catdog_serving-0.1.0-py3-none-any.whl[web]'",
+        "./catdog",
+        "'.[web]'\n$ catdog web",
+        ". && catdog serve",
+    ],
+)
+def test_an_install_by_a_path_is_none(named: str) -> None:
+    assert from_an_index(f"pip install {named}") == []
+
+
+def test_nothing_installs_catdog_from_an_index() -> None:
+    found = {}
+    for path in tracked():
+        content = path.read_bytes()
+        if b"\0" not in content and (commands := from_an_index(content.decode())):
+            found[str(path.relative_to(ROOT))] = commands
+    assert found == {}
+
+
+def test_the_distribution_has_a_name_of_its_own_and_the_command_its_old_one() -> None:
+    assert PROJECT["name"] == "catdog-serving"
+    assert list(PROJECT["scripts"]) == ["catdog"]
+    assert "catdog" not in (ROOT / "requirements.lock").read_text()
+
+
+def checkout(folder: Path) -> Path:
+    (folder / "handler").mkdir(parents=True)
+    (folder / "pyproject.toml").touch()
+    return folder
+
+
+def test_in_the_checkouts_own_environment_make_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = checkout(tmp_path / "my catdog")
+    monkeypatch.setattr(extras, "_CHECKOUT", root)
+    monkeypatch.setattr(sys, "prefix", str(root / ".venv"))
+    assert install_hint("web") == f"cd '{root}' && make install EXTRAS=web"
+
+
+def test_makes_command_adds_the_extra_to_the_environment() -> None:
+    for target, expected in (("EXTRAS=web,ray", ".[web,ray]"), ("EXTRAS=", None)):
+        planned = subprocess.run(
+            ["make", "--dry-run", "--always-make", "install", target],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        commands = [shlex.split(line) for line in planned.splitlines() if "pip install" in line]
+        usual, *added = [command[command.index("-e") + 1] for command in commands]
+        assert usual.startswith(".[serve,")
+        assert added == ([expected] if expected else [])
+        assert all("requirements.lock" in command for command in commands)
+
+
+def test_in_another_environment_pip_installs_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = checkout(tmp_path / "catdog")
+    monkeypatch.setattr(extras, "_CHECKOUT", root)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "other"))
+    assert install_hint("web") == f"pip install -e '{root}[web]'"
+
+
+def test_without_a_checkout_the_wheel_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)
+    wheel = f"catdog_serving-{catdog.__version__}-py3-none-any.whl"
+    assert install_hint("web") == f"pip install 'PATH/TO/{wheel}[web]'"
+
+
+def test_the_code_lies_in_this_checkout() -> None:
+    assert extras._CHECKOUT == ROOT
+
+
+def test_every_hint_names_an_extra_that_there_is() -> None:
+    named = {
+        node.args[0].value
+        for path in (ROOT / "scripts").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "install_hint"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert named == {"serve", "embedded", "report", "heic", "web", "ray"}
+    assert named <= set(PROJECT["optional-dependencies"])
