@@ -2,28 +2,21 @@
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from catdog.networks import get_network
-from catdog.preprocess import Limits
 from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-
-ROOT = Path(__file__).parents[1]
-SAMPLES = ROOT / "scripts" / "catdog_serving" / "samples"
-PHOTOS = ROOT.parent / "shared" / "photos"
-
-LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
-
-BuildArchive = Callable[..., Path]
-MakeConfig = Callable[..., ServingConfig]
+from tests.support.archives import BuildArchive
+from tests.support.configs import MakeConfig
+from tests.support.paths import PHOTOS, ROOT
 
 
 def pytest_configure() -> None:

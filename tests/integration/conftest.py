@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from catdog_serving.operate.server import TorchServe
-from tests.browser import chromium
-from tests.conftest import MakeConfig
-from tests.edge import Edge, running_edge
-from tests.operators import BATCHING, slow_archive
+from tests.support.browser import chromium
+from tests.support.configs import MakeConfig
+from tests.support.edge import Edge, running_edge
+from tests.support.operators import BATCHING, slow_archive
 
 
 @pytest.fixture(scope="session")

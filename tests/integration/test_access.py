@@ -18,8 +18,9 @@ from catdog_serving.errors import RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, MakeConfig
-from tests.processes import wait_until
+from tests.support.configs import MakeConfig
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
 CAT = SAMPLES / "chelsea.png"
 

@@ -15,9 +15,10 @@ from PIL import Image
 
 from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import ROOT, SAMPLES, MakeConfig
-from tests.loads import Answer, send_all
-from tests.pictures import encode
+from tests.support.configs import MakeConfig
+from tests.support.loads import Answer, send_all
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.pictures import encode
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"^POST (\S+)  (.+)\n(\d{3})(?: (.*))?$", DOCUMENT, re.MULTILINE)

@@ -14,8 +14,9 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_version, open_archive
 from catdog_serving.operate.server import TorchServe
-from tests.archives import repack
-from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.support.archives import repack
+from tests.support.configs import MakeConfig
+from tests.support.paths import ROOT, SAMPLES
 
 
 def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:

@@ -1,75 +1,19 @@
 """`catdog autoscale` beside a real server: a restart, a dry run, the end."""
 
-import os
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, MakeConfig
-from tests.loads import send_one
-from tests.processes import wait_until
+from tests.support.autoscalers import following
+from tests.support.configs import MakeConfig
+from tests.support.loads import send_one
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
-SHORT = ("--interval", "0.5", "--calm", "6")
-
-
-class Following:
-    """`catdog autoscale` in a process of its own, and what it printed."""
-
-    def __init__(self, config: Path, *options: str) -> None:
-        self._lines: list[str] = []
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "catdog_serving", "autoscale", *options),
-                *("--config", str(config)),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=os.environ | {"COLUMNS": "80"},
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        self._lines.extend(self.process.stdout)
-
-    @property
-    def text(self) -> str:
-        return "".join(self._lines)
-
-    def wait_for(self, words: str, timeout_s: float = 90) -> None:
-        try:
-            wait_until(lambda: words in self.text, f"{words!r}", timeout_s)
-        except AssertionError as error:
-            raise AssertionError(f"{error}:\n{self.text}") from None
-
-    def end(self, number: int) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(60)
-        self._reader.join()
-        return code
-
-
-@contextmanager
-def following(config: Path, *options: str) -> Iterator[Following]:
-    running = Following(config, *options)
-    try:
-        yield running
-    finally:
-        running.process.kill()
-        running.process.wait()
-        running._reader.join()
-        assert running.process.stdout is not None
-        running.process.stdout.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from catdog.structure import detect_format
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from tests import bombs
-from tests.loads import Answer, send_all
+from tests.support.loads import Answer, send_all
 
 CAT = bombs.cat()
 IMAGE, JSON = {"Content-Type": "image/jpeg"}, {"Content-Type": "application/json"}

@@ -14,7 +14,7 @@ from catdog_serving.client import (
     RETRIES,
 )
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 DOCUMENT = (ROOT / "docs" / "client.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)

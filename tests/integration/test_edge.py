@@ -11,9 +11,9 @@ import requests
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT, SAMPLES
-from tests.edge import FIRST_KEY, Edge, assert_own_error, raw_request, status_and_body
-from tests.processes import wait_until
+from tests.support.edge import FIRST_KEY, Edge, assert_own_error, raw_request, status_and_body
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.processes import wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 CONF = {path.name: path.read_text() for path in (ROOT / "config").rglob("*.conf")}

@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from catdog_serving.operate.private_config import free_ports
-from tests.edge import DROP_KEY, NEW_KEY, UPGRADE, Edge, running_edge
-from tests.http_servers import http_server, send
-from tests.processes import wait_until
+from tests.support.edge import DROP_KEY, NEW_KEY, UPGRADE, Edge, running_edge
+from tests.support.http_servers import http_server, send
+from tests.support.processes import wait_until
 
 BUSY = b'{\n  "code": 503,\n  "type": "ServiceUnavailableException",\n  "message": "no worker"\n}\n'
 

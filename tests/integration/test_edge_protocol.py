@@ -11,8 +11,15 @@ import requests
 
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT, SAMPLES
-from tests.edge import Edge, assert_own_error, has_ipv6, raw_request, receive, status_and_body
+from tests.support.edge import (
+    Edge,
+    assert_own_error,
+    has_ipv6,
+    raw_request,
+    receive,
+    status_and_body,
+)
+from tests.support.paths import ROOT, SAMPLES
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 

@@ -18,8 +18,8 @@ from catdog_serving.build.export import build_module
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import open_archive
-from tests.conftest import BuildArchive
-from tests.reference import reference_masses, reference_pixels
+from tests.support.archives import BuildArchive
+from tests.support.reference import reference_masses, reference_pixels
 
 BATCH = 8
 

@@ -11,9 +11,9 @@ from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.html.evaluation_report import write_evaluation_report
 from catdog_serving.measure.evaluate import evaluate_folder
 from catdog_serving.measure.evaluation import Evaluation, evaluate
-from tests.browser import PHONE, fits_in_width, opened
-from tests.pictures import encode, quadrants
-from tests.unit.test_evaluate import always_cat, answer, classified
+from tests.support.browser import PHONE, fits_in_width, opened
+from tests.support.outcomes import always_cat, answer, classified
+from tests.support.pictures import encode, quadrants
 
 MARKUP = "<img src=x onerror=alert(1)>.png"
 

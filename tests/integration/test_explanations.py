@@ -18,8 +18,8 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES
-from tests.loads import post_all
+from tests.support.loads import post_all
+from tests.support.paths import SAMPLES
 
 CAT = SAMPLES / "chelsea.png"
 MAP = {"Catdog-Map": "true"}

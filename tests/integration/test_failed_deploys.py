@@ -11,10 +11,11 @@ import pytest
 
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, BuildArchive
-from tests.loads import send_one, steady_load
-from tests.operators import CAT, assert_one_version, catdog, make_broken, started
-from tests.processes import wait_until
+from tests.support.archives import BuildArchive
+from tests.support.loads import send_one, steady_load
+from tests.support.operators import CAT, assert_one_version, catdog, make_broken, started
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from catdog_serving.html import folder_report
 from catdog_serving.html.folder_report import write_folder_report
 from catdog_serving.html.thumbnail import thumbnails
-from tests.browser import PHONE, fits_in_width, opened
-from tests.conftest import SAMPLES
-from tests.pictures import encode, noise
-from tests.unit.test_folder_report import MODEL, failure, folder, picture
+from tests.support.browser import PHONE, fits_in_width, opened
+from tests.support.paths import SAMPLES
+from tests.support.pictures import encode, noise
+from tests.support.report_rows import MODEL, failure, folder, picture
 
 MARKUP = "<img src=x onerror=alert(1)>.png"
 

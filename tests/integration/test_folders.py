@@ -1,13 +1,8 @@
 """Whole folders through the real command and the real server."""
 
 import json
-import os
-import random
 import signal
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,17 +11,25 @@ from catdog.networks import get_network
 from catdog_serving.build.weights import find_weights
 from catdog_serving.errors import RefusedError
 from catdog_serving.folder.backends import HttpBackend
-from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import FolderReport, process_folder
 from catdog_serving.folder.rows import Row
 from catdog_serving.operate.server import TorchServe
-from tests.archives import repack
-from tests.conftest import PHOTOS, MakeConfig
-from tests.pictures import encode, noise
-from tests.processes import wait_until
-from tests.reference import reference_masses
+from tests.support.albums import (
+    assert_same_rows,
+    catdog_classify,
+    finished,
+    kill_and_resume,
+    make_album,
+    rows_of,
+)
+from tests.support.archives import repack
+from tests.support.configs import MakeConfig
+from tests.support.paths import PHOTOS
+from tests.support.pictures import encode, noise
+from tests.support.processes import wait_until
+from tests.support.reference import reference_masses
 
 KILLS = 4
 
@@ -37,81 +40,10 @@ def album(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
     return make_album(tmp_path_factory.mktemp("album"), photos, copies=2)
 
 
-def make_album(root: Path, photos: list[Path], copies: int) -> Path:
-    for copy in range(copies):
-        for photo in photos:
-            place = root / f"copy{copy}" / photo.parent.name / photo.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if _same_disk(photo, root):
-                os.link(photo, place)
-            else:
-                place.write_bytes(photo.read_bytes())
-        (root / f"copy{copy}" / "broken.jpg").write_bytes(b"no picture")
-    return root
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev
-
-
-def catdog_classify(*arguments: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "catdog_serving", "classify", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
-def finished(*arguments: object) -> int:
-    process = catdog_classify(*arguments)
-    _, errors = process.communicate(timeout=300)
-    assert b"Traceback" not in errors, errors.decode()
-    return process.returncode
-
-
-def rows_of(journal: Path) -> list[Row]:
-    return list(read_journal(journal)[1])
-
-
-def assert_same_rows(rows: list[Row], expected: list[Row], tolerance: float = 1e-5) -> None:
-    """The same files in the same order with the same answers."""
-    assert [row["path"] for row in rows] == [row["path"] for row in expected]
-    for row, other in zip(rows, expected, strict=True):
-        for key in ("size", "mtime_ns", "sha256", "label", "error"):
-            assert row.get(key) == other.get(key), row["path"]
-        for key in ("cat", "dog"):
-            assert row.get(key) == pytest.approx(other.get(key), abs=tolerance), row["path"]
-
-
 def test_killed_at_random_points_and_resumed_the_output_is_that_of_one_run(
     archive: Path, album: Path, tmp_path: Path
 ) -> None:
     kill_and_resume(archive, album, tmp_path, KILLS)
-
-
-def kill_and_resume(archive: Path, album: Path, tmp_path: Path, kills: int) -> None:
-    """Kill runs at random points, resume them, and compare with one that was let alone."""
-    options = ("--backend", "local", "--archive", archive, "--format", "jsonl")
-    whole, journal = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
-    assert finished(album, *options, "--output", whole) == 1  # some images failed
-    expected = rows_of(whole)
-    assert len(expected) == sum(1 for _ in album.rglob("*.jpg"))
-
-    chance = random.Random(7)
-    for _ in range(kills):
-        before = journal.stat().st_size if journal.exists() else 0
-        aim = before + chance.randint(0, 2 * whole.stat().st_size // (3 * kills))
-        process = catdog_classify(album, *options, "--output", journal, "--resume")
-        deadline = time.monotonic() + 60
-        while not (journal.exists() and journal.stat().st_size > aim):
-            assert process.poll() is None, "it ended before it was killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        process.kill()
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL  # it was at work
-    assert finished(album, *options, "--output", journal, "--resume") == 1
-    assert_same_rows(rows_of(journal), expected)
 
 
 def test_both_backends_give_the_same_rows(

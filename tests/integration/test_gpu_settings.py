@@ -7,7 +7,9 @@ import pytest
 from catdog.cores import usable_cores
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, BuildArchive, MakeConfig
+from tests.support.archives import BuildArchive
+from tests.support.configs import MakeConfig
+from tests.support.paths import SAMPLES
 
 # The two questions that TorchServe asks, for a machine with two GPUs.
 NVIDIA_SMI = """#!/bin/sh

@@ -14,10 +14,11 @@ import requests
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.series import scrape
 from catdog_serving.operate.server import TorchServe
-from tests.archives import repack
-from tests.conftest import SAMPLES, MakeConfig
-from tests.loads import send_one
-from tests.processes import wait_until
+from tests.support.archives import repack
+from tests.support.configs import MakeConfig
+from tests.support.loads import send_one
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 

@@ -27,8 +27,10 @@ from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.status import print_status
-from tests.archives import repack
-from tests.conftest import LIMITS, PHOTOS, ROOT, SAMPLES, MakeConfig
+from tests.support.archives import repack
+from tests.support.configs import MakeConfig
+from tests.support.paths import PHOTOS, ROOT, SAMPLES
+from tests.support.pictures import LIMITS
 
 
 @pytest.fixture(scope="module")

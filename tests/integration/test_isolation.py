@@ -10,9 +10,9 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES
-from tests.loads import send_all
-from tests.pictures import encode, noise, png
+from tests.support.loads import send_all
+from tests.support.paths import SAMPLES
+from tests.support.pictures import encode, noise, png
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 OCTETS = {"Content-Type": "application/octet-stream"}

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT, SAMPLES
-from tests.isolation import give
-from tests.pods import KUBERNETES, Secrets, containers, manifest, pod_of
+from tests.support.isolation import give
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.pods import KUBERNETES, Secrets, containers, manifest, pod_of
 
 CLUSTERS = ("1.31", "1.37")  # all between the two have what both have
 KUBECTL = shutil.which("kubectl")

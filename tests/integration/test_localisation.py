@@ -11,8 +11,14 @@ from catdog.classifier import Classifier
 from catdog.settings import Settings
 from catdog_serving.measure.metrics import Share
 from catdog_serving.model_archive import open_archive
-from tests.conftest import ROOT
-from tests.localisation import MODES, Labelled, best_threshold, cross_validated, explain_labelled
+from tests.support.localisation import (
+    MODES,
+    Labelled,
+    best_threshold,
+    cross_validated,
+    explain_labelled,
+)
+from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "explanations.md"
 

@@ -15,7 +15,7 @@ from catdog_serving.measure.tune_settings import Goal
 from catdog_serving.operate.batching import Batching, write_batching
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import MakeConfig
+from tests.support.configs import MakeConfig
 
 
 def test_tune_measures_settings_and_its_choice_can_be_written(

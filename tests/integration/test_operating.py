@@ -10,9 +10,10 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import archive_version, file_sha256
 from catdog_serving.operate.scale import scale
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import BuildArchive, MakeConfig
-from tests.loads import steady_load
-from tests.operators import (
+from tests.support.archives import BuildArchive
+from tests.support.configs import MakeConfig
+from tests.support.loads import steady_load
+from tests.support.operators import (
     BATCHING,
     CAT,
     assert_one_version,
@@ -21,7 +22,7 @@ from tests.operators import (
     started,
     versions_of,
 )
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 
 def test_under_load_nothing_is_lost_and_each_answer_names_its_version(

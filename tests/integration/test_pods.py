@@ -16,13 +16,13 @@ import requests
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import CatDogError
 from catdog_serving.operate.series import parse_series
-from tests.archives import with_handler
-from tests.conftest import ROOT, SAMPLES
-from tests.isolation import ISOLATED, USER
-from tests.operators import CLOCK
-from tests.pods import HEALTHCHECK, Pod, Secrets, containers, hook, running_pods
-from tests.processes import wait_until
-from tests.services import Service, service
+from tests.support.archives import with_handler
+from tests.support.isolation import ISOLATED, USER
+from tests.support.operators import CLOCK
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.pods import HEALTHCHECK, Pod, Secrets, containers, hook, running_pods
+from tests.support.processes import wait_until
+from tests.support.services import Service, service
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 ONE_SHOT, KEEPING = 20, 4  # clients; each always has a request under way

@@ -15,9 +15,9 @@ import yaml
 from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import parse_properties
-from tests.conftest import ROOT, SAMPLES
-from tests.loads import send_all
-from tests.processes import wait_until
+from tests.support.loads import send_all
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.processes import wait_until
 
 FOLDER = ROOT / "config" / "prometheus"
 RULES = [

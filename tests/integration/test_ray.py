@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,15 +17,14 @@ from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.process import process_folder
 from catdog_serving.folder.rows import Row
-from tests.conftest import ROOT, SAMPLES
-from tests.integration.test_folders import assert_same_rows, rows_of
-from tests.pictures import encode
-from tests.processes import wait_until
-from tests.ray_clusters import actors_of, ray_cluster
-from tests.stub_backend import touch
+from tests.support.albums import assert_same_rows, rows_of
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.pictures import encode
+from tests.support.processes import wait_until
+from tests.support.ray_clusters import actors_of, classify, ended, ray_cluster
+from tests.support.stub_backend import touch
 
 COPIES = 90
-_PROGRESS = re.compile(r"\d+ of (\d+|more) files, .*\n")  # on a slow machine
 
 
 # What an actor asks of the counter, which is then lost, as with its node.
@@ -36,7 +34,7 @@ from pathlib import Path
 from catdog_serving.folder.rows import to_row
 from catdog_serving.on_ray.attempts import Unfinished, classify_carefully
 from catdog_serving.on_ray.session import running_ray
-from tests.stub_backend import NameBackend
+from tests.support.stub_backend import NameBackend
 files = [Path(name) for name in sys.argv[1:]]
 with running_ray(None, 0):
     import ray
@@ -92,26 +90,6 @@ def expected(album: Path, archive: Path) -> list[Row]:
 def cluster() -> Iterator[dict[str, str]]:
     with ray_cluster() as environment:
         yield environment
-
-
-def classify(
-    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "catdog_serving", "classify", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-        cwd=cwd,
-        start_new_session=True,  # a group for Ctrl-C
-    )
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code, standard output, and what was said beside the progress."""
-    output, errors = process.communicate(timeout=120)
-    return process.returncode, output, _PROGRESS.sub("", errors)
 
 
 def test_a_file_that_its_processes_died_on_is_given_up_and_the_counter_may_get_lost(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SAMPLES, MakeConfig
+from tests.support.configs import MakeConfig
+from tests.support.paths import ROOT, SAMPLES
 
 README = (ROOT / "README.md").read_text()
 ALL_COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)

@@ -17,9 +17,10 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.archives import repack
-from tests.conftest import ROOT, SAMPLES, MakeConfig
-from tests.processes import assert_nothing_left, foreground_server, processes_of, wait_until
+from tests.support.archives import repack
+from tests.support.configs import MakeConfig
+from tests.support.paths import ROOT, SAMPLES
+from tests.support.processes import assert_nothing_left, foreground_server, processes_of, wait_until
 
 
 def catdog(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,8 @@ import pytest
 
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import SAMPLES, MakeConfig
+from tests.support.configs import MakeConfig
+from tests.support.paths import SAMPLES
 
 PICTURE = str(SAMPLES / "chelsea.png")
 

@@ -21,9 +21,10 @@ import requests
 from catdog_serving.operate.looks import Look, looks
 from catdog_serving.operate.series import scrape
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, MakeConfig
-from tests.loads import send_all
-from tests.processes import wait_until
+from tests.support.configs import MakeConfig
+from tests.support.loads import send_all
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 BUSY = re.compile(r".*inference_p95_ms=\d.*\n")  # a line of an interval with traffic

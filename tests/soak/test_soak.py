@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from catdog_serving.operate.server import TorchServe
-from tests.hostile import corpus
-from tests.loads import send_one
+from tests.support.hostile import corpus
+from tests.support.loads import send_one
 
 MINUTES = int(os.environ.get("CATDOG_SOAK_MINUTES", "30"))
 RATE_PER_S = 12

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import MakeConfig
-from tests.integration.test_autoscale import CAT, SHORT, following
-from tests.loads import send_one
-from tests.processes import wait_until
+from tests.support.autoscalers import SHORT, following
+from tests.support.configs import MakeConfig
+from tests.support.loads import send_one
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
+CAT = (SAMPLES / "chelsea.png").read_bytes()
 BURST = 24  # requests under way; 3 full batches
 
 

@@ -19,9 +19,10 @@ import pytest
 from catdog_serving.measure.load import arrival_times, closed_loop, send_at
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import SAMPLES, MakeConfig
-from tests.integration.test_autoscale import following
-from tests.processes import wait_until
+from tests.support.autoscalers import following
+from tests.support.configs import MakeConfig
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 CALM_S, SPIKE_S = 5.0, 40.0

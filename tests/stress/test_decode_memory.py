@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from catdog.preprocess import DECODE_BYTES_PER_PIXEL
-from tests.conftest import ROOT
-from tests.pictures import encode
+from tests.support.paths import ROOT
+from tests.support.pictures import encode
 
 SIDE = 4000  # 16 megapixels
 # Small things beside the pixels: decoder tables, the file itself read in chunks.

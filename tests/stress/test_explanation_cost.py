@@ -19,8 +19,8 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.measure.load import closed_loop
 from catdog_serving.model_archive import archive_facts, open_archive
 from catdog_serving.operate.server import TorchServe
-from tests.archives import with_handler
-from tests.conftest import BuildArchive, MakeConfig
+from tests.support.archives import BuildArchive, with_handler
+from tests.support.configs import MakeConfig
 
 ROUNDS = 9
 SECONDS = 8.0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, MakeConfig
+from tests.support.configs import MakeConfig
+from tests.support.paths import SAMPLES
 
 
 def test_the_first_request_is_as_fast_as_the_tenth(

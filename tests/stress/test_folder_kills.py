@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.integration.test_folders import kill_and_resume, make_album
+from tests.support.albums import kill_and_resume, make_album
 
 KILLS = 20
 

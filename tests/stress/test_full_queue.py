@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import MakeConfig
-from tests.loads import send_all
+from tests.support.configs import MakeConfig
+from tests.support.loads import send_all
 
 
 def test_full_queue(archive: Path, make_config: MakeConfig, photos: list[Path]) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.preprocess import FOLDER_FORMATS, InvalidImage, decode_image
-from tests.conftest import LIMITS, SAMPLES
-from tests.pictures import encode, noise, quadrants
+from tests.support.paths import SAMPLES
+from tests.support.pictures import LIMITS, encode, noise, quadrants
 
 MUTATIONS = 20_000
 

@@ -12,10 +12,10 @@ from catdog.classifier import Classifier
 from catdog.postprocess import Prediction
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import BuildArchive
-from tests.hostile import corpus
-from tests.loads import send_one
-from tests.pictures import encode
+from tests.support.archives import BuildArchive
+from tests.support.hostile import corpus
+from tests.support.loads import send_one
+from tests.support.pictures import encode
 
 MAX_SECONDS = 2.0
 MAX_GROWTH_BYTES = 150e6

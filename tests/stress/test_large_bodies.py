@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES, MakeConfig
-from tests.loads import send_all, send_one
-from tests.pictures import encode
+from tests.support.configs import MakeConfig
+from tests.support.loads import send_all, send_one
+from tests.support.paths import SAMPLES
+from tests.support.pictures import encode
 
 CLIENTS = 32
 MAX_SECONDS = 30.0

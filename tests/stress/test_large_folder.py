@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 FILES = 100_000
 RSS_GROWTH_MB = 30
@@ -23,7 +23,7 @@ from rich.console import Console
 from catdog_serving.folder.classify_run import ClassifyRun, run_classify
 from catdog_serving.folder.contents import read_file
 from catdog_serving.folder.rows import ImageResult
-from tests.stub_backend import NameBackend, prediction
+from tests.support.stub_backend import NameBackend, prediction
 
 folder, output = map(Path, sys.argv[1:])
 answer = prediction("cat", 0.8, 0.1)

@@ -12,9 +12,9 @@ import psutil
 from catdog.postprocess import Prediction
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import MakeConfig
-from tests.loads import Answer, send_one
-from tests.processes import assert_nothing_left, foreground_server, wait_until
+from tests.support.configs import MakeConfig
+from tests.support.loads import Answer, send_one
+from tests.support.processes import assert_nothing_left, foreground_server, wait_until
 
 KILLS = 5
 CONCURRENCY = 8

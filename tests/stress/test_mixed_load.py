@@ -9,9 +9,9 @@ import pytest
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import SAMPLES
-from tests.hostile import corpus
-from tests.loads import send_all, send_one
+from tests.support.hostile import corpus
+from tests.support.loads import send_all, send_one
+from tests.support.paths import SAMPLES
 
 REQUESTS = 2000
 CONCURRENCY = 32

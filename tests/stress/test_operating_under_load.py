@@ -10,9 +10,10 @@ import numpy as np
 from catdog_serving.operate.deploy import deploy, rollback
 from catdog_serving.operate.scale import scale
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import BuildArchive, MakeConfig
-from tests.loads import steady_load
-from tests.processes import wait_until
+from tests.support.archives import BuildArchive
+from tests.support.configs import MakeConfig
+from tests.support.loads import steady_load
+from tests.support.processes import wait_until
 
 PER_S = 15
 SECONDS = 180

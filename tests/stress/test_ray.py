@@ -14,11 +14,10 @@ import pytest
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.process import process_folder
 from catdog_serving.folder.rows import Row
-from tests.conftest import ROOT
-from tests.integration.test_folders import assert_same_rows, rows_of
-from tests.integration.test_ray import classify, ended
-from tests.processes import wait_until
-from tests.ray_clusters import actors_of, end_tree
+from tests.support.albums import assert_same_rows, rows_of
+from tests.support.paths import ROOT
+from tests.support.processes import wait_until
+from tests.support.ray_clusters import actors_of, classify, end_tree, ended
 
 FILES, BAD = 1000, 30
 KILLS = 3

@@ -14,7 +14,7 @@ from catdog.classifier import Classifier
 from catdog.prepared import Wanted, prepare
 from catdog.preprocess import decode_image
 from catdog_serving.model_archive import open_archive
-from tests.pictures import encode
+from tests.support.pictures import encode
 
 SIZE = (4000, 3000)
 

@@ -12,7 +12,8 @@ from catdog_serving.measure.bench import Plan, run_bench
 from catdog_serving.measure.bench_archives import BenchFiles, Subject, save_state
 from catdog_serving.measure.bench_pictures import bench_pictures
 from catdog_serving.measure.chart import write_chart
-from tests.conftest import ROOT, MakeConfig
+from tests.support.configs import MakeConfig
+from tests.support.paths import ROOT
 
 SHORT = Plan(
     rounds=2,

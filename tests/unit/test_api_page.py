@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from catdog_serving.operate.api_page import STYLE, render
-from tests.conftest import ROOT
-from tests.pages import policy_hash
+from tests.support.pages import policy_hash
+from tests.support.paths import ROOT
 
 SOURCE = ROOT / "docs" / "openapi.yaml"
 DOCUMENT = yaml.safe_load(SOURCE.read_text())

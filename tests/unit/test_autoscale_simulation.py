@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from catdog_serving.operate.autoscale_policy import Policy
 from catdog_serving.operate.autoscale_settings import PolicySettings
-from tests.queue_model import Change, QueueModel, follow
+from tests.support.queue_model import Change, QueueModel, follow
 
 SLOW = {"base_s": 0.1, "per_picture_s": 0.1}  # a tenth of a second a picture: hours take seconds
 

@@ -9,7 +9,7 @@ import pytest
 from catdog_serving.errors import RefusedError
 from catdog_serving.operate.batching import Batching, replace_batching, write_batching
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 SHIPPED = (ROOT / "config" / "config.properties").read_bytes()
 WANTED = Batching(workers=3, batch_size=16, max_batch_delay_ms=20)

@@ -7,7 +7,7 @@ import pytest
 from catdog_serving.build.archive import ArchiveSpec
 from catdog_serving.measure import bench_archives
 from catdog_serving.measure.bench_archives import PRECISIONS, Subject, bench_files, default_cache
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 SETTINGS = ROOT / "config" / "model-config.yaml"
 

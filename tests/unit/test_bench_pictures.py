@@ -8,7 +8,7 @@ from PIL import Image
 
 from catdog_serving.errors import UsageError
 from catdog_serving.measure.bench_pictures import COUNT, LONG_SIDE, bench_pictures
-from tests.pictures import encode, noise
+from tests.support.pictures import encode, noise
 
 
 def test_crops_of_the_samples_are_all_different_and_always_the_same() -> None:

@@ -13,8 +13,7 @@ from catdog_serving.build.calibration import (
     read_calibration_pictures,
 )
 from catdog_serving.errors import NotReadyError
-from tests.conftest import LIMITS
-from tests.pictures import encode, noise
+from tests.support.pictures import LIMITS, encode, noise
 
 TINY = Preprocessing(16, 8, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -5,8 +5,8 @@ from PIL import Image
 
 from catdog.postprocess import Prediction
 from catdog.preprocess import InvalidImage
-from tests.model_dirs import colour_classifier
-from tests.pictures import encode
+from tests.support.model_dirs import colour_classifier
+from tests.support.pictures import encode
 
 RED, GREEN, BLUE = (encode(Image.new("RGB", (80, 60), c)) for c in ("red", "lime", "blue"))
 

@@ -12,7 +12,7 @@ from catdog_serving.folder.classify_run import ClassifyRun, run_classify
 from catdog_serving.folder.iterate import Shard
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.remote_path import parse_path
-from tests.stub_backend import NameBackend, touch
+from tests.support.stub_backend import NameBackend, touch
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 

@@ -13,27 +13,17 @@ import pytest
 from catdog_serving.commands import operating
 from catdog_serving.operate.deploy import DeployTimes
 from catdog_serving.operate.server import READY_TIMEOUT_S
-from tests.conftest import ROOT, MakeConfig
-from tests.http_servers import http_server, send
-from tests.processes import wait_until
-from tests.unit.test_client import ANSWER
+from tests.support.answers import ANSWER
+from tests.support.commands import CATDOG, catdog
+from tests.support.configs import MakeConfig
+from tests.support.http_servers import http_server, send
+from tests.support.paths import ROOT
+from tests.support.processes import wait_until
 
-CATDOG = [sys.executable, "-m", "catdog_serving"]
 COMMANDS = (
     *("package", "serve", "stop", "status", "classify", "merge", "evaluate"),
     *("scale", "autoscale", "deploy", "rollback", "versions", "explain", "web", "bench", "tune"),
 )
-
-
-def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*CATDOG, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"} | environment,
-    )
 
 
 def test_help_lists_the_commands_in_order_of_use() -> None:

@@ -16,23 +16,11 @@ from catdog_serving import (
 )
 from catdog_serving.errors import ServerError
 from catdog_serving.operate.private_config import free_ports
-from tests.conftest import SAMPLES
-from tests.http_servers import http_server, send
-from tests.processes import wait_until
+from tests.support.answers import ANSWER
+from tests.support.http_servers import http_server, send
+from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
 
-ANSWER = {
-    "label": "cat",
-    "cat": 0.9,
-    "dog": 0.01,
-    "other": 0.09,
-    "breed": {"name": "tabby", "index": 281, "share": 0.65},
-    "top": [{"index": 281, "name": "tabby", "probability": 0.6}],
-    "box": None,
-    "network": "resnet152",
-    "weights": "IMAGENET1K_V1",
-    "precision": "fp32",
-    "version": "1.0",
-}
 BUSY = {"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}
 DIED = {"code": 507, "type": "InternalServerException", "message": "Worker died."}
 INVALID = {"code": 400, "type": "InvalidImage", "message": "cannot decode 4 bytes"}

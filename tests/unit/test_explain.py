@@ -12,7 +12,7 @@ from catdog.explain import Explanation, activation_maps, locate
 from catdog.geometry import whole_view
 from catdog.labels import CAT_INDICES, DOG_INDICES
 from catdog_serving.model_archive import open_archive
-from tests.conftest import SAMPLES
+from tests.support.paths import SAMPLES
 
 UNIT = whole_view((100, 100))
 

@@ -13,8 +13,8 @@ from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files
 from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.outputs import explained_row
-from tests.pictures import encode
-from tests.stub_backend import NameBackend, prediction
+from tests.support.pictures import encode
+from tests.support.stub_backend import NameBackend, prediction
 
 
 class GreenBackend(NameBackend):

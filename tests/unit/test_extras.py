@@ -16,7 +16,7 @@ import pytest
 import catdog
 from catdog_serving import extras
 from catdog_serving.extras import install_hint
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A command to the end of its line, of its shell command, or of the quotation that it stands in.

@@ -12,8 +12,8 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 
 from catdog.explain import Explanation
 from catdog.geometry import STRIDE, Box, center_crop, crop_view, whole_size
-from tests.model_dirs import colour_classifier
-from tests.pictures import encode
+from tests.support.model_dirs import colour_classifier
+from tests.support.pictures import encode
 
 SIZES = st.tuples(st.integers(35, 700), st.integers(35, 700))  # none longer than 20 to 1
 ORIENTATIONS = st.sampled_from([*range(9), 9])  # 0 and 9 mean nothing: upright

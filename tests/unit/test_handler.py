@@ -17,9 +17,9 @@ import catdog.runtime
 from catdog.runtime import Placement
 from catdog_handler import CatDogHandler
 from catdog_telemetry import Telemetry, worker_id
-from tests.conftest import ROOT
-from tests.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
-from tests.pictures import encode
+from tests.support.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
+from tests.support.paths import ROOT
+from tests.support.pictures import encode
 
 RED, GREEN = (bytearray(encode(Image.new("RGB", (80, 60), c))) for c in ("red", "lime"))
 

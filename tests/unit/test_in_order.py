@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from catdog_serving.in_order import map_in_order
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 
 def test_results_come_in_order_whatever_finishes_first() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder.iterate import ImageFiles, Shard, check_outside, find_sources, sort_key
-from tests.stub_backend import touch
+from tests.support.stub_backend import touch
 
 
 def found(root: Path, *patterns: str) -> list[str]:

@@ -14,7 +14,7 @@ from catdog_serving.folder.merge import merge_journals
 from catdog_serving.folder.process import process_sources
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult, ModelName, Row
-from tests.stub_backend import MODEL, NameBackend, touch
+from tests.support.stub_backend import MODEL, NameBackend, touch
 
 
 def run(

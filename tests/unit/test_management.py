@@ -9,7 +9,7 @@ import pytest
 
 from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
 from catdog_serving.operate.management import ManagementClient, VersionSettings
-from tests.http_servers import http_server, send
+from tests.support.http_servers import http_server, send
 
 SETTINGS = VersionSettings(
     workers=2, batch_size=8, max_batch_delay_ms=5, response_timeout_s=60, startup_timeout_s=120

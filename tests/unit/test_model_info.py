@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from catdog.model_info import Agreement, GoldenPicture, ModelInfo
-from tests.model_dirs import CATEGORIES, model_info
+from tests.support.model_dirs import CATEGORIES, model_info
 
 AGREEMENT = Agreement(
     pictures=50,

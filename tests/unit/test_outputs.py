@@ -11,7 +11,7 @@ from catdog_serving.folder import outputs
 from catdog_serving.folder.contents import FileFacts, ImageError
 from catdog_serving.folder.process import FolderReport
 from catdog_serving.folder.rows import ImageResult, ModelName, Row, to_row
-from tests.stub_backend import MODEL, prediction
+from tests.support.stub_backend import MODEL, prediction
 
 HOSTILE = ["=cmd|'/C calc'!A0.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\tx.jpg", "\rx.jpg"]
 

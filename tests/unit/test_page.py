@@ -13,19 +13,8 @@ from hypothesis import strategies as st
 from catdog_serving.errors import NotReadyError
 from catdog_serving.html.folder_report import _LAYOUT as LAYOUT
 from catdog_serving.html.page import embedded_json, write_page
-from tests.pages import ParsedPage, policy_hash
-
-HOSTILE = [
-    "<img src=x onerror=alert(1)>.jpg",
-    "</script><script>alert(1)</script>",
-    "<!-- <script>",
-    "a&b &lt; &amp;.png",
-    "\"quotes\" and 'quotes' \\ and \\u003c",
-    "line\u2028and\u2029paragraph\nbreak",
-    "byte \udcff alone",
-    "\x00\x1f\x7f",
-    "katze-größe-猫.webp",
-]
+from tests.support.pages import ParsedPage, policy_hash
+from tests.support.report_rows import HOSTILE
 
 
 def written(tmp_path: Path, title: str, *items: Any) -> ParsedPage:

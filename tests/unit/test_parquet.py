@@ -13,7 +13,7 @@ from catdog_serving.folder.classify_run import ClassifyRun
 from catdog_serving.folder.contents import FileFacts, ImageError
 from catdog_serving.folder.parquet import write_parquet
 from catdog_serving.folder.rows import ImageResult, Row, to_row
-from tests.stub_backend import prediction
+from tests.support.stub_backend import prediction
 
 
 def row(name: str, failed: bool = False, label: str = "cat") -> Row:

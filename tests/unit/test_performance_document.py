@@ -7,7 +7,7 @@ import pytest
 
 from catdog_serving.errors import UsageError
 from catdog_serving.measure.bench_document import markers, replace_parts
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"

@@ -12,9 +12,9 @@ from catdog_serving.extras import install_hint
 from catdog_serving.folder import picture_formats
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.picture_formats import Sent, folder_formats, for_server, is_heic
-from tests.conftest import LIMITS, SAMPLES
-from tests.pictures import encode, noise, quadrants
-from tests.stub_backend import prediction
+from tests.support.paths import SAMPLES
+from tests.support.pictures import LIMITS, encode, noise, quadrants
+from tests.support.stub_backend import prediction
 
 
 def heic(image: Image.Image) -> bytes:

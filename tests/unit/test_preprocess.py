@@ -22,9 +22,9 @@ from catdog.preprocess import (
     scale_large_jpeg,
     upright_rgb,
 )
-from tests.conftest import LIMITS, SAMPLES
-from tests.pictures import encode, noise, png, png_chunk, quadrants
-from tests.reference import reference_pixels
+from tests.support.paths import SAMPLES
+from tests.support.pictures import LIMITS, encode, noise, png, png_chunk, quadrants
+from tests.support.reference import reference_pixels
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def test_ports_store_and_run_directory_are_its_own_and_the_rest_is_the_sources(

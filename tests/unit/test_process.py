@@ -11,7 +11,7 @@ from catdog_serving.folder.contents import FileFacts, ImageError, read_file
 from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.process import FolderReport, process_folder, process_sources
 from catdog_serving.folder.rows import ImageResult, ModelName, Row, to_row
-from tests.stub_backend import NameBackend, prediction, touch
+from tests.support.stub_backend import NameBackend, prediction, touch
 
 
 def names(rows: list[Row]) -> list[str]:

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.progress import FolderProgress, _duration
-from tests.processes import wait_until
-from tests.stub_backend import touch
+from tests.support.processes import wait_until
+from tests.support.stub_backend import touch
 
 
 def shown(tmp_path: Path, terminal: bool) -> str:

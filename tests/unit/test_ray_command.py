@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.extras import install_hint
-from tests.conftest import SAMPLES
-from tests.unit.test_cli import catdog
+from tests.support.commands import catdog
+from tests.support.paths import SAMPLES
 
 PICTURE = str(SAMPLES / "rocket.jpg")
 ON_RAY = ("--backend", "ray")

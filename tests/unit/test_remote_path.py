@@ -13,9 +13,9 @@ from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources, sort_
 from catdog_serving.folder.process import process_folder, process_sources
 from catdog_serving.folder.remote_path import RemotePath, parse_path
 from catdog_serving.folder.rows import Row
-from tests.http_servers import http_server, send
-from tests.object_store import MODIFIED_NS, object_store
-from tests.stub_backend import NameBackend, touch
+from tests.support.http_servers import http_server, send
+from tests.support.object_store import MODIFIED_NS, object_store
+from tests.support.stub_backend import NameBackend, touch
 
 
 def remote(path: Path) -> RemotePath:

@@ -14,8 +14,8 @@ from catdog_serving.operate.draining import drain
 from catdog_serving.operate.management import ManagementClient
 from catdog_serving.operate.rollover import wait_ready
 from catdog_serving.operate.server import TorchServe
-from tests.conftest import MakeConfig
-from tests.http_servers import http_server, send
+from tests.support.configs import MakeConfig
+from tests.support.http_servers import http_server, send
 
 
 class FakeTorchServe:

@@ -7,7 +7,8 @@ import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.serving_config import ServingConfig, parse_properties
-from tests.conftest import ROOT, MakeConfig
+from tests.support.configs import MakeConfig
+from tests.support.paths import ROOT
 
 SHIPPED = ROOT / "config" / "config.properties"
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from catdog.settings import Settings
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "model-config.yaml").read_text())
 

@@ -11,7 +11,7 @@ from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.process import process_folder, process_sources
 from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import SortReport, sort_files
-from tests.stub_backend import NameBackend, touch
+from tests.support.stub_backend import NameBackend, touch
 
 
 def classified(folder: Path) -> list[Row]:

@@ -6,8 +6,9 @@ import pytest
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.model_archive import archive_version, file_sha256
 from catdog_serving.operate.stamping import holds, next_version, pack, settings_for, stamp
-from tests.conftest import ROOT, MakeConfig
-from tests.model_dirs import model_info, write_model_dir
+from tests.support.configs import MakeConfig
+from tests.support.model_dirs import model_info, write_model_dir
+from tests.support.paths import ROOT
 
 
 @pytest.fixture

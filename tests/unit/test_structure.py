@@ -11,9 +11,8 @@ from PIL import Image, ImageOps
 from catdog.preprocess import FOLDER_FORMATS, InvalidImage, InvalidReason, decode_image
 from catdog.structure import detect_format, essentials
 from tests import bombs
-from tests.bombs import after_header, after_start, cat, riff, riff_chunk, segment
-from tests.conftest import LIMITS
-from tests.pictures import encode, noise, png_chunk, quadrants
+from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
+from tests.support.pictures import LIMITS, encode, noise, png_chunk, quadrants
 
 REFUSED, READ = bombs.refused(), bombs.read()
 

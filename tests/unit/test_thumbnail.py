@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from catdog_serving.html.thumbnail import thumbnails
-from tests.pictures import encode, noise, quadrants
+from tests.support.pictures import encode, noise, quadrants
 
 ORIENTATION = 0x0112
 

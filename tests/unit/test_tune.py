@@ -8,7 +8,7 @@ from catdog_serving.measure.tune import TuneTimes, tune
 from catdog_serving.measure.tune_settings import Goal, Trial
 from catdog_serving.operate.batching import Batching
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 CONFIG = ServingConfig.read(ROOT / "config" / "config.properties")
 SETTINGS = tuple(Batching(workers, 8, 5) for workers in (1, 2, 3, 4, 5))

@@ -17,11 +17,12 @@ from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownPicture
 from catdog_serving.web.service import Service
 from catdog_serving.web.visitor import Visitor
-from tests.conftest import SAMPLES, MakeConfig
-from tests.http_servers import http_server, send
-from tests.unit.test_cli import catdog
-from tests.unit.test_folder_report import failure
-from tests.unit.test_looks import FakeServer
+from tests.support.commands import catdog
+from tests.support.configs import MakeConfig
+from tests.support.fake_server import FakeServer
+from tests.support.http_servers import http_server, send
+from tests.support.paths import SAMPLES
+from tests.support.report_rows import failure
 
 CAT = str(SAMPLES / "chelsea.png")
 INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no picture"}).encode()

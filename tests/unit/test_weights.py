@@ -7,7 +7,7 @@ import torch
 from catdog.networks import get_network
 from catdog_serving.build.weights import find_weights
 from catdog_serving.errors import NotReadyError
-from tests.http_servers import http_server, send
+from tests.support.http_servers import http_server, send
 
 LITE = get_network("efficientnet_lite0")
 RESNET = get_network("resnet152")

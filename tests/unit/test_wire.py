@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.wire.api import render_api
 from tests.support.wire.command import render_command, render_help
 from tests.support.wire.monitoring import render_monitoring

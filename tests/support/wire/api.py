@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from catdog.preprocess import InvalidReason
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.wire.worker import Answer, Request, Worker, bmp
 
 IMAGE = {"body": bmp("red")}

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from typer.main import get_command
 
 from catdog_serving.cli import app
-from tests.conftest import ROOT
-from tests.http_servers import http_server, send
+from tests.support.http_servers import http_server, send
+from tests.support.paths import ROOT
 from tests.support.wire.api import shape
 from tests.support.wire.worker import Request, Worker, bmp
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from tests.support.wire.api import REFUSED, REQUESTS
 from tests.support.wire.worker import Request, Worker, bmp
 

@@ -17,8 +17,8 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from catdog.model_info import Agreement, GoldenPicture
 from catdog_handler import CatDogHandler
 from catdog_telemetry import Telemetry
-from tests.conftest import ROOT
-from tests.model_dirs import colour_classifier
+from tests.support.model_dirs import colour_classifier
+from tests.support.paths import ROOT
 
 VERSION = "7.0"
 

@@ -7,6 +7,10 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from catdog.preprocess import Limits
+
+LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
+
 
 def noise(width: int = 300, height: int = 200, seed: int = 0) -> Image.Image:
     """An RGB picture in which every pixel matters."""

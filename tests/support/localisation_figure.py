@@ -1,6 +1,6 @@
 """Draw the worst boxes for docs/explanations.md, without the photos, which are not ours to show:
 
-python -m tests.localisation_figure model-store/catdog.mar docs/images/explanations-worst.png
+python -m tests.support.localisation_figure MAR docs/images/explanations-worst.png
 """
 
 import sys
@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from catdog.classifier import Classifier
 from catdog_serving.model_archive import open_archive
-from tests.localisation import Labelled, explain_labelled
+from tests.support.localisation import Labelled, explain_labelled
 
 WORST = 6
 

@@ -1,7 +1,7 @@
 """A pod of config/kubernetes without Kubernetes: its containers' commands as the manifests and the
 Dockerfile have them, with the container's paths and ports mapped to private ones.
 
-tests/isolation.py says how much of a container there is to it.
+tests/support/isolation.py says how much of a container there is to it.
 """
 
 import json
@@ -23,10 +23,10 @@ import pytest
 import yaml
 
 from catdog_serving.operate.private_config import free_ports
-from tests.conftest import ROOT
-from tests.edge import NGINX
-from tests.isolation import ISOLATED, USER, contained, entering, give
-from tests.processes import wait_until
+from tests.support.edge import NGINX
+from tests.support.isolation import ISOLATED, USER, contained, entering, give
+from tests.support.paths import ROOT
+from tests.support.processes import wait_until
 
 KUBERNETES = ROOT / "config" / "kubernetes"
 DOCKERFILE = (ROOT / "config" / "docker" / "Dockerfile").read_text()

@@ -11,8 +11,8 @@ from functools import cache
 
 from PIL import Image
 
-from tests.conftest import SAMPLES
-from tests.pictures import encode, png_chunk
+from tests.support.paths import SAMPLES
+from tests.support.pictures import encode, png_chunk
 
 HEADER_END = 33  # of a PNG's signature and header
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from threading import Event
 
 from catdog_serving.operate.server import TorchServe
-from tests.archives import repack, with_handler
-from tests.conftest import SAMPLES
-from tests.loads import Answer, send_one
-from tests.processes import processes_of, wait_until
+from tests.support.archives import repack, with_handler
+from tests.support.loads import Answer, send_one
+from tests.support.paths import SAMPLES
+from tests.support.processes import processes_of, wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 BATCHING: dict[str, object] = {"batchSize": 4, "maxBatchDelay": 40}  # not TorchServe's defaults

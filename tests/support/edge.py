@@ -26,8 +26,8 @@ import pytest
 import requests
 
 from catdog_serving.operate.private_config import free_ports
-from tests.conftest import ROOT
-from tests.processes import wait_until
+from tests.support.paths import ROOT
+from tests.support.processes import wait_until
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 COMMANDS = re.findall(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.http_servers import http_server
+from tests.support.http_servers import http_server
 
 MODIFIED = "2001-09-09T01:46:40.000Z"
 MODIFIED_NS = 10**18

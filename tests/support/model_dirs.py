@@ -12,7 +12,7 @@ from catdog.model_info import ModelInfo
 from catdog.preprocess import HTTP_FORMATS, Preprocessing
 from catdog.runtime import LAST_LAYER_FILE, ModelOutput, load_last_layer
 from catdog.settings import Settings
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 CATEGORIES = tuple(ResNet152_Weights.IMAGENET1K_V1.meta["categories"])
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.browser import DESKTOP, LONGEST_WAIT_MS
-from tests.conftest import SAMPLES
+from tests.support.browser import DESKTOP, LONGEST_WAIT_MS
+from tests.support.paths import SAMPLES
 
 # Gradio's own note about a feature that it lacks itself.
 _HARMLESS = "Method not implemented."

@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/web.md: python -m tests.web_screenshots ADDRESS docs/images
+"""Take the screenshots of docs/web.md: python -m tests.support.web_screenshots ADDRESS docs/images
 
 ADDRESS is that of a running `catdog web`, whose server runs too.
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from tests.browser import chromium
-from tests.conftest import SAMPLES
-from tests.web_pages import crops, drop, web_page
+from tests.support.browser import chromium
+from tests.support.paths import SAMPLES
+from tests.support.web_pages import crops, drop, web_page
 
 WINDOW, PHONE = (1100, 870), (390, 844)
 

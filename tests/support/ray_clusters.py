@@ -1,6 +1,7 @@
 """A Ray cluster on loopback, as `ray start --head` makes it, and what an actor is found by."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 CPUS = 2
 
@@ -83,3 +84,26 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+_PROGRESS = re.compile(r"\d+ of (\d+|more) files, .*\n")  # on a slow machine
+
+
+def classify(
+    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "catdog_serving", "classify", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        cwd=cwd,
+        start_new_session=True,  # a group for Ctrl-C
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, standard output, and what was said beside the progress."""
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, _PROGRESS.sub("", errors)

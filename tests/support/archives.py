@@ -2,11 +2,14 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from catdog_serving.build.verify import HANDLER, code_sha256
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.stamping import pack
+
+BuildArchive = Callable[..., Path]
 
 
 def repack(archive: Path, target: Path, **replaced: bytes) -> Path:

@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests.conftest import SAMPLES
-from tests.pictures import encode, noise, png, png_chunk, quadrants
+from tests.support.paths import SAMPLES
+from tests.support.pictures import encode, noise, png, png_chunk, quadrants
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

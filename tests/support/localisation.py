@@ -11,7 +11,7 @@ from catdog.classifier import Classifier
 from catdog.explain import Explanation, locate
 from catdog.geometry import Box, View
 from catdog.heat_map import HeatMap
-from tests.conftest import PHOTOS, ROOT
+from tests.support.paths import PHOTOS, ROOT
 
 LABELS: dict[str, list[list[int]]] = json.loads(
     (ROOT / "tests" / "data" / "boxes.json").read_text(encoding="utf-8")

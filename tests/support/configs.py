@@ -1,0 +1,7 @@
+"""The type of the fixture that makes configurations."""
+
+from collections.abc import Callable
+
+from catdog_serving.operate.serving_config import ServingConfig
+
+MakeConfig = Callable[..., ServingConfig]

@@ -1,0 +1,69 @@
+"""A stand-in for TorchServe's management and metrics ports."""
+
+import json
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.http_servers import send
+
+FACTS = {
+    "network": "resnet152",
+    "weights": "IMAGENET1K_V1",
+    "untrained": False,
+    "runtime": "onnx",
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+def series(requests: int, answered: int, batches: int) -> str:
+    """As a server writes it after some traffic: 0.2 s in the server each, half of it waiting."""
+    slow = batches - batches // 2
+    return f"""
+ts_inference_requests_total{{model_name="catdog",hostname="h",}} {requests}
+ts_inference_latency_microseconds{{model_name="catdog",hostname="h",}} {answered * 2e5}
+ts_queue_latency_microseconds{{model_name="catdog",hostname="h",}} {answered * 1e5}
+catdog_invalid{{reason="empty",version="1.0",Hostname="h",}} {answered / 4}
+catdog_invalid{{reason="undecodable",version="1.0",Hostname="h",}} {answered / 4}
+catdog_batch_pictures_count{{Hostname="h",}} {batches}
+catdog_batch_pictures_sum{{Hostname="h",}} {answered}
+catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="0.1",}} {batches // 2}
+catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="0.25",}} {batches // 2 + slow}
+catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="+Inf",}} {batches}
+catdog_stage_seconds_sum{{stage="preprocess",Hostname="h",}} {batches * 0.02}
+catdog_stage_seconds_sum{{stage="inference",Hostname="h",}} {batches * 0.1}
+Requests2XX{{Level="Host",Hostname="h",}} {requests * 100}
+"""
+
+
+@dataclass
+class FakeServer:
+    """TorchServe's management and metrics ports in one; counts who asked for facts."""
+
+    url: str = ""
+    down: bool = False
+    pending: int = 0
+    pid: int = -1
+    state: str = "READY"
+    text: str = series(50, 40, 10)
+    facts_asked: int = field(default=0)
+
+    def answer(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
+        if self.down:
+            send(request, 503, b"{}")
+        elif request.path == "/metrics":
+            send(request, 200, self.text.encode())
+        else:
+            self.facts_asked += "customized" in request.path
+            worker = {"id": "9000", "pid": self.pid, "status": self.state}
+            entry = {
+                "modelVersion": "1.0",
+                "batchSize": 8,
+                "maxBatchDelay": 5,
+                "responseTimeout": 60,
+                "startupTimeout": 120,
+                "workers": [worker | {"gpu": False, "memoryUsage": 0}],
+                "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": self.pending},
+                "customizedMetadata": FACTS,
+            }
+            send(request, 200, json.dumps([entry]).encode())
