@@ -20,7 +20,14 @@ from catdog_serving.folder.iterate import (
     check_outside,
     find_sources,
 )
-from catdog_serving.folder.journal import Journal, first_line, part_of, read_journal, to_line
+from catdog_serving.folder.journal import (
+    Journal,
+    count_rows,
+    first_line,
+    part_of,
+    read_journal,
+    to_line,
+)
 from catdog_serving.folder.parquet import check_parquet, write_parquet
 from catdog_serving.folder.process import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
@@ -145,7 +152,9 @@ def run_classify(run: ClassifyRun, backend: Backend, console: Console) -> list[F
                 old_rows = journal.old_rows() if journal else ()
                 reports = process_sources(to_classify, backend, on_row, old_rows)
             except (KeyboardInterrupt, ServerError):  # not lost, if there is a journal
-                _say_interrupted(run, progress.done, errors)
+                if journal:
+                    journal.close()
+                _say_interrupted(run, errors)
                 raise
         if journal:
             journal.finish()
@@ -183,9 +192,11 @@ def _live_output(
     return lambda row: print(outputs.table_row(row))
 
 
-def _say_interrupted(run: ClassifyRun, done: int, errors: Console) -> None:
+def _say_interrupted(run: ClassifyRun, errors: Console) -> None:
+    """Say what the journal holds: an interruption may come before its last row is counted."""
     kept = (
-        f"; {done} files are in {run.journal}; to go on: the same command with --resume"
+        f"; {count_rows(run.journal)} files are in {run.journal}; "
+        "to go on: the same command with --resume"
         if run.journal
         else ""
     )
