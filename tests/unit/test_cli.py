@@ -14,7 +14,7 @@ from catdog_serving.commands import operating
 from catdog_serving.operate.deploy import DeployTimes
 from catdog_serving.operate.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
-from tests.support.commands import CATDOG, catdog
+from tests.support.commands import CATDOG, catdog, catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server, send
 from tests.support.paths import ROOT
@@ -33,14 +33,12 @@ def test_help_lists_the_commands_in_order_of_use() -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize(
-    "heavy", ["torch", "torchvision", "onnxruntime", "onnx", "gradio", "ray", "pyarrow"]
-)
-def test_the_base_install_never_imports(heavy: str) -> None:
+def test_the_base_install_never_imports_what_is_heavy() -> None:
     # Help of every command, status and classify without a server, and the client.
     program = f"""
 import sys
-sys.modules[{heavy!r}] = None  # importing it now raises ImportError
+for heavy in ("torch", "torchvision", "onnxruntime", "onnx", "gradio", "ray", "pyarrow"):
+    sys.modules[heavy] = None  # importing it now raises ImportError
 from catdog_serving import CatDogClient
 from catdog_serving.cli import main
 for arguments in (["--help"], *([c, "--help"] for c in {COMMANDS}), ["status"], ["stop"],
@@ -56,7 +54,8 @@ for arguments in (["--help"], *([c, "--help"] for c in {COMMANDS}), ["status"], 
         [sys.executable, "-c", program, str(sample)], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert "ImportError" not in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "None in sys.modules" not in result.stderr
     assert "classify 3" in result.stdout  # no server there, and that was all that was missing
 
 
@@ -77,16 +76,16 @@ cli.main()
 
 
 def test_wrong_usage_is_exit_2() -> None:
-    assert catdog("classify").returncode == 2
-    assert catdog("frobnicate").returncode == 2
-    assert catdog("classify", "x.jpg", "--format", "xml").returncode == 2
-    assert catdog("status", "--watch", "--json").returncode == 2
+    assert catdog_here("classify").returncode == 2
+    assert catdog_here("frobnicate").returncode == 2
+    assert catdog_here("classify", "x.jpg", "--format", "xml").returncode == 2
+    assert catdog_here("status", "--watch", "--json").returncode == 2
     for wrong in (
         ["--network", "vgg"],
         ["--runtime", "onnx", "--precision", "bf16"],
         ["--precision", "int4"],
     ):
-        result = catdog("package", *wrong)
+        result = catdog_here("package", *wrong)
         assert result.returncode == 2
         assert "resnet152" in result.stderr or "onnx: fp32" in result.stderr
 
@@ -102,7 +101,7 @@ def test_wrong_usage_is_exit_2() -> None:
     ],
 )
 def test_int8_and_its_pictures_go_together(arguments: list[str], complaint: str) -> None:
-    result = catdog("package", *arguments, COLUMNS="300")
+    result = catdog_here("package", *arguments, COLUMNS="300")
     assert result.returncode == 2
     assert complaint in result.stderr
 
@@ -126,7 +125,7 @@ def test_without_a_server_operating_is_one_line_and_exit_3(
     archive = tmp_path / "x.mar"
     archive.touch()
     arguments = [str(archive) if each == "x.mar" else each for each in arguments]
-    result = catdog(*arguments, "--config", config.path)
+    result = catdog_here(*arguments, "--config", config.path)
     assert result.returncode == 3
     assert result.stderr.count("\n") == 1
     assert result.stderr.endswith("with: catdog serve\n")
@@ -136,12 +135,12 @@ def test_operating_with_wrong_values_is_exit_2_or_says_what_is_missing(
     make_config: MakeConfig,
 ) -> None:
     for wrong in (["scale"], ["scale", "0"], ["scale", "--", "-1"], ["scale", "many"], ["deploy"]):
-        assert catdog(*wrong).returncode == 2
+        assert catdog_here(*wrong).returncode == 2
     config = make_config(None).path
-    missing = catdog("deploy", "/nonexistent/x.mar", "--config", config)
+    missing = catdog_here("deploy", "/nonexistent/x.mar", "--config", config)
     assert missing.returncode == 3
     assert missing.stderr.startswith("catdog: there is no archive /nonexistent/x.mar")
-    nothing = catdog("rollback", "--config", config)
+    nothing = catdog_here("rollback", "--config", config)
     assert nothing.returncode == 3
     assert nothing.stderr.endswith("start it with: catdog serve\n")
 
@@ -155,13 +154,13 @@ def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
 
 
 def test_serve_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
-    result = catdog("serve", "--config", make_config(None).path)
+    result = catdog_here("serve", "--config", make_config(None).path)
     assert result.returncode == 3
     assert "build it with: catdog package" in result.stderr
 
 
 def test_tune_without_an_archive_says_how_to_build_one(make_config: MakeConfig) -> None:
-    result = catdog("tune", "--config", make_config(None).path)
+    result = catdog_here("tune", "--config", make_config(None).path)
     assert result.returncode == 3
     assert "build it with: catdog package" in result.stderr
 
@@ -184,19 +183,19 @@ def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
     ],
 )
 def test_autoscale_checks_its_limits_at_once(options: list[object], complaint: str) -> None:
-    result = catdog("autoscale", *options, COLUMNS="120")
+    result = catdog_here("autoscale", *options, COLUMNS="120")
     assert result.returncode == 2
     assert complaint in result.stderr
 
 
 def test_stop_without_a_server_is_fine(make_config: MakeConfig) -> None:
-    result = catdog("stop", "--config", make_config(None).path)
+    result = catdog_here("stop", "--config", make_config(None).path)
     assert (result.returncode, result.stdout) == (0, "no server was running\n")
 
 
 def test_local_without_an_archive_is_exit_3(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(None).path
-    result = catdog("classify", tmp_path, "--config", config, "--backend", "local")
+    result = catdog_here("classify", tmp_path, "--config", config, "--backend", "local")
     assert result.returncode == 3
     assert "there is no archive" in result.stderr
 
@@ -205,7 +204,7 @@ def test_packaging_resnet_without_weights_never_falls_back(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(None)
-    result = catdog(
+    result = catdog_here(
         *("package", "--config", config.path, "--weights-url", "http://127.0.0.1:9"),
         TORCH_HOME=str(tmp_path),
     )
@@ -218,7 +217,7 @@ def test_packaging_resnet_without_weights_never_falls_back(
 
 def test_missing_settings_are_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(None).path
-    result = catdog("package", "--config", config, "--settings", tmp_path / "none.yaml")
+    result = catdog_here("package", "--config", config, "--settings", tmp_path / "none.yaml")
     assert result.returncode == 3
     assert result.stderr.count("\n") == 1
     assert "there are no settings" in result.stderr
@@ -229,7 +228,7 @@ def test_a_failed_build_leaves_the_old_archive(make_config: MakeConfig, tmp_path
     config.archive.write_bytes(b"the old one")
     settings = tmp_path / "model-config.yaml"
     settings.write_text("handler: {presence_treshold: 1}\n")
-    result = catdog(
+    result = catdog_here(
         *("package", "--config", config.path, "--network", "efficientnet_lite0"),
         *("--settings", settings),
     )
@@ -304,7 +303,7 @@ def test_a_missing_path_is_one_line(tmp_path: Path, make_config: MakeConfig, com
         send(request, 200, json.dumps(ANSWER).encode())
 
     with http_server(answer) as url:
-        result = catdog(
+        result = catdog_here(
             *(command, tmp_path / "nope", "--url", url, "--jobs", "1"),
             *("--config", make_config(None).path),
         )
@@ -323,7 +322,7 @@ def test_a_missing_path_is_one_line(tmp_path: Path, make_config: MakeConfig, com
     ],
 )
 def test_options_that_do_not_go_together_are_exit_2(arguments: list[str], message: str) -> None:
-    result = catdog("classify", "x", *arguments)
+    result = catdog_here("classify", "x", *arguments)
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.extras import install_hint
-from tests.support.commands import catdog
+from tests.support.commands import catdog_here
 from tests.support.paths import SAMPLES
 
 PICTURE = str(SAMPLES / "rocket.jpg")
@@ -27,20 +27,22 @@ ON_RAY = ("--backend", "ray")
     ],
 )
 def test_what_does_not_go_together_is_exit_2(arguments: list[str], complaint: str) -> None:
-    result = catdog("classify", *arguments)
+    result = catdog_here("classify", *arguments)
     assert result.returncode == 2
     assert complaint in result.stderr
     assert result.stderr.count("\n") == 1
 
 
 def test_ray_client_is_refused_for_what_runs(archive: Path) -> None:
-    result = catdog("classify", PICTURE, *ON_RAY, "--archive", archive, "--address", "ray://x:1")
+    result = catdog_here(
+        "classify", PICTURE, *ON_RAY, "--archive", archive, "--address", "ray://x:1"
+    )
     assert result.returncode == 2
     assert "start the command on a machine of the cluster with --address auto" in result.stderr
 
 
 def test_a_cluster_that_does_not_answer_is_exit_3_at_once(archive: Path) -> None:
-    result = catdog(
+    result = catdog_here(
         *("classify", PICTURE, *ON_RAY, "--archive", archive, "--address", "127.0.0.1:9")
     )
     assert result.returncode == 3

@@ -17,7 +17,7 @@ from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownPicture
 from catdog_serving.web.service import Service
 from catdog_serving.web.visitor import Visitor
-from tests.support.commands import catdog
+from tests.support.commands import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer
 from tests.support.http_servers import http_server, send
@@ -29,14 +29,14 @@ INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no pictur
 
 
 def test_another_host_needs_a_password() -> None:
-    result = catdog("web", "--host", "0.0.0.0")
+    result = catdog_here("web", "--host", "0.0.0.0")
     assert result.returncode == 2
     assert "give --auth USER:PASSWORD, or set CATDOG_WEB_AUTH" in result.stderr
 
 
 @pytest.mark.parametrize("auth", ["me", "me:", ":secret"])
 def test_half_a_password_is_refused(auth: str) -> None:
-    result = catdog("web", CATDOG_WEB_AUTH=auth)
+    result = catdog_here("web", CATDOG_WEB_AUTH=auth)
     assert result.returncode == 2
     assert "--auth is USER:PASSWORD" in result.stderr
 
