@@ -18,7 +18,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet -c requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package test stress soak bench bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration stress soak bench bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -53,10 +53,20 @@ classify: | $(VENV)/.installed ## classify DIR=... with the running server
 package: | $(VENV)/.installed ## build the archive: NETWORK=..., WEIGHTS=...
 	@$(CATDOG) package --network $(NETWORK) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
-test: $(VENV)/.installed-dev programs ## run all tests
-	@$(BIN)/pytest
+check: lint unit ## what one runs while writing: style, types, unit tests
 
-stress: $(VENV)/.installed-dev programs ## try to break it: hostile inputs, killed workers, full queues
+test: unit integration ## unit tests, and integration tests against a real TorchServe
+
+test-all: test stress ## these, and what takes long or hurts: hostile inputs, kills, full queues
+
+# One thread a process: the processes already are as many as the cores.
+unit: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto tests/unit
+
+integration: $(VENV)/.installed-dev programs
+	@$(BIN)/pytest tests/integration
+
+stress: $(VENV)/.installed-dev programs
 	@$(BIN)/pytest -s tests/stress
 
 soak: $(VENV)/.installed-dev ## half an hour of steady load
@@ -89,7 +99,7 @@ format: $(VENV)/.installed-dev ## reformat the code
 
 clean: ## stop the server, delete .venv, the archives and all caches
 	@test ! -x $(CATDOG) || $(CATDOG) stop
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis model-store/*.mar logs
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis model-store/*.mar logs
 	find handler scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

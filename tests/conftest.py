@@ -1,22 +1,24 @@
 """What unit and integration tests share: photos, archives, free ports, configurations."""
 
+import functools
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from catdog.networks import get_network
-from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.support.archives import BuildArchive
+from tests.support.archives import BuildArchive, cached_archive
 from tests.support.configs import MakeConfig
 from tests.support.paths import PHOTOS, ROOT
+from tests.support.reference import reference_masses
 
 
 def pytest_configure() -> None:
@@ -34,28 +36,12 @@ def photos() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> BuildArchive:
-    """Build an archive, once per session for each set of arguments."""
-    built: dict[tuple[object, ...], Path] = {}
+def build() -> BuildArchive:
+    """Build an archive, or find it in the cache."""
 
-    def build_once(
-        network: str, weights: str | None = None, runtime: str = "onnx", version: str = "1.0"
-    ) -> Path:
-        key = (network, weights, runtime, version)
-        if key not in built:
-            spec = ArchiveSpec(
-                network=network,
-                weights=weights,
-                weights_url=None,
-                runtime=runtime,
-                precision="fp32",
-                version=version,
-                settings=ROOT / "config" / "model-config.yaml",
-            )
-            output = tmp_path_factory.mktemp("archive") / "catdog.mar"
-            build_archive(spec, output)
-            built[key] = output
-        return built[key]
+    @functools.cache
+    def build_once(network: str, weights: str | None = None, runtime: str = "onnx") -> Path:
+        return cached_archive(network, weights, runtime)
 
     return build_once
 
@@ -76,6 +62,12 @@ def seeded_archive(build: BuildArchive) -> Path:
 def seeded_resnet() -> Weights:
     """What it was built from; making them takes 5 s."""
     return find_weights(get_network("resnet152"), "seeded")
+
+
+@pytest.fixture(scope="session")
+def photo_masses(photos: list[Path]) -> np.ndarray:
+    """What the reference says of the photos, with efficientnet_lite0: (cat, dog), (100, 2)."""
+    return reference_masses(find_weights(get_network("efficientnet_lite0"), None), photos)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""What several modules of integration tests share: nginx before the shared server, a browser,
-and a server for an operator."""
+"""What several modules of integration tests share: servers by what they promise, nginx before the
+shared one, a browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +7,26 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
 from tests.support.browser import chromium
 from tests.support.configs import MakeConfig
 from tests.support.edge import Edge, running_edge
 from tests.support.operators import BATCHING, slow_archive
+from tests.support.processes import wait_until
+
+# Of these a test goes with the first that it uses: `pytest --dist loadgroup` runs a group in one
+# process, so that a server is started once. Tests without one go with their module.
+SERVERS = ("running", "own", "one_of_its_own", "small_queue", "guarded", "server")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not item.path.is_relative_to(Path(__file__).parent):
+            continue
+        used = getattr(item, "fixturenames", ())
+        group = next((name for name in SERVERS if name in used), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(group.replace("one_of_its_own", "own")))
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +45,39 @@ def key(edge: Edge) -> str:
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def guarded(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
+    """A server one of whose addresses is not loopback, so that its tokens stay on."""
+    (port,) = free_ports(1)
+    with TorchServe(make_config(archive, inference_address=f"http://0.0.0.0:{port}")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_queue(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
+    """A server that takes three requests: one under way, two that wait."""
+    config = make_config(archive, job_queue_size="2", batching={"batchSize": 1})
+    with TorchServe(config) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def one_of_its_own(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
+    """See `own`."""
+    server = TorchServe(make_config(archive))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own(one_of_its_own: TorchServe) -> TorchServe:
+    """A server that a test may stop, scale or kill; whoever comes next finds it READY."""
+    if not one_of_its_own.is_running():
+        one_of_its_own.start()
+    wait_until(lambda: one_of_its_own.versions()[0].ready_workers == 1, "READY", timeout_s=60)
+    return one_of_its_own
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,21 +15,12 @@ import requests
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
-from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
 
 CAT = SAMPLES / "chelsea.png"
-
-
-@pytest.fixture(scope="module")
-def guarded(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
-    """A server one of whose addresses is not loopback, so that its tokens stay on."""
-    (port,) = free_ports(1)
-    with TorchServe(make_config(archive, inference_address=f"http://0.0.0.0:{port}")) as server:
-        yield server
 
 
 def local_url(server: TorchServe) -> str:

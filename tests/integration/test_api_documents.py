@@ -2,9 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Thread
 
 import psutil
 import pytest
@@ -13,12 +12,11 @@ from openapi_core import OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from PIL import Image
 
-from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
-from tests.support.configs import MakeConfig
-from tests.support.loads import Answer, send_all
+from tests.support.loads import send_all, send_one
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pictures import encode
+from tests.support.processes import wait_until
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"^POST (\S+)  (.+)\n(\d{3})(?: (.*))?$", DOCUMENT, re.MULTILINE)
@@ -131,13 +129,6 @@ def test_an_answer_that_openapi_does_not_describe_would_be_found(
         check_with_openapi(openapi, response)
 
 
-@pytest.fixture(scope="module")
-def small_queue(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
-    config = make_config(archive, job_queue_size="2", batching={"batchSize": 1})
-    with TorchServe(config) as server:
-        yield server
-
-
 def test_a_full_queue_is_answered_as_printed(small_queue: TorchServe) -> None:
     answers = send_all(small_queue.config.inference_url, [(CAT, OCTETS)] * 60, 20)
     refused = [answer for answer in answers if answer.status != 200]
@@ -148,38 +139,20 @@ def test_a_full_queue_is_answered_as_printed(small_queue: TorchServe) -> None:
 def test_a_killed_worker_is_answered_as_printed(small_queue: TorchServe) -> None:
     """Its 507, and the openness to go on: the next request is served."""
     url = small_queue.config.inference_url
-    answers: list[Answer] = []
-    stop = Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            answers.extend(send_all(url, [(CAT, OCTETS)], 1))
-
-    thread = Thread(target=load)
-    thread.start()
-    try:
-        for _ in range(8):
-            small_queue.wait_for_workers(1, timeout_s=60)
-            psutil.Process(small_queue.versions()[0].workers[0].pid).kill()
-            Event().wait(1)
-            if any(answer.status == 507 for answer in answers):
-                break
-    finally:
-        stop.set()
-        thread.join(120)
-    lost = [answer for answer in answers if answer.status == 507]
-    assert lost
-    assert same(lost[0].body.decode(), UNSENT["507"]), lost[0].body
-    small_queue.wait_for_workers(1, timeout_s=60)
-    assert send_all(url, [(CAT, OCTETS)], 1)[0].status == 200
+    worker = psutil.Process(small_queue.versions()[0].workers[0].pid)
+    worker.suspend()  # so that it is killed with a request under way, and two that wait
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(send_one, url, CAT, OCTETS) for _ in range(3)]
+        wait_until(lambda: small_queue.versions()[0].queue_free == 0, "a full queue")
+        worker.kill()
+        answers = sorted((each.result() for each in asked), key=lambda answer: answer.status)
+    assert [answer.status for answer in answers] == [200, 200, 507]
+    assert same(answers[-1].body.decode(), UNSENT["507"]), answers[-1].body
+    assert send_one(url, CAT, OCTETS).status == 200
 
 
-def test_a_refused_token_is_answered_as_printed(archive: Path, make_config: MakeConfig) -> None:
-    (port,) = free_ports(1)
-    config = make_config(archive, inference_address=f"http://0.0.0.0:{port}")
-    with TorchServe(config):
-        response = requests.post(
-            f"http://127.0.0.1:{port}/predictions/catdog", data=CAT, headers=OCTETS, timeout=30
-        )
+def test_a_refused_token_is_answered_as_printed(guarded: TorchServe) -> None:
+    url = guarded.config.inference_url.replace("0.0.0.0", "127.0.0.1")
+    response = requests.post(f"{url}/predictions/catdog", data=CAT, headers=OCTETS, timeout=30)
     assert response.status_code == 400
     assert same(response.text, UNSENT["400"]), response.text

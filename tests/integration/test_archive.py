@@ -85,7 +85,7 @@ def test_what_is_no_archive_is_said_so(tmp_path: Path) -> None:
         pass
 
 
-def test_the_worker_runs_the_archives_code_and_not_the_working_trees(
+def test_the_worker_runs_the_archives_code_under_the_manifests_version(
     archive: Path, tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A marked copy of the core goes into the archive; the working tree and PYTHONPATH
@@ -94,27 +94,21 @@ def test_the_worker_runs_the_archives_code_and_not_the_working_trees(
     plain = 'label, breed = "neither", None'
     marked = source.replace(plain, 'label, breed = "neither", Breed("marked copy", 0, 1.0)')
     assert marked != source
-    packed = repack(archive, tmp_path / "x.mar", postprocess_py=marked.encode())
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "handler"))
-    with TorchServe(make_config(packed)) as server:
-        with CatDogClient(server.config.inference_url) as client:
-            breed = client.classify(SAMPLES / "coffee.png").breed
-            assert breed is not None
-            assert breed.name == "marked copy"
-
-
-def test_the_manifests_version_is_in_every_answer(
-    archive: Path, tmp_path: Path, make_config: MakeConfig
-) -> None:
     # A deploy stamps copies with whole numbers; batching must follow the version.
-    with zipfile.ZipFile(archive) as source:
-        manifest = json.loads(source.read("MAR-INF/MANIFEST.json"))
+    with zipfile.ZipFile(archive) as packed:
+        manifest = json.loads(packed.read("MAR-INF/MANIFEST.json"))
     manifest["model"]["modelVersion"] = "2"
-    stamped = repack(archive, tmp_path / "x.mar", MANIFEST_json=json.dumps(manifest).encode())
-    batching = {"batchSize": 3, "maxBatchDelay": 7}
-    with TorchServe(make_config(stamped, batching=batching)) as server:
+    changed = {"postprocess_py": marked.encode(), "MANIFEST_json": json.dumps(manifest).encode()}
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "handler"))
+    config = make_config(
+        repack(archive, tmp_path / "x.mar", **changed), {"batchSize": 3, "maxBatchDelay": 7}
+    )
+    with TorchServe(config) as server:
         (model,) = server.versions()
         assert (model.version, model.batch_size, model.max_batch_delay_ms) == ("2", 3, 7)
         with CatDogClient(server.config.inference_url) as client:
-            assert client.classify(SAMPLES / "chelsea.png").version == "2"
+            answer = client.classify(SAMPLES / "coffee.png")
+            assert answer.version == "2"
+            assert answer.breed is not None
+            assert answer.breed.name == "marked copy"
     shutil.rmtree(server.config.root)

@@ -1,26 +1,14 @@
 """`catdog autoscale` beside a real server: a restart, a dry run, the end."""
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from catdog_serving.operate.server import TorchServe
 from tests.support.autoscalers import following
-from tests.support.configs import MakeConfig
 from tests.support.loads import send_one
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def own(make_config: MakeConfig, archive: Path) -> Iterator[TorchServe]:
-    """A server that may be changed."""
-    with TorchServe(make_config(archive)) as running:
-        yield running
 
 
 def test_it_waits_for_a_server_that_is_started_again(own: TorchServe) -> None:

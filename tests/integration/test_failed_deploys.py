@@ -11,7 +11,6 @@ import pytest
 
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.server import TorchServe
-from tests.support.archives import BuildArchive
 from tests.support.loads import send_one, steady_load
 from tests.support.operators import CAT, assert_one_version, catdog, make_broken, started
 from tests.support.paths import SAMPLES
@@ -38,15 +37,13 @@ def test_a_broken_archive_leaves_the_old_version_serving(
     complaint: str,
     running: TorchServe,
     good: Path,
-    build: BuildArchive,
     tmp_path: Path,
 ) -> None:
     if kind == "another user's" and os.getuid() != 0:
         pytest.skip("only root can make a file of another user")
     before = assert_one_version(running, 1)
     sha = file_sha256(running.config.archive)
-    other = build("efficientnet_lite0", "seeded")
-    broken = make_broken(kind, good, other, tmp_path / "broken.mar")
+    broken = make_broken(kind, good, tmp_path / "broken.mar")
     # Broken code that lets the golden pictures pass fails on anything else than PNG.
     body = (SAMPLES / "rocket.jpg").read_bytes() if kind in ("fails clients", "dies") else CAT
     with steady_load(running.config.inference_url, [body], per_s=5) as answers:
@@ -69,7 +66,7 @@ def test_ctrl_c_undoes_a_deploy_and_nobody_else_changes_the_server_meanwhile(
     running: TorchServe, good: Path, tmp_path: Path
 ) -> None:
     before = assert_one_version(running, 1)
-    endless = make_broken("never ready", good, good, tmp_path / "endless.mar")
+    endless = make_broken("never ready", good, tmp_path / "endless.mar")
     with started(running, "deploy", endless) as process:
         wait_until(lambda: len(running.versions()) == 2, "a second version")
         for other in (["scale", 2], ["deploy", good], ["rollback"]):
@@ -90,7 +87,7 @@ def test_what_a_killed_deploy_left_goes_with_the_next_command(
     running: TorchServe, good: Path, tmp_path: Path
 ) -> None:
     before = assert_one_version(running, 1)
-    endless = make_broken("never ready", good, good, tmp_path / "endless.mar")
+    endless = make_broken("never ready", good, tmp_path / "endless.mar")
     with started(running, "deploy", endless) as process:
         wait_until(lambda: len(running.versions()) == 2, "a second version")
         process.kill()

@@ -10,6 +10,7 @@ from catdog_serving.operate.server import TorchServe
 from tests.support.archives import BuildArchive
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
+from tests.support.versions import as_default, loaded_beside
 
 # The two questions that TorchServe asks, for a machine with two GPUs.
 NVIDIA_SMI = """#!/bin/sh
@@ -31,8 +32,8 @@ def _two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_two_gpus")
-def test_four_workers_are_spread_over_two_gpus(
-    build: BuildArchive, make_config: MakeConfig
+def test_four_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
+    build: BuildArchive, archive: Path, make_config: MakeConfig
 ) -> None:
     config = make_config(
         build("efficientnet_lite0", None, "torch"),
@@ -56,6 +57,16 @@ def test_four_workers_are_spread_over_two_gpus(
         with CatDogClient(config.inference_url) as client:
             assert client.classify(SAMPLES / "chelsea.png").label == "cat"
 
+        with loaded_beside(server, archive) as version, as_default(server, version):
+            told = "package with --runtime torch to use the GPU"
+            assert told in server.run.model_log.read_text()
+            status = server.status()
+            assert status.facts is not None
+            assert status.facts["device"] == "cpu"
+            assert status.models[0].version == version
+            assert status.models[0].workers[0].gpu
+            assert "a GPU was given" in status.model_line
+
 
 @pytest.mark.usefixtures("_two_gpus")
 def test_without_settings_a_torch_archive_gets_a_worker_a_gpu_and_an_onnx_archive_none(
@@ -66,17 +77,3 @@ def test_without_settings_a_torch_archive_gets_a_worker_a_gpu_and_an_onnx_archiv
     assert with_torch.default_jobs == 2 * 2 * 8
     with_onnx = make_config(archive)
     assert (with_onnx.gpus, with_onnx.served_batching["minWorkers"]) == (0, 1)
-
-
-@pytest.mark.usefixtures("_two_gpus")
-def test_an_onnx_archive_on_gpu_workers_says_so_everywhere(
-    archive: Path, make_config: MakeConfig
-) -> None:
-    config = make_config(archive, number_of_gpu="2")
-    with TorchServe(config) as server:
-        assert "package with --runtime torch to use the GPU" in server.run.model_log.read_text()
-        status = server.status()
-        assert status.facts is not None
-        assert status.facts["device"] == "cpu"
-        assert status.models[0].workers[0].gpu
-        assert "a GPU was given" in status.model_line

@@ -1,7 +1,5 @@
 """catdog tune with real servers, as short as it goes: efficientnet_lite0."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +8,12 @@ from rich.console import Console
 from catdog_serving.errors import NotReadyError
 from catdog_serving.measure.bench_pictures import bench_pictures
 from catdog_serving.measure.tune import TuneTimes, check_ready, tune
-from catdog_serving.measure.tune_report import tune_table, verdict
+from catdog_serving.measure.tune_report import tune_table
 from catdog_serving.measure.tune_settings import Goal
 from catdog_serving.operate.batching import Batching, write_batching
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
+from tests.support.commands import catdog_here
 from tests.support.configs import MakeConfig
 
 
@@ -39,29 +38,11 @@ def test_tune_measures_settings_and_its_choice_can_be_written(
     assert "chosen" in shown.get()
 
 
-def test_tune_stops_in_time_and_says_what_it_left_out(
-    archive: Path, make_config: MakeConfig
-) -> None:
-    config = make_config(archive)
-    settings = (Batching.of(config), Batching(workers=2, batch_size=4, max_batch_delay_ms=1))
-    times = TuneTimes(closed=0.1, opened=0.1, total=1.0)  # less than a server's start
-    tuned = tune(config, settings, bench_pictures(None), Goal(p99_ms=0.001), times)
-    assert [trial.batching for trial in tuned.trials] == [settings[0]]
-    assert tuned.untried == settings[1:]
-    assert tuned.chosen is None
-    assert "a p99 of at most 0.001 ms" in verdict(tuned, Goal(p99_ms=0.001))
-
-
 def test_tune_refuses_while_the_server_runs(server: TorchServe) -> None:
     with pytest.raises(NotReadyError, match="stop it first: catdog stop"):
         check_ready(server.config)
     before = server.config.path.read_bytes()
-    result = subprocess.run(
-        [sys.executable, "-m", "catdog_serving", "tune", "--config", str(server.config.path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = catdog_here("tune", "--config", server.config.path)
     assert result.returncode == 3
     assert "catdog stop" in result.stderr
     assert server.config.path.read_bytes() == before

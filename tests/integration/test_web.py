@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -25,7 +25,6 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.operate.private_config import free_ports
 from catdog_serving.operate.server import TorchServe
 from tests.support.browser import PHONE, chromium, fits_in_width
-from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server, send
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
@@ -184,10 +183,9 @@ def test_with_a_password_nobody_else_sees_the_page(server: TorchServe) -> None:
             assert session.get(f"{address}/config", timeout=10).status_code == 200
 
 
-def test_a_server_that_stops_and_starts_again(
-    browser: Browser, archive: Path, make_config: MakeConfig
-) -> None:
-    server = TorchServe(make_config(archive))
+def test_a_server_that_stops_and_starts_again(browser: Browser, one_of_its_own: TorchServe) -> None:
+    server = one_of_its_own
+    server.stop()
     with started_page(server) as address, web_page(browser, address) as page:
         problem = page.locator("#cd-message .cd-problem")
         drop(page, CAT)
@@ -203,14 +201,28 @@ def test_a_server_that_stops_and_starts_again(
         expect(page.locator("#cd-service .cd-problem")).to_contain_text("catdog serve")
 
 
-def test_a_full_queue_is_a_sentence_and_another_try(browser: Browser, server: TorchServe) -> None:
+class StandIn:
+    """A server that answers as a test tells it to, and its page."""
+
+    answer: Callable[[BaseHTTPRequestHandler, bytes], None]
+    page: str
+
+
+@pytest.fixture(scope="module")
+def stand_in(server: TorchServe) -> Iterator[StandIn]:
     """Behind a proxy, which nothing on loopback goes through."""
-    full = b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}'
+    found = StandIn()
     with (
-        http_server(lambda request, _: send(request, 503, full)) as busy,
-        started_page(server, "--url", busy, **A_PROXY) as address,
-        web_page(browser, address) as page,
+        http_server(lambda request, body: found.answer(request, body)) as url,
+        started_page(server, "--url", url, **A_PROXY) as found.page,
     ):
+        yield found
+
+
+def test_a_full_queue_is_a_sentence_and_another_try(browser: Browser, stand_in: StandIn) -> None:
+    full = b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}'
+    stand_in.answer = lambda request, _: send(request, 503, full)
+    with web_page(browser, stand_in.page) as page:
         drop(page, CAT)
         expect(page.get_by_role("alert")).to_contain_text("Wait a moment, then try again")
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
@@ -238,7 +250,7 @@ def test_a_drop_takes_the_place_of_one_that_is_under_way(
 
 
 def test_a_slow_answer_does_not_come_over_that_of_a_newer_drop(
-    browser: Browser, server: TorchServe, client: CatDogClient, tmp_path: Path
+    browser: Browser, stand_in: StandIn, client: CatDogClient, tmp_path: Path
 ) -> None:
     slow, fast = tmp_path / "slow.png", tmp_path / "fast.png"
     shutil.copyfile(SAMPLES / "coffee.png", slow)
@@ -257,11 +269,8 @@ def test_a_slow_answer_does_not_come_over_that_of_a_newer_drop(
         if body == slow.read_bytes():
             answered.set()
 
-    with (
-        http_server(answer) as url,
-        started_page(server, "--url", url) as address,
-        web_page(browser, address) as page,
-    ):
+    stand_in.answer = answer
+    with web_page(browser, stand_in.page) as page:
         try:
             drop(page, slow)
             wait_until(asked.is_set, "the slow picture at the server")

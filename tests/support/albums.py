@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.rows import Row
+from tests.support.commands import catdog_here
+from tests.support.paths import SAMPLES
+from tests.support.pictures import encode
 
 
 def make_album(root: Path, photos: list[Path], copies: int) -> Path:
@@ -31,6 +35,29 @@ def _same_disk(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
+def small_album(root: Path, copies: int) -> Path:
+    """Four small pictures a copy, at least 21 copies, and files that fail in every way."""
+    small = {sample.stem: _small(sample) for sample in SAMPLES.iterdir()}
+    for copy in range(copies):
+        folder = root / f"copy{copy:02}"
+        folder.mkdir(parents=True)
+        for name, content in small.items():
+            (folder / f"{name}.jpg").write_bytes(content)
+    (root / "broken.jpg").write_bytes(b"no picture")
+    (root / "copy07" / "empty.jpg").write_bytes(b"")
+    (root / "copy08" / "cut.jpg").write_bytes(small["rocket"][:2000])
+    os.mkfifo(root / "copy20" / "pipe.jpg")
+    with (root / "huge.jpg").open("wb") as file:
+        file.truncate(300 * 2**20)
+    return root
+
+
+def _small(sample: Path) -> bytes:
+    with Image.open(sample) as image:
+        image.thumbnail((300, 300))
+        return encode(image.convert("RGB"), "JPEG")
+
+
 def catdog_classify(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "catdog_serving", "classify", *map(str, arguments)],
@@ -40,10 +67,10 @@ def catdog_classify(*arguments: object) -> subprocess.Popen[bytes]:
 
 
 def finished(*arguments: object) -> int:
-    process = catdog_classify(*arguments)
-    _, errors = process.communicate(timeout=300)
-    assert b"Traceback" not in errors, errors.decode()
-    return process.returncode
+    """The exit code of a run that is left alone, in this process."""
+    ended = catdog_here("classify", *arguments, **os.environ)
+    assert "Traceback" not in ended.stderr, ended.stderr
+    return ended.returncode
 
 
 def rows_of(journal: Path) -> list[Row]:

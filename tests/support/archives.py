@@ -1,15 +1,64 @@
-"""Changed copies of archives."""
+"""Archives that are built once for each content, and changed copies of them."""
 
+import fcntl
+import hashlib
 import json
+import platform
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from catdog_serving.build.verify import HANDLER, code_sha256
+import catdog_serving.build
+from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.stamping import pack
+from catdog_serving.sample_pictures import SAMPLES
+from tests.support.paths import ROOT
 
 BuildArchive = Callable[..., Path]
+CACHE = ROOT / ".cache" / "archives"  # git ignores it; `make clean` deletes it
+SETTINGS = ROOT / "config" / "model-config.yaml"
+
+
+def cached_archive(network: str, weights: str | None, runtime: str) -> Path:
+    """An archive of fp32 and version 1.0, from the cache if what it is made of is unchanged.
+
+    Nobody writes to it. Processes that want the same one wait for the first.
+    """
+    spec = ArchiveSpec(
+        network=network,
+        weights=weights,
+        weights_url=None,
+        runtime=runtime,
+        precision="fp32",
+        version="1.0",
+        settings=SETTINGS,
+    )
+    CACHE.mkdir(parents=True, exist_ok=True)
+    name = f"{network}-{weights or 'default'}-{runtime}"
+    archive = CACHE / f"{name}-{_ingredients()[:16]}.mar"
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            for old in CACHE.glob(f"{name}-*.mar"):
+                old.unlink()
+            build_archive(spec, archive)
+    return archive
+
+
+def _ingredients() -> str:
+    """SHA-256 over what archives are made of: handler, build code, samples, settings, packages."""
+    build = Path(catdog_serving.build.__file__).parent
+    files = [HANDLER, TELEMETRY, SETTINGS, ROOT / "requirements.lock"]
+    for folder in (CORE, build, SAMPLES):
+        files += sorted(path for path in folder.rglob("*") if path.suffix != ".pyc")
+    digest = hashlib.sha256(platform.python_version().encode())
+    for path in files:
+        if path.is_file():
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 def repack(archive: Path, target: Path, **replaced: bytes) -> Path:

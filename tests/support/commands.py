@@ -6,6 +6,7 @@ signals, its very end) is asked of a process.
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -31,6 +32,7 @@ def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProces
 
 def catdog_here(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `catdog ARGUMENTS` in this process, by the function that the command starts with."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     output, errors = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
     words = ["catdog", *map(str, arguments)]
     with (
@@ -44,6 +46,9 @@ def catdog_here(*arguments: object, **environment: str) -> subprocess.CompletedP
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return subprocess.CompletedProcess(words, code, _text(output), _text(errors))
 
 

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
+import onnx
+from onnx import numpy_helper
+
 from catdog_serving.operate.server import TorchServe
 from tests.support.archives import repack, with_handler
+from tests.support.commands import catdog_here
 from tests.support.loads import Answer, send_one
 from tests.support.paths import SAMPLES
 from tests.support.processes import processes_of, wait_until
@@ -53,9 +57,9 @@ def started(server: TorchServe, *arguments: object) -> Iterator[subprocess.Popen
 
 
 def catdog(server: TorchServe, *arguments: object) -> subprocess.CompletedProcess[str]:
-    with started(server, *arguments) as process:
-        output, errors = process.communicate(timeout=240)
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    """A command that runs to its end, in this process."""
+    environment = os.environ | {"COLUMNS": "200"}
+    return catdog_here(*arguments, "--config", server.config.path, **environment)
 
 
 def assert_one_version(server: TorchServe, workers: int) -> str:
@@ -103,11 +107,10 @@ def versions_of(answers: list[Answer]) -> set[str]:
     return {json.loads(answer.body)["version"] for answer in answers}
 
 
-def make_broken(kind: str, good: Path, other: Path, target: Path) -> Path:
+def make_broken(kind: str, good: Path, target: Path) -> Path:
     match kind:
         case "wrong weights":
-            with zipfile.ZipFile(other) as packed:
-                return repack(good, target, model_onnx=packed.read("model.onnx"))
+            return repack(good, target, model_onnx=_other_weights(good))
         case "no network":
             return repack(good, target, model_onnx=b"this is no network")
         case "junk":
@@ -135,3 +138,13 @@ def make_broken(kind: str, good: Path, other: Path, target: Path) -> Path:
             return target
         case _:
             raise AssertionError(kind)
+
+
+def _other_weights(archive: Path) -> bytes:
+    """The archive's network with the sign of its largest weights, the last layer's, changed."""
+    with zipfile.ZipFile(archive) as packed:
+        model = onnx.load_from_string(packed.read("model.onnx"))
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    largest.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(largest), largest.name))
+    content: bytes = model.SerializeToString()
+    return content

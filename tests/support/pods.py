@@ -179,6 +179,15 @@ class Pod:
             self.first[container].terminate()
         return self.processes[container].wait(timeout=60)
 
+    def end(self, container: str) -> int:
+        """What the kubelet does with a container: its preStop hook, then SIGTERM; its exit code.
+
+        The end of nginx takes its hook along, in whatever state.
+        """
+        result = self.run(container, hook(container), timeout_s=120)
+        assert result.returncode == 0 or container == "nginx", result.stderr
+        return self.terminate(container)
+
     def log(self, container: str) -> str:
         return (self.root / f"{container}.log").read_text()
 

@@ -1,10 +1,13 @@
 """The order of the runs of catdog tune, without servers; test_measuring.py has real ones."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.measure import tune as tune_module
 from catdog_serving.measure.tune import TuneTimes, tune
+from catdog_serving.measure.tune_report import verdict
 from catdog_serving.measure.tune_settings import Goal, Trial
 from catdog_serving.operate.batching import Batching
 from catdog_serving.operate.serving_config import ServingConfig
@@ -47,3 +50,21 @@ def test_a_setting_that_does_not_start_is_left_out_and_said(ran: list[int]) -> N
 def test_settings_that_do_not_work_in_production_are_an_error(ran: list[int]) -> None:
     with pytest.raises(NotReadyError, match="not 4 workers"):
         tune(CONFIG, SETTINGS[3:], [], Goal())
+
+
+def test_it_stops_in_time_and_says_what_it_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def run(_config: object, _scratch: object, batching: Batching, *_: object) -> Trial:
+        nonlocal now
+        now += 8
+        return Trial(batching, 10.0, 50, 100, 0)
+
+    monkeypatch.setattr(tune_module, "_run", run)
+    monkeypatch.setattr(tune_module, "time", SimpleNamespace(monotonic=lambda: now))
+    goal = Goal(p99_ms=0.001)
+    tuned = tune(CONFIG, SETTINGS[:2], [], goal, TuneTimes(total=15))  # the next would end at 16
+    assert [trial.batching for trial in tuned.trials] == [SETTINGS[0]]
+    assert tuned.untried == SETTINGS[1:2]
+    assert tuned.chosen is None
+    assert "a p99 of at most 0.001 ms" in verdict(tuned, goal)

@@ -1,8 +1,10 @@
+import dataclasses
 import hashlib
 from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import resnet18
 
 from catdog.networks import get_network
 from catdog_serving.build.weights import find_weights
@@ -39,7 +41,8 @@ def test_a_published_file_is_cached_where_torch_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    state = RESNET.build().state_dict()
+    small = dataclasses.replace(RESNET, build=resnet18)  # a fifth of the bytes
+    state = small.build().state_dict()
     torch.save(dict(state), tmp_path / "made.pth")
     content = (tmp_path / "made.pth").read_bytes()
     name = f"resnet152-{hashlib.sha256(content).hexdigest()[:8]}.pth"
@@ -47,10 +50,10 @@ def test_a_published_file_is_cached_where_torch_looks(
     monkeypatch.setattr("catdog_serving.build.weights._published_url", lambda _: f"http://x/{name}")
     asked = []
     with http_server(lambda r, _: (asked.append(r.path), send(r, 200, content))[1]) as url:
-        first = find_weights(RESNET, None, base_url=url)
-        again = find_weights(RESNET, None, base_url=url)
+        first = find_weights(small, None, base_url=url)
+        again = find_weights(small, None, base_url=url)
         (tmp_path / "checkpoints" / name).write_bytes(content[:-100])
-        mended = find_weights(RESNET, None, base_url=url)
+        mended = find_weights(small, None, base_url=url)
     assert asked == [f"/{name}"] * 2  # the second came from the cache, the third was broken
     for weights in (first, again, mended):
         assert weights.id == "IMAGENET1K_V1"

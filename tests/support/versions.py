@@ -1,0 +1,53 @@
+"""Another archive beside what a running server serves: a broken one needs no server of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.stamping import settings_for, stamp
+from tests.support.processes import wait_until
+
+VERSION = "90.0"
+
+
+@contextmanager
+def loaded_beside(server: TorchServe, archive: Path, workers: int = 1) -> Iterator[str]:
+    """Load an archive as another version, whose workers may be READY later or never.
+
+    Gives the version; it is gone in the end, and what was the default still is.
+    """
+    copy = server.config.model_store / "beside.mar"
+    stamp(archive, copy, VERSION)
+    try:
+        with server.management() as management:
+            management.register(copy.name, settings_for(copy, server.config, workers))
+            try:
+                yield VERSION
+            finally:
+                management.unregister(VERSION)
+    finally:
+        copy.unlink()
+
+
+@contextmanager
+def as_default(server: TorchServe, version: str, workers: int = 1) -> Iterator[None]:
+    """Let a version answer, once its workers are READY; in the end it is again the one before."""
+    before = server.versions()[0].version
+    wait_for_version(server, version, workers)
+    with server.management() as management:
+        management.set_default(version)
+        try:
+            yield
+        finally:
+            management.set_default(before)
+
+
+def wait_for_version(server: TorchServe, version: str, workers: int = 1) -> None:
+    """Wait until workers of a version are READY."""
+
+    def ready() -> bool:
+        (model,) = (model for model in server.versions() if model.version == version)
+        return model.ready_workers >= workers
+
+    wait_until(ready, f"{workers} READY of version {version}", timeout_s=120)
