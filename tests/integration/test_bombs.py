@@ -9,7 +9,7 @@ from catdog.preprocess import HTTP_FORMATS
 from catdog.structure import detect_format
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
-from tests import bombs
+from tests.support import bombs
 from tests.support.loads import Answer, send_all
 
 CAT = bombs.cat()

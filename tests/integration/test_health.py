@@ -73,7 +73,7 @@ def test_status_in_json_has_everything_but_the_categories(server: TorchServe) ->
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("catdog_handler_py", b"import nonsense_module\n", "nonsense_module"),
+        ("catdog_handler_py", b"import nonsense_module\n", ".*No module named .nonsense_module"),
         ("model_json", b"{}", "ValueError: model.json: missing"),
         ("model-config_yaml", b"handler: {}\nresponseTimeout: 60\n", "ValueError: .*missing"),
     ],

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from catdog.preprocess import FOLDER_FORMATS, InvalidImage, InvalidReason, decode_image
 from catdog.structure import detect_format, essentials
-from tests import bombs
+from tests.support import bombs
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
 from tests.support.pictures import LIMITS, encode, noise, png_chunk, quadrants
 
