@@ -9,7 +9,6 @@ picture that cannot be classified is answered with its own 4xx, while the rest
 of its batch gets predictions.
 """
 
-import io
 import json
 import logging
 import os
@@ -17,21 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from catdog.classifier import Classifier, Passes, Result
-from catdog.cores import WORKERS_VARIABLE
-from catdog.explain import Explanation
-from catdog.heat_map import MAP_HEADER
+from catdog.classifier import Answer, Classifier
+from catdog.cpu import WORKERS_VARIABLE
+from catdog.decode import InvalidImage, InvalidReason
 from catdog.overlay import draw_overlay
-from catdog.prepared import Prepared, Wanted
-from catdog.preprocess import InvalidImage, InvalidReason
+from catdog.results import MAP_HEADER, Explanation
 from catdog.structure import detect_format
+from catdog.transforms import ModelInput, Task, encode_png
 from catdog_telemetry import StageClock, Telemetry, client_request_id, request_header
 
 log = logging.getLogger(__name__)
 
-PICTURE_FIELDS = ("data", "file", "image")  # of a multipart form; a plain body is "body"
+IMAGE_FIELDS = ("data", "file", "image")  # of a multipart form; a plain body is "body"
 
 # Constant ASCII phrases: another one hangs TorchServe's connection till the time-out.
 STATUSES = {
@@ -64,10 +60,8 @@ class CatDogHandler:
         self.classifier.warm_up(batch_size=properties["batch_size"])
         info = self.classifier.info
         log.info(
-            "loaded %s %s%s, runtime %s %s on %s",
-            info.network,
-            info.weights,
-            " (untrained)" if info.untrained else "",
+            "loaded %s, runtime %s %s on %s",
+            info.model.name,
             info.runtime,
             info.precision,
             self.classifier.device,
@@ -84,44 +78,28 @@ class CatDogHandler:
             return [_to_json(self.classifier.info.to_dict() | facts)]
         clock = StageClock()
         with clock.stage("preprocess"):
-            prepared = self.preprocess(data, context)
+            inputs = self._preprocess(data, context)
         with clock.stage("inference"):
-            passes = self.inference(prepared)
+            output = self.classifier.infer(inputs)
         with clock.stage("postprocess"):
-            results = self.postprocess(prepared, passes)
+            results = self.classifier.postprocess(inputs, output)
             answers = [
                 self._answer(index, item, result, context)
-                for index, (item, result) in enumerate(zip(prepared, results, strict=True))
+                for index, (item, result) in enumerate(zip(inputs, results, strict=True))
             ]
         self.telemetry.batch(context, results, clock)
         return answers
 
-    def preprocess(
+    def _preprocess(
         self, data: Sequence[dict[str, Any]], context: Any
-    ) -> list[Prepared | InvalidImage]:
+    ) -> list[ModelInput | InvalidImage]:
         """Rows to pixels; a row without a usable picture becomes its `InvalidImage`."""
-        found = [
-            find_picture(row, request_header(context, index, "content-type"))
+        images = [
+            find_image(row, request_header(context, index, "content-type"))
             for index, row in enumerate(data)
         ]
-        wanted = [
-            find_wanted(context, index)
-            for index, picture in enumerate(found)
-            if not isinstance(picture, InvalidImage)
-        ]
-        pictures = [picture for picture in found if not isinstance(picture, InvalidImage)]
-        decoded = iter(self.classifier.preprocess(pictures, wanted))
-        return [f if isinstance(f, InvalidImage) else next(decoded) for f in found]
-
-    def inference(self, prepared: Sequence[Prepared | InvalidImage]) -> Passes:
-        """One forward pass over the batch's valid pictures, and one for each explanation."""
-        return self.classifier.infer(prepared)
-
-    def postprocess(
-        self, prepared: Sequence[Prepared | InvalidImage], passes: Passes
-    ) -> list[Result]:
-        """One result per row, in order."""
-        return self.classifier.postprocess(prepared, passes)
+        tasks = [find_task(context, index) for index in range(len(data))]
+        return self.classifier.preprocess(images, tasks)
 
     def _is_describe(self, data: Sequence[dict[str, Any]], context: Any) -> bool:
         """Whether this is TorchServe's own GET /models/catdog?customized=true.
@@ -136,14 +114,15 @@ class CatDogHandler:
         return headers.get("describe") == "True" and "url_path" not in headers
 
     def _answer(
-        self, index: int, prepared: Prepared | InvalidImage, result: Result, context: Any
+        self, index: int, model_input: ModelInput | InvalidImage, result: Answer, context: Any
     ) -> bytes:
         client_id = client_request_id(context, index)
         if client_id:
             context.set_response_header(index, "X-Client-Request-Id", client_id)
-        if isinstance(prepared, Prepared) and prepared.drawn and isinstance(result, Explanation):
+        canvas = model_input.canvas if isinstance(model_input, ModelInput) else None
+        if canvas is not None and isinstance(result, Explanation):
             context.set_response_content_type(index, "image/png")
-            return _to_png(draw_overlay(prepared.drawn, result.map, result.box))
+            return encode_png(draw_overlay(canvas, result.map, result.box))
         context.set_response_content_type(index, "application/json")
         if isinstance(result, InvalidImage):
             code, phrase = STATUSES[result.reason]
@@ -155,20 +134,20 @@ class CatDogHandler:
         return _to_json(result.to_dict(with_map))
 
 
-def find_wanted(context: Any, index: int) -> Wanted:
+def find_task(context: Any, index: int) -> Task:
     """What a row asks for: TorchServe itself says which of its paths the request came by.
 
     It does so in the header `explain`, spelled like that: a client's own `Explain` is no answer.
     """
     if context.get_all_request_header(index).get("explain") != "True":
-        return Wanted.PREDICTION
+        return Task.PREDICTION
     accepted = (request_header(context, index, "accept") or "").split(",")
     types = [entry.partition(";")[0].strip().lower() for entry in accepted]
     drawing = "image/png" in types and "application/json" not in types
-    return Wanted.DRAWING if drawing else Wanted.EXPLANATION
+    return Task.DRAWING if drawing else Task.EXPLANATION
 
 
-def find_picture(
+def find_image(
     row: dict[str, Any], content_type: str | None = None
 ) -> bytes | bytearray | InvalidImage:
     """The picture's bytes in a request row: the body, or one field of a multipart form.
@@ -177,7 +156,7 @@ def find_picture(
     `decode_input_request=false`, or TorchServe would parse a stranger's JSON first. Where it
     does (under its own launcher, with another configuration), such a row is refused too.
     """
-    present = [name for name in ("body", *PICTURE_FIELDS) if name in row]
+    present = [name for name in ("body", *IMAGE_FIELDS) if name in row]
     value = row[present[0]] if len(present) == 1 else None
     if isinstance(value, bytes | bytearray):
         text = _text_type(content_type) if "body" in row and value else None
@@ -193,7 +172,7 @@ def find_picture(
     return InvalidImage(
         InvalidReason.WRONG_FORM,
         f"{problem}; send the picture's bytes as the body with Content-Type image/jpeg, "
-        f"or as the multipart field {', '.join(PICTURE_FIELDS[:-1])} or {PICTURE_FIELDS[-1]}",
+        f"or as the multipart field {', '.join(IMAGE_FIELDS[:-1])} or {IMAGE_FIELDS[-1]}",
     )
 
 
@@ -207,9 +186,3 @@ def _text_type(content_type: str | None) -> str | None:
 
 def _to_json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _to_png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=1)  # a higher one takes 10 x as long
-    return buffer.getvalue()

@@ -17,9 +17,8 @@ import psutil
 from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 
-from catdog.explain import Explanation
-from catdog.postprocess import Prediction
-from catdog.preprocess import InvalidImage, InvalidReason
+from catdog.decode import InvalidImage, InvalidReason
+from catdog.results import Explanation, Prediction
 
 log = logging.getLogger(__name__)
 

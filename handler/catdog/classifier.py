@@ -1,11 +1,11 @@
-"""The classifier: pictures as bytes in, predictions out, in order.
+"""The classifier: images as bytes in, predictions out, in order.
 
     classifier = Classifier.load(model_dir)
-    for result in classifier.classify(pictures):  # Prediction | InvalidImage
-    for result in classifier.explain(pictures):  # Explanation | InvalidImage
+    for result in classifier.classify(images):  # Prediction | InvalidImage
+    for result in classifier.explain(images):  # Explanation | InvalidImage
 
 The three stages are public, so that a server can time them one by one:
-`preprocess` (decode and resize, per picture), `infer` (one forward pass over
+`preprocess` (decode and resize, per image), `infer` (one forward pass over
 those that are valid, and one more for each that is to be explained),
 `postprocess` (answers in the order of the input).
 """
@@ -21,39 +21,29 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 from PIL import Image
 
-from catdog.cores import threads_per_worker
-from catdog.explain import Explanation, activation_maps, explained_group, locate
-from catdog.geometry import Box, View
-from catdog.heat_map import HeatMap
-from catdog.memory_budget import MemoryBudget
+from catdog.activation_map import activation_maps, explained_group, locate, to_activation_map
+from catdog.cpu import threads_per_worker
+from catdog.decode import HTTP_FORMATS, Decoder, InvalidImage
 from catdog.model_info import ModelInfo
-from catdog.postprocess import ModelIdentity, Prediction, predict
-from catdog.prepared import Prepared, Wanted, prepare
-from catdog.preprocess import (
-    HTTP_FORMATS,
-    InvalidImage,
-    decoding_bytes,
-    opened_image,
-    scale_large_jpeg,
-    upright_rgb,
-    upright_size,
-)
+from catdog.postprocess import class_probabilities, predict
+from catdog.results import ActivationMap, Box, Explanation, Prediction, map_valid
 from catdog.runtime import ModelOutput, Runtime, load_last_layer, load_runtime
 from catdog.settings import SETTINGS_FILE, Settings
+from catdog.transforms import ModelInput, Task, View, read_model_input
 
-Result: TypeAlias = Prediction | Explanation | InvalidImage
+Answer: TypeAlias = Prediction | Explanation | InvalidImage
 
 
-class Passes(NamedTuple):
+class BatchOutput(NamedTuple):
     """What the forward passes over one batch gave.
 
     Attributes:
-        squares: Of the M valid pictures' middle squares, in one pass; None if M is 0.
-        wholes: Of each picture that is to be explained, in a pass of its own.
+        crops: Of the M valid images' crops, in one pass; None if M is 0.
+        full_images: Of each image that is to be explained, in a pass of its own.
     """
 
-    squares: ModelOutput | None
-    wholes: tuple[ModelOutput, ...]
+    crops: ModelOutput | None
+    full_images: tuple[ModelOutput, ...]
 
 
 class Classifier:
@@ -62,7 +52,7 @@ class Classifier:
     Attributes:
         info: The archive's facts.
         settings: The archive's settings.
-        identity: Network, weights and version, as every answer carries them.
+        version: The model version that the archive is stamped with.
         device: Where the network runs.
         threads: CPU threads that decode, and then compute.
     """
@@ -79,17 +69,14 @@ class Classifier:
     ) -> None:
         self.info = info
         self.settings = settings
-        self.identity = ModelIdentity(
-            info.network, info.weights, info.precision, _read_version(model_dir)
-        )
+        self.version = _read_version(model_dir)
         self.device = runtime.device
+        self.threads = threads
         self._model_dir = model_dir
         self._runtime = runtime
         self._last_layer = last_layer
-        self._formats = formats
-        self._memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
-        self.threads = threads
-        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._decoder = Decoder(settings.limits, formats, settings.decode_memory_mb * 1_000_000)
+        self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     @classmethod
     def load(
@@ -105,7 +92,7 @@ class Classifier:
         Args:
             model_dir: The folder with model.json, model-config.yaml and the model.
             device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning.
-            formats: Pillow's names of the picture formats to accept.
+            formats: Pillow's names of the image formats to accept.
             workers: How many processes like this one share the machine's cores.
             threads: CPU threads, where the caller shares out the cores; None: the setting, or
                 this worker's share.
@@ -121,121 +108,135 @@ class Classifier:
         last_layer = load_last_layer(model_dir)
         return cls(model_dir, info, settings, runtime, last_layer, threads, formats)
 
-    def classify(self, pictures: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
-        """Classify N pictures in one batch: N results, in order."""
-        return self.classify_prepared(self.preprocess(pictures))
+    def classify(self, images: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
+        """Classify N images in one batch: N results, in order."""
+        return self.classify_inputs(self.preprocess(images))
 
-    def classify_prepared(
-        self, prepared: Sequence[Prepared | InvalidImage]
+    def classify_inputs(
+        self, inputs: Sequence[ModelInput | InvalidImage]
     ) -> list[Prediction | InvalidImage]:
         """Classify what `preprocess` gave for predictions: N results, in order."""
-        results = self.postprocess(prepared, self.infer(prepared))
-        return cast("list[Prediction | InvalidImage]", results)
+        return cast("list[Prediction | InvalidImage]", self.postprocess(inputs, self.infer(inputs)))
 
-    def explain(self, pictures: Sequence[bytes | bytearray]) -> list[Explanation | InvalidImage]:
-        """Classify N pictures and say where their animals are: N results, in order."""
-        prepared = self.preprocess(pictures, [Wanted.EXPLANATION] * len(pictures))
-        results = self.postprocess(prepared, self.infer(prepared))
-        return cast("list[Explanation | InvalidImage]", results)
+    def explain(self, images: Sequence[bytes | bytearray]) -> list[Explanation | InvalidImage]:
+        """Classify N images and say where their animals are: N results, in order."""
+        inputs = self.preprocess(images, [Task.EXPLANATION] * len(images))
+        return cast(
+            "list[Explanation | InvalidImage]", self.postprocess(inputs, self.infer(inputs))
+        )
 
     def preprocess(
-        self, pictures: Sequence[bytes | bytearray], wanted: Sequence[Wanted] | None = None
-    ) -> list[Prepared | InvalidImage]:
-        """Decode and resize in parallel.
+        self,
+        images: Sequence[bytes | bytearray | InvalidImage],
+        tasks: Sequence[Task] | None = None,
+    ) -> list[ModelInput | InvalidImage]:
+        """Decode and transform in parallel.
 
         Args:
-            pictures: N pictures.
-            wanted: What is wanted of each; None for predictions.
+            images: N images; one that was refused already stays what it is.
+            tasks: What each is for; None for predictions.
 
         Returns:
-            For each picture what the passes need, or why it was refused.
+            For each image what the passes need, or why it was refused.
         """
-        wanted = wanted or [Wanted.PREDICTION] * len(pictures)
-        if len(pictures) == 1:
-            return [self._prepare(pictures[0], wanted[0])]
-        return list(self._decoders.map(self._prepare, pictures, wanted))
+        tasks = tasks or [Task.PREDICTION] * len(images)
+        if len(images) == 1:
+            return [self._preprocess_one(images[0], tasks[0])]
+        return list(self._decoding.map(self._preprocess_one, images, tasks))
 
-    def infer(self, prepared: Sequence[Prepared | InvalidImage]) -> Passes:
-        """One forward pass over the M <= N valid pictures, and one for each whole picture."""
-        valid = [item for item in prepared if isinstance(item, Prepared)]
+    def infer(self, inputs: Sequence[ModelInput | InvalidImage]) -> BatchOutput:
+        """One forward pass over the M <= N valid images, and one for each full image."""
+        valid = [one for one in inputs if isinstance(one, ModelInput)]
         if not valid:
-            return Passes(None, ())
-        squares = self._runtime.run(np.stack([item.pixels for item in valid]))  # (M, 3, S, S)
-        wholes = [item.whole for item in valid if item.whole is not None]
-        return Passes(squares, tuple(self._runtime.run(whole[np.newaxis]) for whole in wholes))
+            return BatchOutput(None, ())
+        crops = self._runtime.run(np.stack([one.crop for one in valid]))  # (M, 3, S, S)
+        full_images = [one.full_image for one in valid if one.full_image is not None]
+        return BatchOutput(
+            crops, tuple(self._runtime.run(image[np.newaxis]) for image in full_images)
+        )
 
     def postprocess(
-        self, prepared: Sequence[Prepared | InvalidImage], passes: Passes
-    ) -> list[Result]:
-        """Give each picture its answer: N results, in the order of `prepared`."""
-        valid = [item for item in prepared if isinstance(item, Prepared)]
-        predictions = iter(self._predict(valid, passes.squares) if passes.squares else ())
-        wholes = iter(passes.wholes)
-        results: list[Result] = []
-        for item in prepared:
-            if isinstance(item, InvalidImage):
-                results.append(item)
-            elif item.whole is None:
-                results.append(next(predictions))
-            else:
-                results.append(self._explain(next(predictions), item.whole_view, next(wholes)))
-        return results
+        self, inputs: Sequence[ModelInput | InvalidImage], output: BatchOutput
+    ) -> list[Answer]:
+        """Give each image its answer: N results, in the order of `inputs`."""
+
+        def answers(valid: list[ModelInput]) -> list[Prediction | Explanation]:
+            full_images = iter(output.full_images)
+            predictions = self._predict(valid, output.crops) if output.crops else ()
+            return [
+                prediction
+                if one.full_image is None
+                else self._explain(prediction, one.full_image_view, next(full_images))
+                for one, prediction in zip(valid, predictions, strict=True)
+            ]
+
+        return map_valid(answers, inputs, InvalidImage)
 
     def warm_up(self, batch_size: int) -> None:
-        """Classify the golden pictures in batches of each size, so that nothing is first later.
+        """Classify the golden images in batches of each size, so that nothing is first later.
 
         Args:
             batch_size: The largest batch that will come.
         """
-        pictures = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
+        images = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
         for size in self._runtime.batch_sizes(batch_size):
-            self.classify(list(islice(cycle(pictures), size)))
-        self.explain(pictures[:1])
-        Image.init()  # Pillow's decoders that no golden picture needs
+            self.classify(list(islice(cycle(images), size)))
+        self.explain(images[:1])
+        Image.init()  # Pillow's decoders that no golden image needs
 
     def close(self) -> None:
         """End the decode threads."""
-        self._decoders.shutdown()
+        self._decoding.shutdown()
 
-    def _prepare(self, picture: bytes | bytearray, wanted: Wanted) -> Prepared | InvalidImage:
-        preprocessing = self.info.preprocessing
+    def _preprocess_one(
+        self, image: bytes | bytearray | InvalidImage, task: Task
+    ) -> ModelInput | InvalidImage:
+        if isinstance(image, InvalidImage):
+            return image
         try:
-            with opened_image(picture, self.settings.limits, self._formats) as image:
-                full_size = image.size
-                scale_large_jpeg(image, preprocessing.resize_size)
-                with self._memory.reserve(decoding_bytes(image, full_size)):
-                    upright = upright_rgb(image)
-                    return prepare(upright, upright_size(image, full_size), preprocessing, wanted)
+            return read_model_input(image, self._decoder, self.info.preprocessing, task)
         except InvalidImage as invalid:
             # A new one: a raised exception keeps the decoder's frames, and the bytes, alive.
             return InvalidImage(invalid.reason, invalid.message)
 
-    def _predict(self, valid: Sequence[Prepared], output: ModelOutput) -> list[Prediction]:
+    def _predict(self, valid: Sequence[ModelInput], output: ModelOutput) -> list[Prediction]:
+        probabilities = class_probabilities(output.logits)
         predictions = predict(
-            output.logits, self.info.categories, self.settings.presence_threshold, self.identity
+            probabilities,
+            self.info.categories,
+            self.settings.presence_threshold,
+            self.info.model,
+            self.version,
         )
-        views = [item.view for item in valid]
-        located = self._locate(predictions, views, output)
+        views = [one.view for one in valid]
+        located = self._locate(predictions, views, output, probabilities)
         return [
-            replace(prediction, box=box, map=heat_map)
-            for prediction, (box, heat_map) in zip(predictions, located, strict=True)
+            replace(prediction, box=box, map=activation_map)
+            for prediction, (box, activation_map) in zip(predictions, located, strict=True)
         ]
 
     def _explain(self, prediction: Prediction, view: View, output: ModelOutput) -> Explanation:
-        ((box, heat_map),) = self._locate([prediction], [view], output)
-        return Explanation(prediction, box, heat_map)
+        probabilities = class_probabilities(output.logits)
+        ((box, activation_map),) = self._locate([prediction], [view], output, probabilities)
+        return Explanation(prediction, box, activation_map)
 
     def _locate(
-        self, predictions: Sequence[Prediction], views: Sequence[View], output: ModelOutput
-    ) -> list[tuple[Box | None, HeatMap]]:
-        """Box and map of each picture of a pass."""
+        self,
+        predictions: Sequence[Prediction],
+        views: Sequence[View],
+        output: ModelOutput,
+        probabilities: np.ndarray,
+    ) -> list[tuple[Box | None, ActivationMap]]:
+        """Box and map of each image of a pass."""
         groups = [explained_group(prediction) for prediction in predictions]
-        maps = activation_maps(output.logits, output.features, self._last_layer, groups)
+        maps = activation_maps(
+            output.logits, probabilities, output.features, self._last_layer, groups
+        )
         threshold = self.settings.box_threshold
         return [
             (
                 None if prediction.label == "neither" else locate(activation, view, threshold),
-                HeatMap.of(activation, view),
+                to_activation_map(activation, view),
             )
             for prediction, view, activation in zip(predictions, views, maps, strict=True)
         ]

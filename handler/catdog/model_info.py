@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from catdog.labels import check_categories
-from catdog.preprocess import Preprocessing
+from catdog.results import ModelId
+from catdog.transforms import Preprocessing
 
 MODEL_INFO_FILE = "model.json"
 RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
@@ -104,6 +105,11 @@ class ModelInfo:
                 f"an archive has an agreement with fp32 if it is int8, and only then; "
                 f"got precision {self.precision}, agreement {self.agreement}"
             )
+
+    @property
+    def model(self) -> ModelId:
+        """What answers say about the model."""
+        return ModelId(self.network, self.weights, self.precision)
 
     @property
     def golden_tolerance(self) -> float:

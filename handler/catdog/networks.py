@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# The weights id of reproducible untrained weights; every output that names them says "untrained".
-SEEDED = "seeded"
-
 
 @dataclass(frozen=True)
 class Network:

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from catdog.geometry import Box
-from catdog.heat_map import HeatMap
+from catdog.results import ActivationMap, Box
 
 OPACITY = 0.6  # of the map where it is 1
 
@@ -17,25 +16,25 @@ _BOX_COLOUR = (0, 229, 255)
 
 
 def draw_overlay(
-    picture: Image.Image, heat_map: HeatMap, box: Box | None, opacity: float = OPACITY
+    picture: Image.Image, activation_map: ActivationMap, box: Box | None, opacity: float = OPACITY
 ) -> Image.Image:
     """Draw a map, and a box round the animal.
 
     Args:
         picture: The upright picture, RGB, at any scale.
-        heat_map: Its map.
+        activation_map: Its map.
         box: In pixels of the original, as the map's view; None draws no box.
         opacity: Of the map where it is 1, in [0, 1].
 
     Returns:
         A new picture of the same size.
     """
-    levels = values(heat_map, picture.size)
+    levels = map_levels(activation_map, picture.size)
     opacities = levels.point(lambda level: round(level * opacity))
-    drawn = Image.composite(colours(levels), picture, opacities)
+    drawn = Image.composite(map_colours(levels), picture, opacities)
     if box is not None:
-        x_scale = picture.width / heat_map.size[0]
-        y_scale = picture.height / heat_map.size[1]
+        x_scale = picture.width / activation_map.size[0]
+        y_scale = picture.height / activation_map.size[1]
         line = max(2, min(picture.size) // 120)
         edges = (
             box.x0 * x_scale,
@@ -63,11 +62,11 @@ def overlay_style() -> dict[str, Any]:
     }
 
 
-def values(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:
+def map_levels(activation_map: ActivationMap, size: tuple[int, int]) -> Image.Image:
     """The map at a picture's size, mode L: 255 where it is 1, 0 outside its view."""
-    grid = (np.asarray(heat_map.grid) * 255).round().astype(np.uint8)
-    x_scale, y_scale = size[0] / heat_map.size[0], size[1] / heat_map.size[1]
-    x0, y0, x1, y1 = heat_map.view
+    grid = (np.asarray(activation_map.grid) * 255).round().astype(np.uint8)
+    x_scale, y_scale = size[0] / activation_map.size[0], size[1] / activation_map.size[1]
+    x0, y0, x1, y1 = activation_map.view
     left, top = round(x0 * x_scale), round(y0 * y_scale)
     view = (max(1, round(x1 * x_scale) - left), max(1, round(y1 * y_scale) - top))
     canvas = Image.new("L", size)
@@ -75,8 +74,8 @@ def values(heat_map: HeatMap, size: tuple[int, int]) -> Image.Image:
     return canvas
 
 
-def colours(levels: Image.Image) -> Image.Image:
-    """What `values` gives, in colours: RGB, of the same size."""
+def map_colours(levels: Image.Image) -> Image.Image:
+    """What `map_levels` gives, in colours: RGB, of the same size."""
     return Image.fromarray(_colour_table()[np.asarray(levels)])
 
 

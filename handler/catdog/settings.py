@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from PIL import Image
 
-from catdog.preprocess import DECODE_BYTES_PER_PIXEL, Limits
+from catdog.decode import DECODE_BYTES_PER_PIXEL, Limits
 
 SETTINGS_FILE = "model-config.yaml"
 

@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from catdog.networks import Network
-from catdog.preprocess import Preprocessing
+from catdog.transforms import Preprocessing
 
 
 class PixelsToLogits(nn.Module):

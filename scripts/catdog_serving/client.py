@@ -1,4 +1,4 @@
-"""Ask a running server: one picture in, one typed prediction out.
+"""Ask a running server: one image in, one typed prediction out.
 
     with CatDogClient("http://127.0.0.1:8080") as client:
         prediction = client.classify("chelsea.png")
@@ -7,14 +7,13 @@
 A client may be used by several threads at once.
 """
 
-import io
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import requests
-from PIL import Image
+from requests.auth import AuthBase
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -25,18 +24,16 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from catdog.explain import Explanation
-from catdog.heat_map import MAP_HEADER
-from catdog.postprocess import Prediction
+from catdog.results import MAP_HEADER, MODEL_NAME, Explanation, Prediction
 from catdog_serving.errors import (
     InvalidImageError,
     ServerBusyError,
     ServerError,
     ServerUnavailableError,
 )
-from catdog_serving.in_order import map_in_order
-from catdog_serving.model_archive import MODEL_NAME
-from catdog_serving.tokens import TokenAuth, find_auth
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
@@ -46,7 +43,7 @@ FIRST_PAUSE_S = 0.2  # at most; doubled with every retry
 LONGEST_PAUSE_S = 10.0
 CONCURRENCY = 16  # fills the batches of one worker twice
 
-Picture: TypeAlias = str | Path | bytes | bytearray | IO[bytes] | Image.Image
+ImageSource: TypeAlias = "str | Path | bytes | bytearray | IO[bytes] | Image.Image"
 Answer = TypeVar("Answer")
 
 
@@ -55,12 +52,12 @@ class CatDogClient:
 
     Args:
         url: The server's inference address.
-        token: Its inference token. Without one, the key file of the server that this
-            machine's own configuration names is used, if `url` is that server's.
-        config: The config.properties to find that server by (default: the one here).
+        token: Its inference token, or a key of the nginx in front of it.
+        auth: How requests are signed instead; `catdog_serving.operate.tokens.open_client`
+            makes a client that reads this machine's own key file.
         retries: How often a busy or lost server is tried again, with growing random
             pauses up to `LONGEST_PAUSE_S`, on top of the answer's Retry-After. A refused
-            picture is never sent again.
+            image is never sent again.
         read_timeout_s: Longest wait for one answer.
         connections: Requests that may be under way at once.
         version: Which of several loaded versions to ask; None for the default. Leave it out:
@@ -72,7 +69,7 @@ class CatDogClient:
         url: str = DEFAULT_URL,
         *,
         token: str | None = None,
-        config: Path | None = None,
+        auth: AuthBase | None = None,
         retries: int = RETRIES,
         read_timeout_s: float = READ_TIMEOUT_S,
         connections: int = 64,
@@ -84,7 +81,7 @@ class CatDogClient:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):  # "http" alone would lose to requests' own two
             self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
-        self._session.auth = TokenAuth(token) if token else find_auth(self.url, "inference", config)
+        self._session.auth = _BearerAuth(token) if token else auth
         self._closed = threading.Event()
         self._retrying = Retrying(
             retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
@@ -105,11 +102,11 @@ class CatDogClient:
         self._closed.set()
         self._session.close()
 
-    def classify(self, picture: Picture, with_map: bool = False) -> Prediction:
-        """Classify one picture.
+    def classify(self, image: ImageSource, with_map: bool = False) -> Prediction:
+        """Classify one image.
 
         Args:
-            picture: A path, the file's bytes, an open binary file, or a PIL image
+            image: A path, the file's bytes, an open binary file, or a PIL image
                 (sent as PNG).
             with_map: Ask for the prediction's map too; it costs nothing but the bytes.
 
@@ -120,55 +117,57 @@ class CatDogClient:
             ServerError: On any other answer, such as a wrong token.
         """
         wishes = {MAP_HEADER: "true"} if with_map else {}
-        return self._ask("predictions", picture, Prediction.from_dict, wishes)
+        return self._ask("predictions", image, Prediction.from_dict, wishes)
 
-    def explain(self, picture: Picture) -> Explanation:
-        """Classify one picture, and find the animal in all of it; takes two to three times as long.
+    def explain(self, image: ImageSource) -> Explanation:
+        """Classify one image, and find the animal in all of it; takes two to three times as long.
 
         Args:
-            picture: What `classify` takes.
+            image: What `classify` takes.
 
         Raises:
             ServerError: As `classify` does.
         """
-        return self._ask("explanations", picture, Explanation.from_dict)
+        return self._ask("explanations", image, Explanation.from_dict)
 
     def classify_many(
-        self, pictures: Iterable[Picture], concurrency: int = CONCURRENCY
+        self, images: Iterable[ImageSource], concurrency: int = CONCURRENCY
     ) -> Iterator[Prediction | InvalidImageError]:
-        """Classify a stream of pictures, several at once, and give the results in its order.
+        """Classify a stream of images, several at once, and give the results in its order.
 
-        Pictures are taken from the stream as they are needed, so it may be endless.
+        Images are taken from the stream as they are needed, so it may be endless.
 
         Args:
-            pictures: What `classify` takes.
+            images: What `classify` takes.
             concurrency: Requests under way at once, at most the client's `connections`.
 
         Yields:
-            For each picture its prediction, or the error of one that the server refused:
-            a bad picture does not end the stream.
+            For each image its prediction, or the error of one that the server refused:
+            a bad image does not end the stream.
 
         Raises:
-            ServerError: As `classify` does, for everything that is not a bad picture.
+            ServerError: As `classify` does, for everything that is not a bad image.
         """
-        return map_in_order(self._classify_or_refuse, pictures, concurrency)
+        from catdog_serving.in_order import map_in_order
 
-    def _classify_or_refuse(self, picture: Picture) -> Prediction | InvalidImageError:
+        return map_in_order(self._classify_or_refuse, images, concurrency)
+
+    def _classify_or_refuse(self, image: ImageSource) -> Prediction | InvalidImageError:
         try:
-            return self.classify(picture)
+            return self.classify(image)
         except InvalidImageError as error:
-            return error.with_traceback(None)  # which would keep the picture in memory
+            return error.with_traceback(None)  # which would keep the image in memory
 
     def _ask(
         self,
         api: str,
-        picture: Picture,
+        image: ImageSource,
         read: Callable[[Any], Answer],
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """The answer of one of the server's APIs, tried again as long as that may help."""
         url = f"{self.url}/{api}/{self._model}"
-        answer: Answer = self._retrying(self._post, url, _read(picture), read, headers or {})
+        answer: Answer = self._retrying(self._post, url, _read(image), read, headers or {})
         return answer
 
     def _post(
@@ -206,16 +205,27 @@ def _pause_s(state: RetryCallState) -> float:
     return asked_s + random_pause(state)
 
 
-def _read(picture: Picture) -> bytes:
-    if isinstance(picture, str | Path):
-        return Path(picture).read_bytes()
-    if isinstance(picture, bytes | bytearray):
-        return bytes(picture)
-    if isinstance(picture, Image.Image):
-        buffer = io.BytesIO()
-        picture.save(buffer, format="PNG", compress_level=1)
-        return buffer.getvalue()
-    return picture.read()
+class _BearerAuth(AuthBase):
+    """Sends a token that the caller knows."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _read(image: ImageSource) -> bytes:
+    if isinstance(image, str | Path):
+        return Path(image).read_bytes()
+    if isinstance(image, bytes | bytearray):
+        return bytes(image)
+    if hasattr(image, "read"):
+        return image.read()
+    from catdog.transforms import encode_png
+
+    return encode_png(image)
 
 
 def _server_error(response: requests.Response) -> ServerError:

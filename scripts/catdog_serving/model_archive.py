@@ -13,7 +13,6 @@ from typing import Any
 from catdog.model_info import MODEL_INFO_FILE
 from catdog_serving.errors import NotReadyError, RefusedError
 
-MODEL_NAME = "catdog"
 MANIFEST = "MAR-INF/MANIFEST.json"
 
 

@@ -16,6 +16,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.operate.server import TorchServe
+from catdog_serving.operate.tokens import open_client
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
@@ -77,7 +78,7 @@ def test_the_client_takes_a_token(guarded: TorchServe) -> None:
 
 
 def test_the_client_finds_the_key_file_and_reads_it_again_once(guarded: TorchServe) -> None:
-    with CatDogClient(local_url(guarded), config=guarded.config.path) as client:
+    with open_client(local_url(guarded), guarded.config.path) as client:
         assert client.classify(CAT).label == "cat"
         old = json.loads(guarded.run.key_file.read_text())
         rotated = requests.get(
@@ -113,7 +114,7 @@ def test_the_command_line_finds_the_key_file(guarded: TorchServe) -> None:
 
 
 def test_a_token_is_never_sent_to_another_server(guarded: TorchServe, server: TorchServe) -> None:
-    from catdog_serving.tokens import find_auth
+    from catdog_serving.operate.tokens import find_auth
 
     for url in ("http://example.com", "http://127.0.0.1:1", server.config.inference_url):
         assert find_auth(url, "inference", guarded.config.path) is None

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from catdog.preprocess import HTTP_FORMATS
+from catdog.decode import HTTP_FORMATS
 from catdog.structure import detect_format
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from catdog.classifier import Classifier
-from catdog.postprocess import Prediction, softmax
+from catdog.postprocess import class_probabilities
+from catdog.results import Prediction
 from catdog_serving.build.export import build_module
 from catdog_serving.build.weights import Weights
 from catdog_serving.client import CatDogClient
@@ -52,7 +53,7 @@ def test_the_seeded_softmax_is_spread(seeded_resnet: Weights, twenty: list[Path]
     pixels = np.stack([reference_pixels(path) for path in twenty])
     with torch.inference_mode():
         logits, _ = build_module(seeded_resnet)(torch.from_numpy(pixels))
-    probabilities = softmax(logits.numpy())
+    probabilities = class_probabilities(logits.numpy())
     top = probabilities.max(axis=1)
     assert top.min() > 0.02
     assert top.max() < 0.95

@@ -10,10 +10,8 @@ import pytest
 from PIL import Image
 
 from catdog.classifier import Classifier
-from catdog.explain import Explanation
-from catdog.heat_map import HeatMap
 from catdog.overlay import draw_overlay
-from catdog.postprocess import Prediction
+from catdog.results import ActivationMap, Explanation, Prediction
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.model_archive import open_archive
@@ -128,7 +126,7 @@ def assert_same_prediction(one: Prediction, other: Prediction) -> None:
     assert abs(one.dog - other.dog) <= 1e-5
 
 
-def assert_same_map(one: HeatMap, other: HeatMap) -> None:
+def assert_same_map(one: ActivationMap, other: ActivationMap) -> None:
     """Rounding to 3 decimals may fall to either side."""
     assert one.size == other.size
     np.testing.assert_allclose(one.view, other.view, rtol=0, atol=0.01)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog.cores import usable_cores
+from catdog.cpu import usable_cores
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from tests.support.archives import BuildArchive

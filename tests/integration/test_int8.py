@@ -171,7 +171,7 @@ def test_a_server_answers_in_int8_and_says_how_it_agrees(
         with CatDogClient(own.config.inference_url) as client:
             prediction = client.classify(SAMPLES / "chelsea.png")
         status = own.status()  # its facts are what GET /models/catdog?customized=true answers
-    assert (prediction.label, prediction.precision) == ("cat", "int8")
+    assert (prediction.label, prediction.model.precision) == ("cat", "int8")
     assert prediction.version == version
     assert status.facts is not None
     assert status.agreement == agreement

@@ -9,13 +9,15 @@ import torch
 from captum.attr import LayerGradCam
 from torch import nn
 
+from catdog.activation_map import activation_maps, explained_group
 from catdog.classifier import Classifier
-from catdog.explain import Explanation, activation_maps, explained_group
 from catdog.labels import CAT_INDICES, DOG_INDICES
 from catdog.model_info import ModelInfo
 from catdog.networks import NETWORKS, Network
-from catdog.prepared import Wanted
+from catdog.postprocess import class_probabilities
+from catdog.results import Explanation
 from catdog.runtime import TorchRuntime, load_last_layer, load_runtime
+from catdog.transforms import Task
 from catdog_serving.build.export import build_module
 from catdog_serving.build.golden import sample_pixels
 from catdog_serving.build.weights import Weights
@@ -24,6 +26,12 @@ from tests.support.archives import BuildArchive
 from tests.support.reference import reference_pixels
 
 SAMPLE_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+
+
+def maps_from(
+    logits: np.ndarray, features: np.ndarray, last_layer: np.ndarray, groups: list[range]
+) -> np.ndarray:
+    return activation_maps(logits, class_probabilities(logits), features, last_layer, groups)
 
 
 class LogMass(nn.Module):
@@ -57,7 +65,7 @@ def test_the_map_is_captums_grad_cam_of_the_log_mass(
     logits, features = runtime.run(pixels)
     informative = 0
     for group in (CAT_INDICES, DOG_INDICES):
-        ours = activation_maps(logits, features, last_layer, [group] * len(pixels))
+        ours = maps_from(logits, features, last_layer, [group] * len(pixels))
         log_mass = LogMass(runtime, NETWORKS[network], group)
         grad_cam = LayerGradCam(log_mass, log_mass.features)
         theirs = grad_cam.attribute(
@@ -92,7 +100,7 @@ def test_seeded_resnets_maps_are_as_exact_as_the_references(
         logits, features = run(pixels)
         return np.stack(
             [
-                activation_maps(logits, features, last_layer, [group] * len(pixels))
+                maps_from(logits, features, last_layer, [group] * len(pixels))
                 for group in (CAT_INDICES, DOG_INDICES)
             ]
         )
@@ -120,20 +128,20 @@ def maps_of(archive: Path, paths: list[Path]) -> list[np.ndarray]:
     """A map of each middle square, then of each whole picture."""
     with open_archive(archive) as model_dir:
         classifier = Classifier.load(model_dir)
-        prepared = classifier.preprocess(
-            [path.read_bytes() for path in paths], [Wanted.EXPLANATION] * len(paths)
+        inputs = classifier.preprocess(
+            [path.read_bytes() for path in paths], [Task.EXPLANATION] * len(paths)
         )
-        passes = classifier.infer(prepared)
+        output = classifier.infer(inputs)
         groups = [
             explained_group(one.prediction)
-            for one in classifier.postprocess(prepared, passes)
+            for one in classifier.postprocess(inputs, output)
             if isinstance(one, Explanation)
         ]
         last_layer = load_last_layer(model_dir)
         classifier.close()
-    assert passes.squares is not None
-    assert len(groups) == len(passes.wholes) == len(paths)
-    maps = list(activation_maps(*passes.squares, last_layer, groups))
-    for whole, group in zip(passes.wholes, groups, strict=True):
-        maps += list(activation_maps(*whole, last_layer, [group]))
+    assert output.crops is not None
+    assert len(groups) == len(output.full_images) == len(paths)
+    maps = list(maps_from(*output.crops, last_layer, groups))
+    for whole, group in zip(output.full_images, groups, strict=True):
+        maps += list(maps_from(*whole, last_layer, [group]))
     return maps

@@ -64,14 +64,15 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     # TorchServe's own launcher takes the batch settings of that version alone.
     assert archive_version(config.archive) == config.named_version == "1.0"
     shown = catdog(running, "versions").stdout
+    untrained_name = "efficientnet_lite0 seeded (untrained: its answers mean nothing)"
     assert re.search(
         rf"^{re.escape(second)} \(default\)  1 of 1 READY +4 +40 ms  60, 120 s +\S+ +catdog."
-        rf"mar *\nmodel of {re.escape(second)}: efficientnet_lite0 seeded \(UNTRAINED\), torch",
+        rf"mar *\nmodel of {re.escape(second)}: {re.escape(untrained_name)}, torch",
         shown,
         re.MULTILINE,
     ), shown
     assert (
-        f"a restart serves catdog.mar: efficientnet_lite0 seeded (UNTRAINED), torch fp32, "
+        f"a restart serves catdog.mar: {untrained_name}, torch fp32, "
         f"catdog 0.1.0, SHA-256 {file_sha256(untrained)}\n" in shown
     )
     assert "catdog rollback deploys catdog.previous.mar: efficientnet_lite0 efficientnet" in shown
@@ -91,7 +92,7 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
 
 def weights_served(server: TorchServe) -> str:
     with CatDogClient(server.config.inference_url) as client:
-        return client.classify(CAT).weights
+        return client.classify(CAT).model.weights
 
 
 def test_more_workers_can_be_asked_for_without_waiting_and_batches_are_waited_for(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catdog.preprocess import DECODE_BYTES_PER_PIXEL
+from catdog.decode import DECODE_BYTES_PER_PIXEL
 from tests.support.paths import ROOT
 from tests.support.pictures import encode
 
@@ -20,19 +20,25 @@ SLACK_BYTES_PER_PIXEL = 1.0
 PROGRAM = r"""
 import json, re, sys
 from pathlib import Path
-from catdog.preprocess import *
+from catdog.decode import Decoder, Limits
+from catdog.transforms import Preprocessing, to_model_input
 limits = Limits(52_000_000, 20)
 data = Path(sys.argv[1]).read_bytes()
 def peak():  # of this program alone; getrusage would give the parent's at the fork
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-decode_image(Path(sys.argv[2]).read_bytes(), limits)  # plug-ins loaded
+decoder = Decoder(limits)
+decoder.decode(Path(sys.argv[2]).read_bytes())  # plug-ins loaded
 before = peak()
-with opened_image(data, limits) as image:
-    size = image.size
-    if sys.argv[3] == "scaled":
-        scale_large_jpeg(image, 256)
-    reserved = decoding_bytes(image, size)
-    preprocess_image(upright_rgb(image), Preprocessing(256, 224, (0.5,) * 3, (0.5,) * 3))
+reserve = decoder._memory.reserve
+def reserving(size):
+    global reserved
+    reserved = size
+    return reserve(size)
+decoder._memory.reserve = reserving
+numbers = Preprocessing(256, 224, (0.5,) * 3, (0.5,) * 3)
+smallest_side = numbers.smallest_decoded_side if sys.argv[3] == "scaled" else None
+with decoder.decoded(data, smallest_side) as decoded:
+    to_model_input(decoded, numbers)
 print(json.dumps([peak() - before, reserved]))
 """
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from catdog.activation_map import activation_maps, locate, to_activation_map
 from catdog.classifier import Classifier
-from catdog.explain import activation_maps, locate
-from catdog.heat_map import HeatMap
 from catdog.labels import CAT_INDICES
-from catdog.prepared import Prepared
+from catdog.postprocess import class_probabilities
+from catdog.transforms import ModelInput
 from catdog_serving.client import CatDogClient
 from catdog_serving.measure.load import closed_loop
 from catdog_serving.model_archive import archive_facts, open_archive
@@ -30,12 +30,16 @@ NETWORKS = [("resnet152", "seeded"), ("efficientnet_lite0", None)]
 # The worker's own handler, but predictions without map and box, as before there were any.
 WITHOUT = """
         def predict_only(valid, output):
-            from catdog.postprocess import predict
+            from catdog.postprocess import class_probabilities, predict
 
             classifier = self.classifier
             threshold = classifier.settings.presence_threshold
             return predict(
-                output.logits, classifier.info.categories, threshold, classifier.identity
+                class_probabilities(output.logits),
+                classifier.info.categories,
+                threshold,
+                classifier.info.model,
+                classifier.version,
             )
 
         self.classifier._predict = predict_only
@@ -93,17 +97,23 @@ def test_map_and_box_take_less_than_a_millisecond(
     with open_archive(archive_of_network) as model_dir:
         classifier = Classifier.load(model_dir)
         for count in (1, 8):
-            prepared = classifier.preprocess([path.read_bytes() for path in photos[:count]])
-            squares = classifier.infer(prepared).squares
-            assert squares is not None
+            inputs = classifier.preprocess([path.read_bytes() for path in photos[:count]])
+            crops = classifier.infer(inputs).crops
+            assert crops is not None
             took = []
             for _ in range(200):
                 start = time.perf_counter()
-                maps = activation_maps(*squares, classifier._last_layer, [CAT_INDICES] * count)
-                for activation, item in zip(maps, prepared, strict=True):
-                    assert isinstance(item, Prepared)
+                maps = activation_maps(
+                    crops.logits,
+                    class_probabilities(crops.logits),
+                    crops.features,
+                    classifier._last_layer,
+                    [CAT_INDICES] * count,
+                )
+                for activation, item in zip(maps, inputs, strict=True):
+                    assert isinstance(item, ModelInput)
                     locate(activation, item.view, 0.1)
-                    HeatMap.of(activation, item.view)
+                    to_activation_map(activation, item.view)
                 took.append((time.perf_counter() - start) / count)
             median_ms = statistics.median(took) * 1000
             p95_ms = float(np.percentile(took, 95)) * 1000

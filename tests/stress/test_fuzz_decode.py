@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catdog.preprocess import FOLDER_FORMATS, InvalidImage, decode_image
+from catdog.decode import FOLDER_FORMATS, InvalidImage
 from tests.support.paths import SAMPLES
-from tests.support.pictures import LIMITS, encode, noise, quadrants
+from tests.support.pictures import LIMITS, decode_image, encode, noise, quadrants
 
 MUTATIONS = 20_000
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from catdog.classifier import Classifier
-from catdog.postprocess import Prediction
+from catdog.results import Prediction
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.server import TorchServe
 from tests.support.archives import BuildArchive

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from catdog.postprocess import Prediction
+from catdog.results import Prediction
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.server import TorchServe
 from tests.support.configs import MakeConfig

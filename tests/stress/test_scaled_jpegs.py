@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from catdog.classifier import Classifier
-from catdog.prepared import Wanted, prepare
-from catdog.preprocess import decode_image
+from catdog.decode import DecodedImage
+from catdog.transforms import to_model_input
 from catdog_serving.model_archive import open_archive
-from tests.support.pictures import encode
+from tests.support.pictures import decode_image, encode
 
 SIZE = (4000, 3000)
 
@@ -53,13 +53,13 @@ def test_scaled_decoding_changes_no_winner_and_halves_the_time(
             start = time.perf_counter()
             image = decode_image(content, classifier.settings.limits)
             numbers = classifier.info.preprocessing
-            full.append(prepare(image, image.size, numbers, Wanted.PREDICTION))
+            full.append(to_model_input(DecodedImage(image, image.size), numbers))
             middle = time.perf_counter()
             scaled += classifier.preprocess([content])
             full_s += middle - start
             scaled_s += time.perf_counter() - middle
-        expected = classifier.classify_prepared(full)
-        found = classifier.classify_prepared(scaled)
+        expected = classifier.classify_inputs(full)
+        found = classifier.classify_inputs(scaled)
         classifier.close()
     masses = np.array([[(p.cat, p.dog) for p in answers] for answers in (expected, found)])
     differences = np.abs(masses[0] - masses[1])

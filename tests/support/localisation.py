@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from catdog.activation_map import locate
 from catdog.classifier import Classifier
-from catdog.explain import Explanation, locate
-from catdog.geometry import Box, View
-from catdog.heat_map import HeatMap
+from catdog.results import ActivationMap, Box, Explanation
+from catdog.transforms import View
 from tests.support.paths import PHOTOS, ROOT
 
 LABELS: dict[str, list[list[int]]] = json.loads(
@@ -27,7 +27,7 @@ class Labelled:
 
     name: str
     boxes: Sequence[Sequence[int]]
-    maps: dict[str, HeatMap]  # by mode
+    maps: dict[str, ActivationMap]  # by mode
 
     def points_inside(self, mode: str) -> bool:
         """Whether the middle of the map's highest cell lies in a box."""

@@ -8,10 +8,11 @@ import numpy as np
 from torchvision.models import ResNet152_Weights
 
 from catdog.classifier import Classifier
+from catdog.decode import HTTP_FORMATS
 from catdog.model_info import ModelInfo
-from catdog.preprocess import HTTP_FORMATS, Preprocessing
 from catdog.runtime import LAST_LAYER_FILE, ModelOutput, load_last_layer
 from catdog.settings import Settings
+from catdog.transforms import Preprocessing
 from tests.support.paths import ROOT
 
 CATEGORIES = tuple(ResNet152_Weights.IMAGENET1K_V1.meta["categories"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from catdog.postprocess import Prediction
+from catdog.results import ModelId, Prediction
 from catdog_serving.folder.contents import ImageError
 
 Outcomes = Iterator[tuple[str, Path, Prediction | ImageError]]
@@ -13,7 +13,8 @@ def answer(cat: float, dog: float, weights: str = "ids") -> Prediction:
     """What the handler answers, with a presence_threshold of 0.25."""
     label = "neither" if cat + dog < 0.25 else "cat" if cat > dog else "dog"
     other = 1 - cat - dog
-    return Prediction(label, cat, dog, other, None, (), None, "net", weights, "fp32", "1.0")
+    model = ModelId("net", weights, "fp32")
+    return Prediction(label, cat, dog, other, None, (), None, model, "1.0")
 
 
 def classified(

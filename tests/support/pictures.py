@@ -3,11 +3,12 @@
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
-from catdog.preprocess import Limits
+from catdog.decode import HTTP_FORMATS, Decoder, Limits
 
 LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
 
@@ -31,6 +32,11 @@ def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format=format, **options)
     return buffer.getvalue()
+
+
+def decode_image(data: bytes, limits: Limits, formats: Sequence[str] = HTTP_FORMATS) -> Image.Image:
+    """Decode at full size, as a decoder of its own does."""
+    return Decoder(limits, formats).decode(data).image
 
 
 def png(width: int, height: int, bit_depth: int, rows: bytes) -> bytes:

@@ -3,27 +3,24 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from catdog.postprocess import Breed, ClassProbability, Prediction
+from catdog.results import Breed, ClassProbability, ModelId, Prediction
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
-from catdog_serving.folder.rows import ImageResult, ModelName
+from catdog_serving.folder.rows import ImageResult
 
-MODEL = ModelName("net", "ids", "fp32")
+MODEL = ModelId("net", "ids", "fp32")
 
 
-def prediction(label: str, cat: float, dog: float, model: ModelName = MODEL) -> Prediction:
+def prediction(label: str, cat: float, dog: float, model: ModelId = MODEL) -> Prediction:
     breed = None if label == "neither" else Breed("tabby [red]", 281, 0.5)
     top = (ClassProbability(281, "tabby", cat),)
-    return Prediction(
-        *(label, cat, dog, 1 - cat - dog, breed, top, None),
-        *(model.network, model.weights, model.precision, "1.0"),
-    )
+    return Prediction(label, cat, dog, 1 - cat - dog, breed, top, None, model, "1.0")
 
 
 class NameBackend(Backend):
     """Really reads each file; "bad" in its name fails, "cat" is a cat, all else is neither."""
 
-    def __init__(self, model: ModelName = MODEL) -> None:
+    def __init__(self, model: ModelId = MODEL) -> None:
         super().__init__()
         self.model = model
         self.jobs = 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catdog.preprocess import Preprocessing
+from catdog.transforms import Preprocessing
 from catdog_serving.build.calibration import (
     MAX_CALIBRATION,
     MAX_HELD_OUT,

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from catdog.postprocess import Prediction
-from catdog.preprocess import InvalidImage
+from catdog.decode import InvalidImage
+from catdog.results import Prediction
 from tests.support.model_dirs import colour_classifier
 from tests.support.pictures import encode
 
@@ -22,7 +22,11 @@ def test_results_come_in_order_with_the_archives_identity(tmp_path: Path) -> Non
     assert runtime.batches == [4]
     first = results[0]
     assert isinstance(first, Prediction)
-    assert (first.network, first.weights, first.version) == ("resnet152", "IMAGENET1K_V1", "7.0")
+    assert (first.model.network, first.model.weights, first.version) == (
+        "resnet152",
+        "IMAGENET1K_V1",
+        "7.0",
+    )
 
 
 def test_one_corrupt_image_fails_alone(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from catdog.explain import Explanation
-from catdog.geometry import Box
-from catdog.heat_map import HeatMap
+from catdog.results import ActivationMap, Box, Explanation
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files
@@ -23,7 +21,7 @@ class GreenBackend(NameBackend):
     def explain(self, content: bytes) -> Explanation | ImageError:
         if content == b"bad":
             return ImageError("InvalidImage", "cannot decode")
-        heat_map = HeatMap((100, 60), (0, 0, 100, 60), ((0.0, 1.0),))
+        heat_map = ActivationMap((100, 60), (0, 0, 100, 60), ((0.0, 1.0),))
         return Explanation(prediction("cat", 0.9, 0.05), Box(50, 0, 100, 60), heat_map)
 
 

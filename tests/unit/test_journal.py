@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.iterate import Shard, find_sources
 from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
 from catdog_serving.folder.merge import merge_journals
 from catdog_serving.folder.process import process_sources
 from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult, ModelName, Row
+from catdog_serving.folder.rows import ImageResult, Row
 from tests.support.stub_backend import MODEL, NameBackend, touch
 
 
@@ -160,7 +161,7 @@ def test_old_rows_of_files_that_are_gone_go_at_the_end(folder: Path, tmp_path: P
 
 
 def test_results_of_two_models_are_not_mixed(whole: bytes, tmp_path: Path) -> None:
-    other = ModelName("net", "ids", "int8")
+    other = ModelId("net", "ids", "int8")
     with pytest.raises(RefusedError, match="holds results of net ids, fp32, and this is net ids"):
         Journal(tmp_path / "whole.jsonl", other, resume=True)
     assert (tmp_path / "whole.jsonl").read_bytes() == whole
@@ -189,7 +190,7 @@ STRANGERS = {
     "bytes": b"\xff\xd8\xff\xe0\n\x00",
     "long line": b"x" * 1_000_000,
     "almost a journal": b'{"catdog_journal":1}\n',
-    "torn line of another model": to_line(first_line(ModelName("other", "ids", "fp32")))[:-5],
+    "torn line of another model": to_line(first_line(ModelId("other", "ids", "fp32")))[:-5],
     "torn line that goes on": OURS[:-3] + b"...",
     "blank line before": b"\n" + OURS,
 }
@@ -244,7 +245,7 @@ def test_results_of_another_model_are_not_even_cut(whole: bytes, tmp_path: Path)
     (tmp_path / "album.jsonl.part").write_bytes(whole[:-5])
     for name in ("whole.jsonl", "album.jsonl"):
         with pytest.raises(RefusedError, match="holds results of net ids, fp32"):
-            Journal(tmp_path / name, ModelName("net", "ids", "int8"), resume=True)
+            Journal(tmp_path / name, ModelId("net", "ids", "int8"), resume=True)
     assert (tmp_path / "whole.jsonl").read_bytes() == whole[:-5]
     assert (tmp_path / "album.jsonl.part").read_bytes() == whole[:-5]
     assert not (tmp_path / "album.jsonl").exists()
@@ -346,7 +347,7 @@ def test_of_two_rows_of_one_file_a_prediction_wins(tmp_path: Path) -> None:
 
 
 def test_merging_refuses_other_models_existing_files_and_disorder(tmp_path: Path) -> None:
-    for name, model in (("1", MODEL), ("2", ModelName("net", "ids", "int8"))):
+    for name, model in (("1", MODEL), ("2", ModelId("net", "ids", "int8"))):
         Journal(tmp_path / name, model, resume=False).close()
     with pytest.raises(RefusedError, match="of two models are not merged"):
         merge_journals(tmp_path / "out", [tmp_path / "1", tmp_path / "2"])

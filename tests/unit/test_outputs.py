@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from catdog.results import ModelId
 from catdog_serving.folder import outputs
 from catdog_serving.folder.contents import FileFacts, ImageError
 from catdog_serving.folder.process import FolderReport
-from catdog_serving.folder.rows import ImageResult, ModelName, Row, to_row
+from catdog_serving.folder.rows import ImageResult, Row, to_row
 from tests.support.stub_backend import MODEL, prediction
 
 HOSTILE = ["=cmd|'/C calc'!A0.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\tx.jpg", "\rx.jpg"]
@@ -22,7 +23,7 @@ def row(name: str, failed: bool = False) -> Row:
     return to_row(ImageResult(facts, outcome or prediction("cat", 0.8, 0.1)))
 
 
-def whole(name: str, rows: Iterable[Row], model: ModelName = MODEL) -> str:
+def whole(name: str, rows: Iterable[Row], model: ModelId = MODEL) -> str:
     rows = list(rows)
     report = FolderReport("album", seconds=2.0)
     for one in rows:
@@ -42,7 +43,7 @@ def test_the_table_names_files_failures_and_the_model() -> None:
 
 
 def test_untrained_weights_are_called_so() -> None:
-    seeded = ModelName("net", "seeded", "fp32")
+    seeded = ModelId("net", "seeded", "fp32")
     assert "net seeded (untrained: its answers mean nothing), fp32" in whole("table", [], seeded)
     assert json.loads(whole("json", [], seeded))["model"]["untrained"] is True
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from catdog.geometry import Box
+from catdog.results import Box
 from catdog_serving.errors import UsageError
 from catdog_serving.folder import parquet
 from catdog_serving.folder.classify_run import ClassifyRun

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catdog.geometry import Box
-from catdog.preprocess import decode_image
+from catdog.results import Box
 from catdog_serving.extras import install_hint
 from catdog_serving.folder import picture_formats
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.picture_formats import Sent, folder_formats, for_server, is_heic
 from tests.support.paths import SAMPLES
-from tests.support.pictures import LIMITS, encode, noise, quadrants
+from tests.support.pictures import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.stub_backend import prediction
 
 

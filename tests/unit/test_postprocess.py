@@ -5,10 +5,11 @@ import pytest
 import torch
 from torchvision.models import ResNet152_Weights
 
-from catdog.postprocess import ModelIdentity, Prediction, class_masses, predict
+from catdog.postprocess import class_masses, class_probabilities, predict
+from catdog.results import ModelId, Prediction
 
 CATEGORIES = ResNet152_Weights.IMAGENET1K_V1.meta["categories"]
-MODEL = ModelIdentity("resnet152", "IMAGENET1K_V1", "fp32", "1.0")
+MODEL = ModelId("resnet152", "IMAGENET1K_V1", "fp32")
 
 
 def logits_for(**probabilities: float) -> np.ndarray:
@@ -20,7 +21,7 @@ def logits_for(**probabilities: float) -> np.ndarray:
 
 
 def answer(logits: np.ndarray, threshold: float = 0.25) -> Prediction:
-    (prediction,) = predict(logits, CATEGORIES, threshold, MODEL)
+    (prediction,) = predict(class_probabilities(logits), CATEGORIES, threshold, MODEL, "1.0")
     return prediction
 
 
@@ -44,7 +45,7 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected logits of shape \(N, 1000\)"):
         class_masses(np.zeros(shape))
     with pytest.raises(ValueError, match="expected logits"):
-        predict(np.zeros(shape), (), 0.25, MODEL)
+        class_probabilities(np.zeros(shape))
 
 
 @pytest.mark.parametrize("decimals", [9, 1, 0])
@@ -52,7 +53,9 @@ def test_the_top_classes_are_sorted_and_of_equal_ones_the_lowest_index_is_first(
     decimals: int,
 ) -> None:
     logits = np.random.default_rng(decimals).normal(0, 1, (50, 1000)).round(decimals)
-    for prediction, row in zip(predict(logits, CATEGORIES, 0.25, MODEL), logits, strict=True):
+    for prediction, row in zip(
+        predict(class_probabilities(logits), CATEGORIES, 0.25, MODEL, "1.0"), logits, strict=True
+    ):
         expected = np.argsort(-row, kind="stable")[:5]
         assert [entry.index for entry in prediction.top] == expected.tolist()
 
@@ -93,7 +96,7 @@ def test_masses_are_not_renormalised() -> None:
 
 def test_predictions_come_in_order() -> None:
     logits = np.concatenate([logits_for(tabby=0.9), logits_for(pug=0.9), logits_for(cup=0.9)])
-    labels = [p.label for p in predict(logits, CATEGORIES, 0.25, MODEL)]
+    labels = [p.label for p in predict(class_probabilities(logits), CATEGORIES, 0.25, MODEL, "1.0")]
     assert labels == ["cat", "dog", "neither"]
 
 

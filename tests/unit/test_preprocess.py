@@ -9,24 +9,25 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from catdog.preprocess import (
+from catdog.decode import (
     FOLDER_FORMATS,
     HTTP_FORMATS,
+    DecodedImage,
+    Decoder,
     InvalidImage,
     InvalidReason,
     Limits,
-    Preprocessing,
-    decode_image,
-    opened_image,
-    preprocess_image,
-    scale_large_jpeg,
-    upright_rgb,
 )
+from catdog.transforms import Preprocessing, read_model_input, to_model_input
 from tests.support.paths import SAMPLES
-from tests.support.pictures import LIMITS, encode, noise, png, png_chunk, quadrants
+from tests.support.pictures import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
 from tests.support.reference import reference_pixels
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def cropped(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    return to_model_input(DecodedImage(image, image.size), preprocessing).crop
 
 
 def refused(data: bytes, limits: Limits = LIMITS) -> InvalidImage:
@@ -40,7 +41,7 @@ def refused(data: bytes, limits: Limits = LIMITS) -> InvalidImage:
 
 def test_pixels_equal_torchvisions_on_real_photos(photos: list[Path]) -> None:
     for path in photos:
-        ours = preprocess_image(decode_image(path.read_bytes(), LIMITS), IMAGENET)
+        ours = read_model_input(path.read_bytes(), Decoder(LIMITS), IMAGENET).crop
         assert np.array_equal(ours, reference_pixels(path)), path.name
 
 
@@ -51,7 +52,7 @@ def test_pixels_equal_torchvisions_at_every_size(width: int, height: int) -> Non
         return
     image = noise(width, height)
     expected = np.asarray(Compose([Resize(256), CenterCrop(224)])(image)).transpose(2, 0, 1)
-    pixels = preprocess_image(image, IMAGENET)
+    pixels = cropped(image, IMAGENET)
     assert pixels.shape == (3, 224, 224)
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
@@ -62,7 +63,7 @@ def test_resize_size_is_the_weights_own() -> None:
     image = noise(500, 400)
     v2 = Preprocessing(232, 224, IMAGENET.mean, IMAGENET.std)
     expected = np.asarray(Compose([Resize(232), CenterCrop(224)])(image)).transpose(2, 0, 1)
-    assert np.array_equal(preprocess_image(image, v2), expected)
+    assert np.array_equal(cropped(image, v2), expected)
 
 
 def test_a_crop_larger_than_the_resized_picture_is_refused() -> None:
@@ -83,21 +84,19 @@ def test_only_large_jpegs_are_decoded_smaller(
     size: tuple[int, int], scaled: tuple[int, int]
 ) -> None:
     for format in ("JPEG", "PNG"):
-        with opened_image(encode(Image.new("RGB", size), format), LIMITS) as image:
-            scale_large_jpeg(image, 256)
-            expected = scaled if format == "JPEG" else size
-            assert image.size == expected
-            assert upright_rgb(image).size == expected
+        content = encode(Image.new("RGB", size), format)
+        image, full_size = Decoder(LIMITS).decode(content, smallest_side=512)
+        assert image.size == (scaled if format == "JPEG" else size)
+        assert full_size == size
 
 
 def test_a_scaled_jpeg_is_turned_upright_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encode(quadrants(2400, 1600), "JPEG", exif=exif, quality=95)
-    with opened_image(content, LIMITS) as image:
-        scale_large_jpeg(image, 256)
-        upright = upright_rgb(image)
+    upright, full_size = Decoder(LIMITS).decode(content, smallest_side=512)
     assert upright.size == (800, 1200)
+    assert full_size == (1600, 2400)
     corners = [upright.getpixel(place) for place in ((100, 100), (700, 100), (100, 1100))]
     whole = decode_image(content, LIMITS)
     expected = [whole.getpixel(place) for place in ((200, 200), (1400, 200), (200, 2200))]

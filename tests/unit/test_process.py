@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.contents import FileFacts, ImageError, read_file
 from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.process import FolderReport, process_folder, process_sources
-from catdog_serving.folder.rows import ImageResult, ModelName, Row, to_row
+from catdog_serving.folder.rows import ImageResult, Row, to_row
 from tests.support.stub_backend import NameBackend, prediction, touch
 
 
@@ -121,7 +122,7 @@ def test_a_server_that_changes_its_model_ends_the_run(tmp_path: Path) -> None:
 
     class Changing(NameBackend):
         def classify_files(self, paths):  # type: ignore[no-untyped-def]
-            other = ModelName("net", "ids", "int8")
+            other = ModelId("net", "ids", "int8")
             for number, path in enumerate(paths):
                 model = other if number else self.model
                 yield ImageResult(read_file(path)[0], prediction("cat", 0.8, 0.1, model))

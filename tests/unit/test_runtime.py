@@ -8,9 +8,9 @@ from torch import nn
 
 from catdog.model_info import ModelInfo
 from catdog.networks import NETWORKS, get_network
-from catdog.preprocess import Preprocessing
 from catdog.runtime import choose_placement, load_runtime
 from catdog.torch_module import PixelsToLogits, fold_batch_norm
+from catdog.transforms import Preprocessing
 from catdog_serving.model_archive import open_archive
 from tests.support.archives import BuildArchive
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from catdog.preprocess import FOLDER_FORMATS, InvalidImage, InvalidReason, decode_image
+from catdog.decode import FOLDER_FORMATS, InvalidImage, InvalidReason
 from catdog.structure import detect_format, essentials
 from tests.support import bombs
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
-from tests.support.pictures import LIMITS, encode, noise, png_chunk, quadrants
+from tests.support.pictures import LIMITS, decode_image, encode, noise, png_chunk, quadrants
 
 REFUSED, READ = bombs.refused(), bombs.read()
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import catdog
 from catdog.model_info import RUNTIMES, ModelInfo, check_runtime
 from catdog.networks import get_network
+from catdog.results import MODEL_NAME
 from catdog.settings import SETTINGS_FILE, Settings
 from catdog_serving.build.agreement import AgreementGate, LogitsOf
 from catdog_serving.build.calibration import read_calibration_pictures
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
-from catdog_serving.model_archive import MODEL_NAME
 from catdog_serving.sample_pictures import SAMPLES
 
 

@@ -8,14 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from catdog.preprocess import (
-    FOLDER_FORMATS,
-    InvalidImage,
-    Limits,
-    Preprocessing,
-    decode_image,
-    preprocess_image,
-)
+from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
+from catdog.transforms import Preprocessing, read_model_input
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.iterate import ImageFiles
 from catdog_serving.model_archive import file_sha256
@@ -62,17 +56,16 @@ def read_calibration_pictures(
     Raises:
         NotReadyError: If there is no such folder, or fewer than `MIN_PICTURES` in it.
     """
+    decoder = Decoder(limits, FOLDER_FORMATS)
     usable: list[np.ndarray] = []
     paths, unreadable = _in_order_of_contents(folder)
     for path in paths:
         if len(usable) == MAX_CALIBRATION + MAX_HELD_OUT:
             break
         try:
-            image = decode_image(path.read_bytes(), limits, FOLDER_FORMATS)
+            usable.append(read_model_input(path.read_bytes(), decoder, preprocessing).crop)
         except (InvalidImage, OSError):
             unreadable += 1
-        else:
-            usable.append(preprocess_image(image, preprocessing))
     if len(usable) < MIN_PICTURES:
         raise NotReadyError(
             f"{folder} has {len(usable)} different pictures that can be used, and {unreadable} "

@@ -9,15 +9,11 @@ agreement.py.
 
 import numpy as np
 
+from catdog.decode import Decoder, InvalidImage, Limits
 from catdog.model_info import GoldenPicture, ModelInfo
-from catdog.postprocess import Prediction, class_masses
-from catdog.preprocess import (
-    InvalidImage,
-    Limits,
-    Preprocessing,
-    decode_image,
-    preprocess_image,
-)
+from catdog.postprocess import class_masses
+from catdog.results import Prediction
+from catdog.transforms import Preprocessing, read_model_input
 from catdog_serving.build.agreement import LogitsOf
 from catdog_serving.errors import RefusedError
 from catdog_serving.sample_pictures import SAMPLES
@@ -39,8 +35,7 @@ def golden_pictures(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[
 def sample_pixels(name: str, preprocessing: Preprocessing) -> np.ndarray:
     """One sample picture, prepared as the weights want it: uint8 (3, S, S)."""
     limits = Limits(max_pixels=10**6, max_aspect_ratio=10)
-    image = decode_image((SAMPLES / name).read_bytes(), limits)
-    return preprocess_image(image, preprocessing)
+    return read_model_input((SAMPLES / name).read_bytes(), Decoder(limits), preprocessing).crop
 
 
 def check_golden(info: ModelInfo, results: list[Prediction | InvalidImage]) -> None:

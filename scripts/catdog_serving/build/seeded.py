@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from catdog.decode import Decoder, Limits
 from catdog.networks import Network
-from catdog.preprocess import Limits, Preprocessing, decode_image
+from catdog.transforms import Preprocessing
 from catdog_serving.sample_pictures import SAMPLES
 
 SEED = 152
@@ -60,11 +61,11 @@ def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
 
 def _calibration_pictures(preprocessing: Preprocessing) -> torch.Tensor:
     """Squares from the samples' corners, normalised: float32 (16, 3, S, S)."""
-    limits = Limits(max_pixels=10**6, max_aspect_ratio=10)
+    decoder = Decoder(Limits(max_pixels=10**6, max_aspect_ratio=10))
     side = preprocessing.crop_size
     squares = []
     for name in _SAMPLE_NAMES:
-        image = decode_image((SAMPLES / name).read_bytes(), limits)
+        image = decoder.decode((SAMPLES / name).read_bytes()).image
         squares += [
             np.asarray(_corner(image, corner).resize((side, side)))
             for corner in range(_CROPS_PER_SAMPLE)

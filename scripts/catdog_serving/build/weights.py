@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catdog.networks import SEEDED, Network
-from catdog.preprocess import Preprocessing
+from catdog.networks import Network
+from catdog.results import SEEDED
+from catdog.transforms import Preprocessing
 from catdog_serving.build.download import download
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint

@@ -81,9 +81,10 @@ def package(
         raise typer.BadParameter(str(error)) from error
     with console.status(f"packaging {network} ..."):
         info = build_archive(spec, target)
-    untrained = " [yellow](untrained: its answers mean nothing)[/]" if info.untrained else ""
     console.print(
-        f"packed  {info.network} {info.weights}{untrained}, {info.runtime} {info.precision}"
+        f"packed  {info.model.name}, {info.runtime} {info.precision}",
+        highlight=False,
+        soft_wrap=True,
     )
     if info.agreement:
         console.print(f"int8    {info.agreement}", highlight=False, soft_wrap=True)

@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from catdog.explain import Explanation
+from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
 from catdog_serving.folder.picture_formats import for_server
 from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult, ModelName
+from catdog_serving.folder.rows import ImageResult
 from catdog_serving.in_order import map_in_order
 
 
@@ -27,7 +27,7 @@ class Backend(ExitStack, ABC):
         done_ahead: How many rows of an earlier run may wait for a file before them.
     """
 
-    model: ModelName
+    model: ModelId
     jobs: int
     done_ahead: int = 1000
 
@@ -44,7 +44,7 @@ class HttpBackend(Backend):
     """Ask a running server, `jobs` requests at a time, so that it can fill its batches."""
 
     def __init__(
-        self, client: CatDogClient, model: ModelName, jobs: int, with_maps: bool = False
+        self, client: CatDogClient, model: ModelId, jobs: int, with_maps: bool = False
     ) -> None:
         super().__init__()
         self.model = model

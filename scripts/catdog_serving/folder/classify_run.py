@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from catdog.results import ModelId
 from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
@@ -32,7 +33,7 @@ from catdog_serving.folder.parquet import check_parquet, write_parquet
 from catdog_serving.folder.process import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.remote_path import AnyPath, RemotePath, local_path
-from catdog_serving.folder.rows import ModelName, Row
+from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import print_sorted, sort_files
 from catdog_serving.html.folder_report import write_folder_report
 from catdog_serving.whole_file import write_whole
@@ -176,7 +177,7 @@ def _temporary_journal(run: ClassifyRun, stack: ExitStack) -> Path | None:
 
 
 def _live_output(
-    run: ClassifyRun, model: ModelName, progress: FolderProgress, console: Console
+    run: ClassifyRun, model: ModelId, progress: FolderProgress, console: Console
 ) -> Callable[[Row], object]:
     """What shows each row as soon as it is there."""
     if run.output is not None or run.format in ("json", "csv"):
@@ -205,7 +206,7 @@ def _say_interrupted(run: ClassifyRun, errors: Console) -> None:
 
 def _write_outputs(
     run: ClassifyRun,
-    model: ModelName,
+    model: ModelId,
     journal: Path,
     reports: Sequence[FolderReport],
     console: Console,

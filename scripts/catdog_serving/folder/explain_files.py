@@ -7,15 +7,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from catdog.explain import Explanation
+from catdog.decode import Decoder, InvalidImage
 from catdog.overlay import draw_overlay
-from catdog.preprocess import InvalidImage
+from catdog.results import Explanation
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, UNWRITABLE, ImageError, read_file
 from catdog_serving.folder.iterate import ImageFiles, check_not_read, check_outside, relative_path
+from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
 
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet
@@ -55,14 +55,14 @@ def explain_files(
     """
     check_outside(output, [source.root for source in sources])
     check_not_read((target for _, target in _targets(sources, output)), sources)
-    reader = UprightReader()
+    decoder = folder_decoder()
 
     def explain(job: tuple[AnyPath, Path]) -> ExplainedFile:
         path, target = job
         _, content = read_file(path)
         outcome = content if isinstance(content, ImageError) else backend.explain(content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):
-            outcome = _write_overlay(reader, content, outcome, target)
+            outcome = _write_overlay(decoder, content, outcome, target)
         return ExplainedFile(path, target, outcome)
 
     return map_in_order(explain, _targets(sources, output), backend.jobs)
@@ -83,10 +83,10 @@ def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[AnyP
 
 
 def _write_overlay(
-    reader: UprightReader, content: bytes, explanation: Explanation, target: Path
+    decoder: Decoder, content: bytes, explanation: Explanation, target: Path
 ) -> Explanation | ImageError:
     try:
-        picture = reader.read(content, LONGER_SIDE)
+        picture = decoder.decode(content, LONGER_SIDE).image
     except InvalidImage as invalid:
         return ImageError(INVALID_IMAGE, invalid.message)
     picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BILINEAR)

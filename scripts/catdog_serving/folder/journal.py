@@ -21,10 +21,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.iterate import sort_key
 from catdog_serving.folder.remote_path import parse_path
-from catdog_serving.folder.rows import ModelName, Row
+from catdog_serving.folder.rows import Row
 
 FORMAT = 1
 _BLOCK = 1 << 16  # no first line is as long
@@ -44,7 +45,7 @@ class Journal:
         NotReadyError: If it cannot be written, or another process writes to it.
     """
 
-    def __init__(self, path: Path, model: ModelName, resume: bool) -> None:
+    def __init__(self, path: Path, model: ModelId, resume: bool) -> None:
         self.path = path
         self._part = part_of(path)
         if not resume and (path.exists() or self._part.exists()):
@@ -65,7 +66,7 @@ class Journal:
             self._lock.close()
             raise
 
-    def _begin(self, model: ModelName) -> None:
+    def _begin(self, model: ModelId) -> None:
         if _is_empty(self.path):
             self.write(first_line(model))
             return
@@ -130,7 +131,7 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def first_line(model: ModelName) -> dict[str, Any]:
+def first_line(model: ModelId) -> dict[str, Any]:
     """The values of a journal's first line."""
     return {"catdog_journal": FORMAT} | model.to_dict()
 
@@ -144,7 +145,7 @@ def to_line(values: dict[str, Any]) -> bytes:
     return line + b"\n"
 
 
-def read_journal(path: Path) -> tuple[ModelName, Iterator[Row]]:
+def read_journal(path: Path) -> tuple[ModelId, Iterator[Row]]:
     """A journal's model, and its rows, which are read as they are taken.
 
     A torn last line is left out.
@@ -177,7 +178,7 @@ def row_key(row: Row) -> tuple[str, ...]:
     return sort_key(parse_path(row["path"]))
 
 
-def _check_ours(path: Path, model: ModelName) -> None:
+def _check_ours(path: Path, model: ModelId) -> None:
     """Make sure that a file may be gone on with, if there is one. It is only read.
 
     Raises:
@@ -195,7 +196,7 @@ def _check_ours(path: Path, model: ModelName) -> None:
         _check_model(path, _model_of(path, first or b""), model)
 
 
-def _check_model(path: Path, found: ModelName, model: ModelName) -> None:
+def _check_model(path: Path, found: ModelId, model: ModelId) -> None:
     if found != model:
         raise RefusedError(
             f"{path} holds results of {found}, and this is {model}; results of two "
@@ -203,7 +204,7 @@ def _check_model(path: Path, found: ModelName, model: ModelName) -> None:
         )
 
 
-def _model_of(path: Path, first: bytes) -> ModelName:
+def _model_of(path: Path, first: bytes) -> ModelId:
     """The model that a journal's first line names."""
     refused = RefusedError(
         f"{path} is no journal of catdog: its first line does not say so; name another file"
@@ -211,7 +212,7 @@ def _model_of(path: Path, first: bytes) -> ModelName:
     try:
         values = json.loads(first)
         if values["catdog_journal"] == FORMAT and first.endswith(b"\n"):
-            return ModelName.of(values)
+            return ModelId.from_dict(values)
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         raise refused from error
     raise refused

@@ -7,20 +7,19 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catdog.explain import Explanation
-from catdog.postprocess import Prediction
-from catdog.preprocess import InvalidImage
+from catdog.decode import InvalidImage
+from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import INVALID_IMAGE, FileFacts, ImageError, read_file
 from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
 from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult, ModelName
+from catdog_serving.folder.rows import ImageResult
 from catdog_serving.model_archive import open_archive
 
 if TYPE_CHECKING:
-    from catdog.prepared import Prepared
+    from catdog.transforms import ModelInput
 
 BATCH = 8
 
@@ -68,18 +67,17 @@ class LocalBackend(Backend):
         self.callback(self._classifier.close)
         self._reader = self.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reader"))
         self._files = self.enter_context(ThreadPoolExecutor(BATCH, thread_name_prefix="file"))
-        info = self._classifier.info
-        self.model = ModelName(info.network, info.weights, info.precision)
+        self.model = self._classifier.info.model
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
-        prepared: Future[_PreparedBatch] | None = None
+        ahead: Future[_Batch] | None = None
         for batch in _batches(paths, BATCH):
-            following = self._reader.submit(self._prepare, batch)
-            if prepared is not None:
-                yield from self._finish(prepared.result())
-            prepared = following
-        if prepared is not None:
-            yield from self._finish(prepared.result())
+            following = self._reader.submit(self._preprocess, batch)
+            if ahead is not None:
+                yield from self._finish(ahead.result())
+            ahead = following
+        if ahead is not None:
+            yield from self._finish(ahead.result())
 
     def explain(self, content: bytes) -> Explanation | ImageError:
         missing = missing_decoder(content)
@@ -90,21 +88,14 @@ class LocalBackend(Backend):
             return ImageError(INVALID_IMAGE, outcome.message)
         return outcome
 
-    def _prepare(self, paths: tuple[AnyPath, ...]) -> "_PreparedBatch":
+    def _preprocess(self, paths: tuple[AnyPath, ...]) -> "_Batch":
         # At once: a file on another machine takes longer to come than to decode.
         facts, contents = zip(*self._files.map(_read, paths), strict=True)
-        decoded = iter(
-            self._classifier.preprocess([c for c in contents if not isinstance(c, ImageError)])
-        )
-        return _PreparedBatch(
-            facts, [c if isinstance(c, ImageError) else next(decoded) for c in contents]
-        )
+        return _Batch(facts, map_valid(self._classifier.preprocess, contents, ImageError))
 
-    def _finish(self, batch: "_PreparedBatch") -> Iterator[ImageResult]:
-        readable = [item for item in batch.items if not isinstance(item, ImageError)]
-        results = iter(self._classifier.classify_prepared(readable))
-        for facts, item in zip(batch.facts, batch.items, strict=True):
-            outcome = item if isinstance(item, ImageError) else next(results)
+    def _finish(self, batch: "_Batch") -> Iterator[ImageResult]:
+        outcomes = map_valid(self._classifier.classify_inputs, batch.inputs, ImageError)
+        for facts, outcome in zip(batch.facts, outcomes, strict=True):
             if isinstance(outcome, InvalidImage):
                 outcome = ImageError(INVALID_IMAGE, outcome.message)
             elif isinstance(outcome, Prediction) and not self._with_maps:
@@ -120,9 +111,9 @@ def wrong_version(archive: Path, error: Exception) -> RefusedError:
 
 
 @dataclass(frozen=True)
-class _PreparedBatch:
+class _Batch:
     facts: tuple[FileFacts, ...]
-    items: "list[Prepared | InvalidImage | ImageError]"
+    inputs: "list[ModelInput | InvalidImage | ImageError]"
 
 
 def _read(path: AnyPath) -> tuple[FileFacts, bytes | ImageError]:

@@ -1,14 +1,14 @@
 """Make the backend that the command line asked for."""
 
-import io
 from pathlib import Path
 
 from PIL import Image
 
+from catdog.results import ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import Backend, HttpBackend
-from catdog_serving.folder.rows import ModelName
 from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.operate.tokens import open_client
 
 # About two minutes: long enough for a server that is started again.
 _PATIENT_RETRIES = 30
@@ -51,22 +51,20 @@ def open_backend(
         config = ServingConfig.read(config_path)
         url = url or config.inference_url
         jobs = min(jobs or config.default_jobs, config.job_queue_size)
-    with CatDogClient(url, config=config_path) as client:
+    with open_client(url, config_path) as client:
         model = _ask_model(client)
     return HttpBackend(
-        CatDogClient(url, config=config_path, retries=_PATIENT_RETRIES, connections=jobs),
+        open_client(url, config_path, retries=_PATIENT_RETRIES, connections=jobs),
         model,
         jobs,
         with_maps,
     )
 
 
-def _ask_model(client: CatDogClient) -> ModelName:
+def _ask_model(client: CatDogClient) -> ModelId:
     """Which model answers there, by its answer for a tiny picture.
 
     It also tells at once, and not after minutes of patience, that there is no server.
     """
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, format="PNG")
-    answer = client.classify(buffer.getvalue())
-    return ModelName(answer.network, answer.weights, answer.precision)
+    image = Image.new("RGB", (8, 8))
+    return client.classify(image).model

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from catdog.results import ModelId
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.explain_files import ExplainedFile
 from catdog_serving.folder.journal import to_line
 from catdog_serving.folder.process import FolderReport
-from catdog_serving.folder.rows import ModelName, Row
+from catdog_serving.folder.rows import Row
 
 _STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}
 _BREED_WIDTH = 30
@@ -33,7 +34,7 @@ _CSV_COLUMNS = (
 
 
 def render(
-    name: str, rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelName
+    name: str, rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelId
 ) -> Iterator[bytes]:
     """The whole output in the format "table", "json" or "csv", block by block."""
     if name == "json":
@@ -44,7 +45,7 @@ def render(
 
 
 def to_json(
-    rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelName
+    rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelId
 ) -> Iterator[bytes]:
     """One document: the model, each folder's summary, a row per file."""
     head = {"model": model.to_dict(), "folders": [summary(report) for report in reports]}
@@ -76,7 +77,7 @@ def to_csv(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def to_table(
-    rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelName
+    rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelId
 ) -> Iterator[bytes]:
     """A line per file, then the summaries, as plain text."""
     yield f"{table_header()}\n".encode()
@@ -142,7 +143,7 @@ def failed_row(path: str, reason: str) -> Text:
     )
 
 
-def print_summary(reports: Sequence[FolderReport], model: ModelName, console: Console) -> None:
+def print_summary(reports: Sequence[FolderReport], model: ModelId, console: Console) -> None:
     """What the reference prints for each folder, and which model it was."""
     console.print()
     for report in reports:

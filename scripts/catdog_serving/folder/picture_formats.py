@@ -4,22 +4,23 @@ The server takes the formats of `HTTP_FORMATS` only. For folders, HEIC (with the
 pillow-heif) and TIFF are decoded here and sent as PNG.
 """
 
-import io
 from functools import cache
 from typing import NamedTuple
 
 from PIL import Image
 
-from catdog.postprocess import Prediction
-from catdog.preprocess import FOLDER_FORMATS, InvalidImage, Limits, decode_image
+from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
+from catdog.results import Prediction
+from catdog.transforms import encode_png, fit_size
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.contents import INVALID_IMAGE, ImageError
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
-# Only what protects this process: the server checks its own, narrower ones.
-_LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1_000)  # Pillow warns above 89 million
+# Only what protects this process: the server checks its own, narrower ones. Pillow itself
+# warns above 89 million.
+_LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1_000)
 # A picture that is sent is made smaller first if its shorter side is longer: four times
 # the network's resize, so that the second resizing loses nothing that the first kept.
 _SENT_SHORTER_SIDE = 1024
@@ -28,6 +29,11 @@ _SENT_SHORTER_SIDE = 1024
 def folder_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that files of a folder may have on this machine."""
     return (*FOLDER_FORMATS, "HEIF") if _register_heic() else FOLDER_FORMATS
+
+
+def folder_decoder() -> Decoder:
+    """Decodes files of a folder for people to look at, or to send them to a server."""
+    return Decoder(_LIMITS, folder_formats())
 
 
 def is_heic(content: bytes) -> bool:
@@ -72,17 +78,14 @@ def for_server(content: bytes) -> Sent | ImageError:
     if missing:
         return missing
     try:
-        image = decode_image(content, _LIMITS, folder_formats())
+        image = folder_decoder().decode(content).image
     except InvalidImage as error:
         return ImageError(INVALID_IMAGE, error.message)
     own_size = image.size
-    scale = min(1, _SENT_SHORTER_SIDE / min(own_size))
-    sent_size = (round(image.width * scale), round(image.height * scale))
+    sent_size = fit_size(own_size, shorter_side=_SENT_SHORTER_SIDE)
     if sent_size != own_size:
         image = image.resize(sent_size, Image.Resampling.BILINEAR)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1)
-    return Sent(buffer.getvalue(), sent_size, own_size)
+    return Sent(encode_png(image), sent_size, own_size)
 
 
 @cache

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import UNREADABLE
 from catdog_serving.folder.iterate import ImageFiles, find_sources, sort_key
 from catdog_serving.folder.journal import row_key
 from catdog_serving.folder.remote_path import AnyPath, parse_path
-from catdog_serving.folder.rows import ModelName, Row, to_row
+from catdog_serving.folder.rows import Row, to_row
 
 
 class _New(NamedTuple):
@@ -214,10 +215,13 @@ def _done(waiting: deque[_New | _Done]) -> Iterator[tuple[ImageFiles, Row, bool]
         yield done.source, done.row, True
 
 
-def _same_model(row: Row, model: ModelName) -> Row:
-    if "error" not in row and ModelName.of(row) != model:
+def _same_model(row: Row, model: ModelId) -> Row:
+    if "error" in row:
+        return row
+    found = ModelId.from_dict(row)
+    if found != model:
         raise RefusedError(
-            f"the server answers with {ModelName.of(row)} now, and began with {model}; results "
-            "of two models are not mixed: begin again with another output"
+            f"the server answers with {found} now, and began with {model}; results of two models "
+            "are not mixed: begin again with another output"
         )
     return row

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from catdog.networks import SEEDED
-from catdog.postprocess import Prediction
+from catdog.results import Prediction
 from catdog_serving.folder.contents import FileFacts, ImageError
 from catdog_serving.folder.remote_path import AnyPath
 
@@ -23,41 +22,6 @@ class ImageResult:
     @property
     def path(self) -> AnyPath:
         return self.facts.path
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """What tells two models apart: results of different ones never go into one journal.
-
-    The version is left out: TorchServe's scale-down and deploys give the same model
-    the next number.
-    """
-
-    network: str
-    weights: str
-    precision: str
-
-    def __str__(self) -> str:
-        untrained = " (untrained: its answers mean nothing)" if self.untrained else ""
-        return f"{self.network} {self.weights}{untrained}, {self.precision}"
-
-    @property
-    def untrained(self) -> bool:
-        return self.weights == SEEDED
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {
-            "network": self.network,
-            "weights": self.weights,
-            "precision": self.precision,
-            "untrained": self.untrained,
-        }
-
-    @classmethod
-    def of(cls, values: Row) -> "ModelName":
-        """The model that a row, or a journal's first line, names."""
-        return cls(values["network"], values["weights"], values["precision"])
 
 
 def to_row(result: ImageResult) -> Row:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from catdog.cores import usable_cores
-from catdog.preprocess import InvalidImage
-from catdog_serving.folder.upright import UprightReader
+from catdog.cpu import usable_cores
+from catdog.decode import Decoder, InvalidImage
+from catdog.transforms import fit_size
+from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.in_order import map_in_order
 
 _SHORTER_SIDE = 128
@@ -27,21 +28,17 @@ def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
         on its shorter side and at most 256 px on the longer; None if there is no
         readable picture.
     """
-    reader = UprightReader()
-    return map_in_order(lambda path: _thumbnail(path, reader), paths, usable_cores())
+    decoder = folder_decoder()
+    return map_in_order(lambda path: _thumbnail(path, decoder), paths, usable_cores())
 
 
-def _thumbnail(path: Path, reader: UprightReader) -> str | None:
+def _thumbnail(path: Path, decoder: Decoder) -> str | None:
     try:
-        upright = reader.read(path.read_bytes(), 2 * _SHORTER_SIDE)
+        upright = decoder.decode(path.read_bytes(), 2 * _SHORTER_SIDE).image
     except (OSError, ValueError, InvalidImage):  # ValueError: the path cannot be a file's
         return None
-    small = upright.resize(_size(upright.size), Image.Resampling.BILINEAR)
+    size = fit_size(upright.size, _SHORTER_SIDE, _LONGEST_SIDE)
+    small = upright.resize(size, Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", **_WEBP)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _size(size: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1, _SHORTER_SIDE / min(size), _LONGEST_SIDE / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

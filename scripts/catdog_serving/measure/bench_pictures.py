@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from catdog.preprocess import InvalidImage, Limits, decode_image
+from catdog.decode import Decoder, InvalidImage, Limits
 from catdog_serving.errors import UsageError
 from catdog_serving.folder.iterate import ImageFiles
 from catdog_serving.sample_pictures import SAMPLES
@@ -16,7 +16,7 @@ LONG_SIDE = 500  # a web photo's size; decoding it costs a few ms of the network
 JPEG_QUALITY = 90
 _SMALLEST_CROP = 0.6  # of each side
 _SEED = 500
-_LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
+_DECODER = Decoder(Limits(max_pixels=52_000_000, max_aspect_ratio=20))
 
 
 def bench_pictures(folder: Path | None) -> list[bytes]:
@@ -28,7 +28,7 @@ def sample_crops(count: int = COUNT) -> list[bytes]:
     """Different crops of the sample pictures as JPEGs, the same on every call."""
     generator = np.random.default_rng(_SEED)
     samples = [
-        decode_image(path.read_bytes(), _LIMITS)
+        _DECODER.decode(path.read_bytes()).image
         for path in sorted(SAMPLES.iterdir())
         if path.suffix in (".png", ".jpg")
     ]
@@ -47,7 +47,7 @@ def read_pictures(folder: Path) -> list[bytes]:
         raise UsageError(f"{folder} holds no pictures")
     for path, content in pictures.items():
         try:
-            decode_image(content, _LIMITS)
+            _DECODER.decode(content)
         except InvalidImage as invalid:
             raise UsageError(f"{path} cannot be measured with: {invalid}") from invalid
     return list(pictures.values())
@@ -58,7 +58,7 @@ def _crop(image: Image.Image, generator: np.random.Generator) -> bytes:
     width, height = (int(side * part) for side, part in zip(image.size, share, strict=True))
     left = int(generator.integers(0, image.width - width + 1))
     top = int(generator.integers(0, image.height - height + 1))
-    scale = LONG_SIDE / max(width, height)
+    scale = LONG_SIDE / max(width, height)  # may enlarge
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     buffer = io.BytesIO()
     crop = image.crop((left, top, left + width, top + height))

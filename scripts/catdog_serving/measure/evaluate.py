@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from catdog.postprocess import Prediction
+from catdog.results import Prediction
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.iterate import ImageFiles
 from catdog_serving.folder.outputs import printable
-from catdog_serving.folder.rows import ModelName
 from catdog_serving.measure.evaluation import LABELS, TRUTHS, Evaluation, evaluate
 from catdog_serving.measure.metrics import Share
 
@@ -119,9 +118,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
             highlight=False,
         )
     if evaluation.model:
-        model = evaluation.model
-        name = ModelName(model.network, model.weights, model.precision)
-        console.print(f"\nmodel: {escape(str(name))}, version {model.version}")
+        name = escape(str(evaluation.model))
+        console.print(f"\nmodel: {name}, version {evaluation.version}")
 
 
 def _figures(evaluation: Evaluation) -> Table:

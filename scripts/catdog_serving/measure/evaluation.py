@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from catdog.networks import SEEDED
-from catdog.postprocess import ModelIdentity, Prediction
+from catdog.results import ModelId, Prediction
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.measure.metrics import (
     BestThreshold,
@@ -97,6 +96,7 @@ class Evaluation:
 
     Attributes:
         model: Who answered; None if every file failed.
+        version: Its version in the server; None likewise.
         confusion: Truth -> label -> pictures; "failed" is a label here.
         two_way: Cats and dogs whose own mass is the larger one.
         cats, dogs: The same for each.
@@ -112,7 +112,8 @@ class Evaluation:
         samples: All the others.
     """
 
-    model: ModelIdentity | None
+    model: ModelId | None
+    version: str | None
     confusion: dict[str, dict[str, int]]
     two_way: Share
     cats: Share
@@ -128,12 +129,13 @@ class Evaluation:
 
     @property
     def untrained(self) -> bool:
-        return self.model is not None and self.model.weights == SEEDED
+        return self.model is not None and self.model.untrained
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON, without the single samples."""
         return {
-            "model": asdict(self.model) | {"untrained": self.untrained} if self.model else None,
+            "model": self.model
+            and asdict(self.model) | {"version": self.version, "untrained": self.untrained},
             "confusion": self.confusion,
             "two_way": self.two_way.to_dict(),
             "cats": self.cats.to_dict(),
@@ -163,20 +165,23 @@ def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageError]]) -> E
     """
     samples: list[Sample] = []
     failures: list[Failure] = []
-    model: ModelIdentity | None = None
+    model: ModelId | None = None
+    version: str | None = None
     for truth, path, outcome in outcomes:
         if isinstance(outcome, ImageError):
             failures.append(Failure(path, truth, outcome))
             continue
         samples.append(Sample(path, truth, outcome.label, outcome.cat, outcome.dog))
-        model = model or ModelIdentity(
-            outcome.network, outcome.weights, outcome.precision, outcome.version
-        )
-    return _evaluation(model, tuple(samples), tuple(failures))
+        model = model or outcome.model
+        version = version or outcome.version
+    return _evaluation(model, version, tuple(samples), tuple(failures))
 
 
 def _evaluation(
-    model: ModelIdentity | None, samples: tuple[Sample, ...], failures: tuple[Failure, ...]
+    model: ModelId | None,
+    version: str | None,
+    samples: tuple[Sample, ...],
+    failures: tuple[Failure, ...],
 ) -> Evaluation:
     truth = np.array([sample.truth for sample in samples], dtype=str)  # (N,)
     masses = np.array([(s.cat, s.dog) for s in samples], dtype=float).reshape(-1, 2)
@@ -192,6 +197,7 @@ def _evaluation(
     mistakes = [sample for sample in samples if sample.taken_for]
     return Evaluation(
         model=model,
+        version=version,
         confusion=_confusion(samples, failures),
         two_way=_share(right[animal]),
         cats=_share(right[truth == "cat"]),

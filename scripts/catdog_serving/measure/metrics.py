@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from catdog.postprocess import DECIMALS
+from catdog.results import DECIMALS
 
 CALIBRATION_BINS = 15  # as in Guo et al.
 LOWEST_THRESHOLD = 0.01  # what model-config.yaml accepts

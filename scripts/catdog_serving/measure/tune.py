@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from catdog.cores import usable_cores
+from catdog.cpu import usable_cores
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.measure.load import closed_loop, open_loop
 from catdog_serving.measure.tune_settings import (

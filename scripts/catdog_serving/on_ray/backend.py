@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import catdog
-from catdog.explain import Explanation
 from catdog.model_info import ModelInfo
+from catdog.results import Explanation
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.local_backend import wrong_version
 from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult, ModelName
+from catdog_serving.folder.rows import ImageResult
 from catdog_serving.model_archive import archive_facts, check_owner
 from catdog_serving.on_ray.actors import plan_actors
 from catdog_serving.on_ray.attempts import Unfinished
@@ -65,7 +65,7 @@ class RayBackend(Backend):
             info = ModelInfo.from_dict(archive_facts(archive))
         except ValueError as error:
             raise wrong_version(archive, error) from error
-        self.model = ModelName(info.network, info.weights, info.precision)
+        self.model = info.model
         self.enter_context(running_ray(address, archive.stat().st_size))
         import ray
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from catdog.cores import usable_cores
+from catdog.cpu import usable_cores
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
 

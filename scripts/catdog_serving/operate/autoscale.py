@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from catdog.cores import usable_cores
+from catdog.cpu import usable_cores
 from catdog_serving.errors import CatDogError, ServerError
 from catdog_serving.operate.autoscale_policy import Decision, Load, Policy
 from catdog_serving.operate.autoscale_settings import PolicySettings

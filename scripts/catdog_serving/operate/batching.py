@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from catdog.results import MODEL_NAME
 from catdog_serving.errors import RefusedError
-from catdog_serving.model_archive import MODEL_NAME
 from catdog_serving.operate.serving_config import ServingConfig, parse_properties
 from catdog_serving.whole_file import write_whole
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catdog.model_info import ModelInfo
-from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import check_owner, file_sha256
 from catdog_serving.operate.draining import drain
@@ -31,7 +30,7 @@ from catdog_serving.operate.rollover import (
 from catdog_serving.operate.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.operate.stamping import holds, next_version, pack, stamp
-from catdog_serving.operate.status import weights_line
+from catdog_serving.operate.tokens import open_client
 
 WATCH_S = 10.0
 
@@ -135,7 +134,7 @@ def _verified(archive: Path) -> ModelInfo:
 
 
 def _described(info: ModelInfo) -> str:
-    return f"{weights_line(info.to_dict())}, {info.runtime} {info.precision}"
+    return f"{info.model.name}, {info.runtime} {info.precision}"
 
 
 def _check_served_golden(
@@ -146,9 +145,9 @@ def _check_served_golden(
 
     with (
         zipfile.ZipFile(archive) as packed,
-        CatDogClient(
+        open_client(
             server.config.inference_url,
-            config=server.config.path,
+            server.config.path,
             retries=0,
             read_timeout_s=old.response_timeout_s + 5,
             version=version,

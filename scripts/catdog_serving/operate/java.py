@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from catdog.cores import WORKERS_VARIABLE
+from catdog.cpu import WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint

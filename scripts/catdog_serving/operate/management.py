@@ -10,8 +10,8 @@ from typing import Any, Self
 import requests
 from requests.auth import AuthBase
 
+from catdog.results import MODEL_NAME
 from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
-from catdog_serving.model_archive import MODEL_NAME
 
 TIMEOUT_S = 10.0
 

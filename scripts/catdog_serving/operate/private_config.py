@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from catdog_serving.model_archive import MODEL_NAME
+from catdog.results import MODEL_NAME
 from catdog_serving.operate.serving_config import (
     ADDRESSES,
     GRPC,

@@ -17,7 +17,6 @@ from typing import Self
 
 import psutil
 
-from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_owner
 from catdog_serving.operate.java import find_java, start_java
@@ -26,8 +25,8 @@ from catdog_serving.operate.model_log import last_failure
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig
 from catdog_serving.operate.status import ServerStatus
+from catdog_serving.operate.tokens import KeyFileAuth, open_client
 from catdog_serving.sample_pictures import CAT
-from catdog_serving.tokens import KeyFileAuth
 
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
@@ -68,7 +67,7 @@ class TorchServe:
             self._child = start_java(self.config, self.run)
             self.run.record(psutil.Process(self._child.pid))
             self.wait_for_workers(1, timeout_s)
-            with CatDogClient(self.config.inference_url, config=self.config.path) as client:
+            with open_client(self.config.inference_url, self.config.path) as client:
                 for _ in range(_FIRST_REQUESTS):
                     client.classify(CAT)
         except BaseException as error:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from catdog.results import MODEL_NAME
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import MODEL_NAME, archive_runtime, archive_version
+from catdog_serving.model_archive import archive_runtime, archive_version
 from catdog_serving.operate.gpus import gpu_count
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")

@@ -1,6 +1,5 @@
 """What a running server says of itself, for a person and for JSON."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,14 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from catdog.model_info import Agreement
+from catdog.results import ModelId
 from catdog_serving.operate.management import ModelStatus
 from catdog_serving.operate.serving_config import ServingConfig
-
-
-def weights_line(facts: Mapping[str, Any]) -> str:
-    """Network and weights of a model.json, and whether they know anything."""
-    untrained = " (UNTRAINED: its answers mean nothing)" if facts["untrained"] else ""
-    return f"{facts['network']} {facts['weights']}{untrained}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class ServerStatus:
         if self.facts is None:
             return "unknown until a worker is READY"
         line = (
-            f"{weights_line(self.facts)}, "
+            f"{ModelId.from_dict(self.facts).name}, "
             f"runtime {self.facts['runtime']} {self.facts['precision']} on {self.facts['device']}"
         )
         if self.facts["device"] == "cpu" and any(w.gpu for m in self.models for w in m.workers):

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from catdog.model_info import MODEL_INFO_FILE
+from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.operate.management import ModelStatus
@@ -121,7 +122,4 @@ def print_versions(
 
 
 def _model(facts: Facts) -> str:
-    untrained = " (UNTRAINED)" if facts["untrained"] else ""
-    return (
-        f"{facts['network']} {facts['weights']}{untrained}, {facts['runtime']} {facts['precision']}"
-    )
+    return f"{ModelId.from_dict(facts).name}, {facts['runtime']} {facts['precision']}"

@@ -9,14 +9,15 @@ from threading import BoundedSemaphore
 
 from PIL import Image
 
-from catdog.explain import Explanation
-from catdog.overlay import colours, values
-from catdog.preprocess import InvalidImage
+from catdog.decode import InvalidImage
+from catdog.overlay import map_colours, map_levels
+from catdog.results import Explanation
+from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
 from catdog_serving.folder.contents import INVALID_IMAGE, UNREADABLE, ImageError, read_file
+from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.folder.rows import ImageResult, Row, to_row
-from catdog_serving.folder.upright import UprightReader
 from catdog_serving.in_order import map_in_order
 
 LARGE_SIDE = 1280  # of a picture shown alone, in pixels
@@ -60,7 +61,7 @@ class Pictures:
 
     def __init__(self, client: CatDogClient) -> None:
         self._client = client
-        self._reader = UprightReader()
+        self._decoder = folder_decoder()
         self._turns = BoundedSemaphore(CONCURRENCY)
 
     def show(self, paths: Iterable[Path], side: int) -> Iterator[ShownPicture]:
@@ -90,7 +91,7 @@ class Pictures:
             outcome = explain_content(self._client, content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):
             try:
-                picture = self._reader.read(content, side)
+                picture = self._decoder.decode(content, side).image
             except InvalidImage as invalid:
                 outcome = ImageError(INVALID_IMAGE, invalid.message)
         if isinstance(outcome, ImageError):
@@ -110,12 +111,7 @@ def _picture_uri(picture: Image.Image) -> str:
 
 def _map_uri(explanation: Explanation) -> str:
     """The map in colours, as transparent as it is low."""
-    width, height = explanation.map.size
-    scale = _MAP_SIDE / max(width, height)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    levels = values(explanation.map, size)
-    drawn = colours(levels)
+    levels = map_levels(explanation.map, fit_size(explanation.map.size, longer_side=_MAP_SIDE))
+    drawn = map_colours(levels)
     drawn.putalpha(levels)
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(encode_png(drawn)).decode()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
 from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.operate.tokens import open_client
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answer, Answers, Progress
 from catdog_serving.web.service import Service
@@ -67,9 +67,7 @@ def running_page(settings: WebSettings) -> Iterator[str]:
             raise NotReadyError(
                 f"the page needs {error.name}; run: {install_hint('web')}"
             ) from error
-        with CatDogClient(
-            settings.server_url, config=settings.config.path, retries=RETRIES
-        ) as client:
+        with open_client(settings.server_url, settings.config.path, retries=RETRIES) as client:
             page = _page(gr, Answers(client), Service(settings.config))
             theme = gr.themes.Default(
                 primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]

@@ -8,7 +8,7 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 
-from catdog.postprocess import Prediction
+from catdog.results import Prediction
 from catdog_serving.errors import ServerBusyError, ServerError
 from catdog_serving.folder.outputs import to_csv
 from catdog_serving.web.explained import ShownPicture
@@ -132,10 +132,7 @@ def _box_line(shown: ShownPicture) -> str:
 
 
 def _model_line(prediction: Prediction) -> str:
-    return (
-        f"{prediction.network} {prediction.weights}, {prediction.precision}, "
-        f"version {prediction.version}"
-    )
+    return f"{prediction.model}, version {prediction.version}"
 
 
 def _card(shown: ShownPicture) -> str:

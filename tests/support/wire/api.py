@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from catdog.preprocess import InvalidReason
+from catdog.decode import InvalidReason
 from tests.support.paths import ROOT
 from tests.support.wire.worker import Answer, Request, Worker, bmp
 

@@ -7,14 +7,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from catdog.activation_map import activation_maps, locate
 from catdog.classifier import Classifier
-from catdog.explain import Explanation, activation_maps, locate
-from catdog.geometry import whole_view
 from catdog.labels import CAT_INDICES, DOG_INDICES
+from catdog.postprocess import class_probabilities
+from catdog.results import Explanation
+from catdog.transforms import full_view
 from catdog_serving.model_archive import open_archive
 from tests.support.paths import SAMPLES
 
-UNIT = whole_view((100, 100))
+UNIT = full_view((100, 100))
+
+
+def maps_of(
+    logits: np.ndarray, features: np.ndarray, last_layer: np.ndarray, groups: list[range]
+) -> np.ndarray:
+    return activation_maps(logits, class_probabilities(logits), features, last_layer, groups)
 
 
 def test_each_picture_of_a_batch_gets_the_map_it_gets_alone() -> None:
@@ -23,10 +31,10 @@ def test_each_picture_of_a_batch_gets_the_map_it_gets_alone() -> None:
     features = generator.random((5, 64, 7, 9), dtype=np.float32)
     last_layer = generator.normal(0, 1, (1000, 64)).astype(np.float32)
     groups = [CAT_INDICES, DOG_INDICES, CAT_INDICES, DOG_INDICES, CAT_INDICES]
-    together = activation_maps(logits, features, last_layer, groups)
+    together = maps_of(logits, features, last_layer, groups)
     for index, group in enumerate(groups):
         one = slice(index, index + 1)
-        alone = activation_maps(logits[one], features[one], last_layer, [group])
+        alone = maps_of(logits[one], features[one], last_layer, [group])
         np.testing.assert_allclose(together[one], alone, rtol=0, atol=1e-5)
         assert alone.max() == 1
         assert alone.min() >= 0
@@ -38,23 +46,21 @@ def test_a_mass_of_nearly_nothing_or_everything_still_has_a_map(cat_logit: float
     logits[0, 281:286] = cat_logit
     features = np.random.default_rng(0).random((1, 8, 7, 7), dtype=np.float32)
     last_layer = np.random.default_rng(1).normal(0, 1, (1000, 8)).astype(np.float32)
-    found = activation_maps(logits, features, last_layer, [CAT_INDICES])
+    found = maps_of(logits, features, last_layer, [CAT_INDICES])
     assert np.isfinite(found).all()
     assert found.max() == 1
 
 
 def test_nothing_that_speaks_for_the_group_is_a_map_of_zeros_and_no_box() -> None:
     zeros = np.zeros((1, 8, 7, 7), dtype=np.float32)
-    found = activation_maps(np.zeros((1, 1000)), zeros, np.zeros((1000, 8)), [CAT_INDICES])
+    found = maps_of(np.zeros((1, 1000)), zeros, np.zeros((1000, 8)), [CAT_INDICES])
     assert found.max() == 0
     assert locate(found[0], UNIT, 0.3) is None
 
 
 def test_a_last_layer_of_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a last layer of shape \(1000, 8\)"):
-        activation_maps(
-            np.zeros((1, 1000)), np.zeros((1, 8, 7, 7)), np.zeros((1000, 9)), [CAT_INDICES]
-        )
+        maps_of(np.zeros((1, 1000)), np.zeros((1, 8, 7, 7)), np.zeros((1000, 9)), [CAT_INDICES])
 
 
 def test_the_box_is_of_the_largest_region_not_of_the_highest_peak() -> None:
@@ -76,10 +82,10 @@ def test_the_region_is_the_one_that_scipy_finds(mask: np.ndarray, size: tuple[in
     """Any pattern of cells: the interpolated map labelled by scipy, the largest region's box."""
     from scipy import ndimage
 
-    from catdog.explain import _interpolation
+    from catdog.activation_map import _interpolation
 
     activation = mask.astype(np.float32)
-    box = locate(activation, whole_view(size), 0.5)
+    box = locate(activation, full_view(size), 0.5)
     fine = _interpolation(mask.shape[0]) @ activation @ _interpolation(mask.shape[1]).T
     labelled, count = ndimage.label(fine >= 0.5)
     if count == 0:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from catdog import cores
-from catdog.cores import threads_per_worker, usable_cores
+from catdog import cpu
+from catdog.cpu import threads_per_worker, usable_cores
 
 
 @pytest.fixture
@@ -13,14 +13,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no
 
     def make(cpus: int, threads_per_core: int = 1, quota: str = "max 100000") -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cpus)))
-        for cpu in range(cpus):
-            first = cpu - cpu % threads_per_core
-            path = tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+        for number in range(cpus):
+            first = number - number % threads_per_core
+            path = tmp_path / f"cpu{number}" / "topology" / "thread_siblings_list"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(",".join(str(first + n) for n in range(threads_per_core)))
         (tmp_path / "cpu.max").write_text(quota)
-        monkeypatch.setattr(cores, "_TOPOLOGY", tmp_path)
-        monkeypatch.setattr(cores, "_CGROUP_2", tmp_path / "cpu.max")
+        monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path)
+        monkeypatch.setattr(cpu, "_CGROUP_2", tmp_path / "cpu.max")
 
     return make
 
@@ -54,9 +54,9 @@ def test_without_topology_and_control_groups_the_affinity_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5})
-    monkeypatch.setattr(cores, "_TOPOLOGY", tmp_path)
-    monkeypatch.setattr(cores, "_CGROUP_2", tmp_path / "none")
-    monkeypatch.setattr(cores, "_CGROUP_1", (tmp_path / "none", tmp_path / "none"))
+    monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path)
+    monkeypatch.setattr(cpu, "_CGROUP_2", tmp_path / "none")
+    monkeypatch.setattr(cpu, "_CGROUP_1", (tmp_path / "none", tmp_path / "none"))
     assert usable_cores() == 3
 
 

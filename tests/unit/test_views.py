@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from catdog.explain import Explanation
-from catdog.geometry import STRIDE, Box, center_crop, crop_view, whole_size
+from catdog.results import Box, Explanation
+from catdog.transforms import STRIDE, center_crop, full_image_size
 from tests.support.model_dirs import colour_classifier
 from tests.support.pictures import encode
 
@@ -36,7 +36,7 @@ STORED = {
 def test_the_view_is_where_torchvisions_crop_comes_from(size: tuple[int, int], resize: int) -> None:
     """Pictures whose values are their own coordinates, through torchvision's transforms."""
     width, height = size
-    view = crop_view(center_crop(size, resize, 224), size)
+    view = center_crop(size, resize, 224).view(size)
     transform = Compose([Resize(resize), CenterCrop(224)])
     columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     x0, y0, x1, y1 = view.rectangle
@@ -54,7 +54,7 @@ def test_the_view_is_where_torchvisions_crop_comes_from(size: tuple[int, int], r
 
 @given(size=st.tuples(st.integers(1, 8000), st.integers(1, 8000)))
 def test_a_whole_picture_is_shown_at_sides_that_no_halving_rounds(size: tuple[int, int]) -> None:
-    width, height = whole_size(size)
+    width, height = full_image_size(size)
     assert width % STRIDE == height % STRIDE == 0
     assert min(width, height) <= 224
     assert max(width, height) <= 448
@@ -109,7 +109,7 @@ def test_the_box_lies_on_the_animal_in_the_upright_picture(
     explanation = explain(stored(upright, orientation, file_format))
     assert explanation.map.size == size
     assert explanation.map.view == (0, 0, width, height)
-    columns, rows = (side // STRIDE for side in whole_size(size))
+    columns, rows = (side // STRIDE for side in full_image_size(size))
     assert_near(explanation.box, animal, (width / columns, height / rows))
     # The prediction's own box, of what the middle square shows of the animal.
     view = explanation.prediction.map.view

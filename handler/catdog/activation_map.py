@@ -10,63 +10,20 @@ factor that scaling to [0, 1] takes away: no second model and no backward pass.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from catdog.geometry import Box, View, scaled_box
-from catdog.heat_map import HeatMap
 from catdog.labels import CAT_INDICES, DOG_INDICES
-from catdog.postprocess import Prediction, softmax
+from catdog.results import ActivationMap, Box, Prediction
+from catdog.transforms import View
+
+_GRID_DECIMALS = 3
 
 # Cells of the map are up to a seventh of the picture wide; between their centres the map is
 # interpolated at this many points, so that a box's edges do not jump by whole cells.
 _POINTS_PER_CELL = 4
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A prediction, and where it comes from in the whole picture.
-
-    Attributes:
-        prediction: As the prediction API gives it, with its own box from the middle square.
-        box: Where the animal is, in pixels of the upright original, found in the whole
-            picture; None for "neither".
-        map: What speaks for the label in the whole picture; for "neither" for the group of
-            the larger mass.
-    """
-
-    prediction: Prediction
-    box: Box | None
-    map: HeatMap
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {
-            "prediction": self.prediction.to_dict(),
-            "box": self.box,
-            "map": self.map.to_dict(),
-        }
-
-    def scaled(self, other: tuple[int, int]) -> "Explanation":
-        """The same explanation of the same picture at another size."""
-        size = self.map.size
-        return Explanation(
-            self.prediction.scaled(size, other),
-            self.box and scaled_box(self.box, size, other),
-            self.map.scaled(other),
-        )
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Explanation":
-        return cls(
-            Prediction.from_dict(values["prediction"]),
-            None if values["box"] is None else Box(*map(int, values["box"])),
-            HeatMap.from_dict(values["map"]),
-        )
 
 
 def explained_group(prediction: Prediction) -> range:
@@ -79,6 +36,7 @@ def explained_group(prediction: Prediction) -> range:
 
 def activation_maps(
     logits: np.ndarray,
+    probabilities: np.ndarray,
     features: np.ndarray,
     last_layer: np.ndarray,
     groups: Sequence[range],
@@ -87,6 +45,7 @@ def activation_maps(
 
     Args:
         logits: Raw scores, shape (N, 1000).
+        probabilities: Their softmax, float64, shape (N, 1000).
         features: The last feature map, shape (N, C, h, w).
         last_layer: The weights from averaged features to logits, float32, shape (1000, C).
         groups: For each picture the class indices to explain, such as CAT_INDICES.
@@ -99,11 +58,10 @@ def activation_maps(
         ValueError: If the shapes do not fit.
     """
     count, channels, height, width = features.shape
-    if last_layer.shape != (logits.shape[1], channels):
-        raise ValueError(
-            f"expected a last layer of shape {(logits.shape[1], channels)}, got {last_layer.shape}"
-        )
-    gradients = _log_mass_gradients(logits, groups)
+    expected = (probabilities.shape[1], channels)
+    if last_layer.shape != expected:
+        raise ValueError(f"expected a last layer of shape {expected}, got {last_layer.shape}")
+    gradients = _log_mass_gradients(logits, probabilities, groups)
     flat = features.reshape(count, channels, height * width)
     with _one_thread().limit(limits=1, user_api="blas"):
         weights = gradients @ last_layer  # (N, C)
@@ -123,21 +81,41 @@ def _one_thread() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _log_mass_gradients(logits: np.ndarray, groups: Sequence[range]) -> np.ndarray:
-    """d log M / d logits over 1 - M, for each picture's group: float32, shape (N, 1000).
+def _log_mass_gradients(
+    logits: np.ndarray, probabilities: np.ndarray, groups: Sequence[range]
+) -> np.ndarray:
+    """d log M / d logits over 1 - M, for each image's group: float32, shape (N, 1000).
 
     p_k / M - p_k is (1 - M) times the softmax inside the group, and -p_k is -(1 - M) times
-    the softmax outside. Without the factor a picture that is surely a cat has a map too:
+    the softmax outside. Without the factor an image that is surely a cat has a map too:
     with it, the gradient of a mass that rounds to 1 is 0 everywhere.
     """
-    outside = logits.astype(np.float32)
-    for row, group in zip(outside, groups, strict=True):
-        row[group.start : group.stop] = -np.inf
-    gradients = -softmax(outside)
-    for row, scores, group in zip(gradients, logits, groups, strict=True):
-        inside = slice(group.start, group.stop)
-        row[inside] = softmax(scores[np.newaxis, inside])[0]
+    gradients = np.empty_like(probabilities)
+    for row, scores, probability, group in zip(
+        gradients, logits, probabilities, groups, strict=True
+    ):
+        inside = np.zeros(len(row), dtype=bool)
+        inside[group.start : group.stop] = True
+        row[inside] = _softmax_of_part(scores[inside], probability[inside])
+        row[~inside] = -_softmax_of_part(scores[~inside], probability[~inside])
     return gradients.astype(np.float32)
+
+
+def _softmax_of_part(scores: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The softmax over some classes, from that over all; from their logits where it rounds to 0."""
+    total = probabilities.sum()
+    if total == 0:
+        shifted = scores.astype(np.float64)
+        probabilities = np.exp(shifted - shifted.max())
+        total = probabilities.sum()
+    part: np.ndarray = probabilities / total
+    return part
+
+
+def to_activation_map(activation: np.ndarray, view: View) -> ActivationMap:
+    """A map of `activation_maps`, shape (h, w), as an answer carries it."""
+    rows = activation.astype(np.float64).round(_GRID_DECIMALS).tolist()
+    return ActivationMap(view.size, view.rectangle, tuple(map(tuple, rows)))
 
 
 def locate(activation: np.ndarray, view: View, threshold: float) -> Box | None:

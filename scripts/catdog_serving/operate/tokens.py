@@ -1,4 +1,4 @@
-"""TorchServe's tokens: given by hand, or read from the key file that the server wrote."""
+"""TorchServe's tokens: read from the key file that the server wrote."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.auth import AuthBase
 
+from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.operate.run_directory import RunDirectory
 from catdog_serving.operate.serving_config import ServingConfig, default_config, is_loopback
@@ -15,17 +16,6 @@ from catdog_serving.operate.serving_config import ServingConfig, default_config,
 Kind = Literal["inference", "management"]
 
 _REFUSED = "InvalidKeyException"
-
-
-class TokenAuth(AuthBase):
-    """Sends a token that the caller knows."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 class KeyFileAuth(AuthBase):
@@ -91,6 +81,17 @@ def find_auth(url: str, kind: Kind, config_path: Path | None = None) -> AuthBase
     if not _is_same_server(url, own):
         return None
     return KeyFileAuth(RunDirectory.of(config.path).key_file, kind)
+
+
+def open_client(url: str, config_path: Path | None = None, **options: Any) -> CatDogClient:
+    """A client that knows the tokens of this machine's own server, if `url` is that server's.
+
+    Args:
+        url: The server's inference address.
+        config_path: The config.properties to find that server by; by default the one here.
+        options: What else `CatDogClient` takes.
+    """
+    return CatDogClient(url, auth=find_auth(url, "inference", config_path), **options)
 
 
 def _is_same_server(url: str, own: str) -> bool:

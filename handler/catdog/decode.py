@@ -1,21 +1,23 @@
-"""Bytes to pixels: decode a picture safely, then resize and crop it.
+"""Bytes to an upright RGB image, safely: work, pixels, shape and memory are bounded.
 
-For upright 8-bit RGB pictures the pixels are bit-equal to torchvision's
-`Resize(256)` + `CenterCrop(224)` on a PIL image; large JPEGs are decoded at a half,
-a quarter or an eighth of their size first. Normalising is the runtime's work,
-because it is cheaper inside the network's own graph.
+    decoder = Decoder(Limits(max_pixels=52_000_000, max_aspect_ratio=20))
+    image, full_size = decoder.decode(path.read_bytes())
+
+Palette, grey and 16-bit images become 8-bit RGB, transparency goes over white, CMYK uses its
+own colour profile, animations give their first frame, and the EXIF orientation is applied.
 """
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Condition
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from catdog.geometry import CenterCrop, center_crop
 from catdog.structure import TooComplex, detect_format, essentials
 
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -31,10 +33,6 @@ DECODE_BYTES_PER_PIXEL = 16
 # A progressive JPEG keeps 2-byte coefficients of its three channels at full size, whatever
 # size it is decoded to (libjpeg, jdcoefct.c).
 _PROGRESSIVE_BYTES_PER_PIXEL = 6
-
-# JPEG's scaled decoding is used only while the shorter side stays at least so many times
-# the size that it is resized to: below, it shows in the masses.
-_SCALED_DECODING_MARGIN = 2
 
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
@@ -92,172 +90,134 @@ class Limits:
     max_aspect_ratio: float
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """The numbers of one set of weights, as torchvision's presets have them.
+class DecodedImage(NamedTuple):
+    """An image as it was decoded.
 
     Attributes:
-        resize_size: The shorter side after resizing, in pixels.
-        crop_size: The side of the square cut from the middle, in pixels.
-        mean: Mean per channel (RGB) of pixels in [0, 1].
-        std: Standard deviation per channel (RGB) of pixels in [0, 1].
+        image: Upright, mode RGB; a large JPEG perhaps smaller than it is.
+        full_size: Width and height of the upright original.
     """
 
-    resize_size: int
-    crop_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        if not 0 < self.crop_size <= self.resize_size:
-            raise ValueError(
-                f"crop_size must be in 1..resize_size ({self.resize_size}), got {self.crop_size}"
-            )
+    image: Image.Image
+    full_size: tuple[int, int]
 
 
-def decode_image(
-    data: bytes | bytearray, limits: Limits, formats: Sequence[str] = HTTP_FORMATS
-) -> Image.Image:
-    """Decode a picture's bytes to an upright RGB image.
-
-    Palette, grey and 16-bit pictures become 8-bit RGB, transparency goes over
-    white, CMYK uses its own colour profile, animations give their first frame,
-    and the EXIF orientation is applied.
+class Decoder:
+    """Decodes images for many threads, which share one budget of memory.
 
     Args:
-        data: The file's content.
-        limits: Checked on the header, before the pixels are decoded.
-        formats: Pillow's names of the formats to try.
-
-    Returns:
-        An image of mode RGB.
-
-    Raises:
-        InvalidImage: If the bytes are not a picture within the limits.
+        limits: The largest image; checked on the header, before the pixels are decoded.
+        formats: Pillow's names of the formats to accept.
+        memory_bytes: What all threads together may take; by default what one image of the
+            largest size needs, so that large ones take turns.
     """
-    with opened_image(data, limits, formats) as image:
-        return upright_rgb(image)
+
+    def __init__(
+        self,
+        limits: Limits,
+        formats: Sequence[str] = HTTP_FORMATS,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self._limits = limits
+        self._formats = tuple(formats)
+        largest = limits.max_pixels * DECODE_BYTES_PER_PIXEL
+        self._memory = MemoryBudget(largest if memory_bytes is None else memory_bytes)
+
+    def decode(self, data: bytes | bytearray, smallest_side: int | None = None) -> DecodedImage:
+        """Decode an image and turn it upright.
+
+        Args:
+            data: The file's content.
+            smallest_side: In pixels. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size,
+                which costs less, as long as no side gets smaller than this; None: never.
+
+        Raises:
+            InvalidImage: If the bytes are not an image within the limits.
+        """
+        with self.decoded(data, smallest_side) as decoded:
+            return decoded
+
+    @contextmanager
+    def decoded(
+        self, data: bytes | bytearray, smallest_side: int | None = None
+    ) -> Iterator[DecodedImage]:
+        """Like `decode`; the image's memory counts as taken until the `with` ends."""
+        with ExitStack() as stack:
+            with self._invalid_image(len(data)):
+                image = stack.enter_context(_open_essentials(data, self._formats))
+                _check_size(image.size, self._limits)
+                full_size = image.size
+                if smallest_side is not None:
+                    _scale_jpeg(image, smallest_side)
+                stack.enter_context(self._memory.reserve(_decoding_bytes(image, full_size)))
+                rgb = _apply_orientation(image, _to_rgb(image))
+                decoded = DecodedImage(rgb, _upright_size(image, full_size))
+            yield decoded
+
+    @contextmanager
+    def _invalid_image(self, size: int) -> Iterator[None]:
+        """What the decoders raise inside the `with` becomes `InvalidImage`."""
+        try:
+            yield
+        except InvalidImage:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise InvalidImage(
+                InvalidReason.TOO_MANY_PIXELS,
+                f"the picture has more than the {self._limits.max_pixels} pixels allowed; "
+                "send a smaller one",
+            ) from error
+        except TooComplex as error:
+            raise InvalidImage(
+                InvalidReason.TOO_COMPLEX,
+                f"the picture takes too long to decode: {error}; save it again with another "
+                "program",
+            ) from error
+        except Exception as error:
+            # Pillow's decoders and the walk over the structure raise nearly every type there is
+            # on broken files (OSError, SyntaxError, struct.error, IndexError, MemoryError ...).
+            raise InvalidImage(
+                InvalidReason.UNDECODABLE,
+                f"cannot decode {size} bytes as an image; send JPEG, PNG or WebP",
+            ) from error
 
 
-@contextmanager
-def opened_image(
-    data: bytes | bytearray, limits: Limits, formats: Sequence[str] = HTTP_FORMATS
-) -> Iterator[Image.Image]:
-    """Open a picture by its header alone; its pixels are decoded inside the `with`.
+class MemoryBudget:
+    """A number of bytes that threads reserve parts of, and wait for.
 
-    Pillow is given only what makes the pixels (`catdog.structure`).
-    `image.size` is known and within the limits, and nothing large is allocated yet.
-    What Pillow raises inside the `with` becomes `InvalidImage` too.
-
-    Raises:
-        InvalidImage: If the bytes are not a picture within the limits.
+    Waiting threads are served in any order; a reservation that fits at once may
+    pass a larger one that waits, which then goes first as soon as others end.
     """
-    if not data:
-        raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
-    try:
-        with _open_essentials(data, formats) as image:
-            _check_size(image.size, limits)
-            yield image
-    except InvalidImage:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidImage(
-            InvalidReason.TOO_MANY_PIXELS,
-            f"the picture has more than the {limits.max_pixels} pixels allowed; send a smaller one",
-        ) from error
-    except TooComplex as error:
-        raise InvalidImage(
-            InvalidReason.TOO_COMPLEX,
-            f"the picture takes too long to decode: {error}; save it again with another program",
-        ) from error
-    except Exception as error:
-        # Only Pillow's decoders and the walk over the structure run above. On broken files they
-        # raise nearly every type there is (OSError, SyntaxError, struct.error, MemoryError ...).
-        raise InvalidImage(
-            InvalidReason.UNDECODABLE,
-            f"cannot decode {len(data)} bytes as an image; send JPEG, PNG or WebP",
-        ) from error
 
+    def __init__(self, total_bytes: int) -> None:
+        self._total = total_bytes
+        self._free = total_bytes
+        self._changed = Condition()
 
-def scale_large_jpeg(image: Image.Image, resize_size: int) -> None:
-    """Have an opened large JPEG decoded smaller: its inverse DCT gives 1/2, 1/4 or 1/8 for less.
+    @contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes inside the `with`, after waiting until they are free.
 
-    Pictures whose shorter side is below four times `resize_size`, and other formats, stay
-    as they are, bit for bit.
-
-    Args:
-        image: As `opened_image` gives it; its `size` becomes the smaller one.
-        resize_size: The shorter side that it will be resized to, in pixels.
-    """
-    if image.format != "JPEG":
-        return
-    smallest = _SCALED_DECODING_MARGIN * resize_size
-    for factor in (8, 4, 2):
-        if min(image.size) >= factor * smallest:
-            image.draft(None, (image.width // factor, image.height // factor))
-            return
-
-
-def decoding_bytes(image: Image.Image, full_size: tuple[int, int]) -> int:
-    """The most memory that decoding an opened picture and turning it upright takes.
-
-    Args:
-        image: The picture, perhaps scaled.
-        full_size: Width and height as its header has them.
-    """
-    needed = image.width * image.height * DECODE_BYTES_PER_PIXEL
-    if image.size != full_size and "progressive" in image.info:
-        needed += full_size[0] * full_size[1] * _PROGRESSIVE_BYTES_PER_PIXEL
-    return needed
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Decode an opened picture into 8-bit RGB and turn it upright.
-
-    It never holds more than `DECODE_BYTES_PER_PIXEL` a pixel at once.
-    """
-    return _apply_orientation(image, _to_rgb(image))
-
-
-def preprocess_image(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize the shorter side, crop the middle.
-
-    Args:
-        image: An RGB image of any size.
-        preprocessing: `resize_size` and `crop_size` are used.
-
-    Returns:
-        Pixels, uint8, shape (3, crop_size, crop_size), contiguous.
-    """
-    return cut_out(
-        image, center_crop(image.size, preprocessing.resize_size, preprocessing.crop_size)
-    )
-
-
-def cut_out(image: Image.Image, crop: CenterCrop) -> np.ndarray:
-    """Resize an RGB image and cut a square out: uint8, shape (3, side, side), contiguous."""
-    resized = image.resize(crop.resized, Image.Resampling.BILINEAR)
-    square = resized.crop((crop.left, crop.top, crop.left + crop.side, crop.top + crop.side))
-    return to_pixels(square)
-
-
-def to_pixels(image: Image.Image) -> np.ndarray:
-    """An RGB image as the network takes it: uint8, shape (3, height, width), contiguous."""
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-
-
-def upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of a decoded picture when it is upright.
-
-    Args:
-        image: The picture, decoded: some formats have their EXIF after the pixels.
-        full_size: Width and height as its header has them.
-    """
-    width, height = full_size
-    return (height, width) if _UPRIGHT.get(_orientation(image)) in _TURNS_SIDEWAYS else full_size
+        Raises:
+            ValueError: If it is more than there will ever be.
+        """
+        if size > self._total:
+            raise ValueError(f"cannot reserve {size} bytes of {self._total}")
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
 
 
 def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> Image.Image:
+    """Open an image by its header alone, giving Pillow only what makes the pixels."""
+    if not data:
+        raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
     name = detect_format(data)
     if name is None:  # no format of ours, but Pillow may have learned it from a plug-in (HEIF)
         return Image.open(io.BytesIO(data), formats=tuple({*formats} - {*FOLDER_FORMATS}))
@@ -268,6 +228,40 @@ def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> Image.I
     if name != "TIFF":  # whose orientation Pillow applies itself
         image.info[_ORIENTATION] = orientation
     return image
+
+
+def _scale_jpeg(image: Image.Image, smallest_side: int) -> None:
+    """Have an opened large JPEG decoded smaller: its inverse DCT gives 1/2, 1/4 or 1/8 for less."""
+    if image.format != "JPEG":
+        return
+    for factor in (8, 4, 2):
+        if min(image.size) >= factor * smallest_side:
+            image.draft(None, (image.width // factor, image.height // factor))
+            return
+
+
+def _decoding_bytes(image: Image.Image, full_size: tuple[int, int]) -> int:
+    """The most memory that decoding an opened image and turning it upright takes.
+
+    Args:
+        image: The image, perhaps scaled.
+        full_size: Width and height as its header has them.
+    """
+    needed = image.width * image.height * DECODE_BYTES_PER_PIXEL
+    if image.size != full_size and "progressive" in image.info:
+        needed += full_size[0] * full_size[1] * _PROGRESSIVE_BYTES_PER_PIXEL
+    return needed
+
+
+def _upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a decoded image when it is upright.
+
+    Args:
+        image: The image, decoded: some formats have their EXIF after the pixels.
+        full_size: Width and height as its header has them.
+    """
+    width, height = full_size
+    return (height, width) if _UPRIGHT.get(_orientation(image)) in _TURNS_SIDEWAYS else full_size
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:

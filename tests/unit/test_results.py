@@ -1,0 +1,105 @@
+"""What an answer is, and that everything which repeats it says the same."""
+
+import json
+import subprocess
+import sys
+
+import yaml
+
+from catdog.results import (
+    ActivationMap,
+    Box,
+    Breed,
+    ClassProbability,
+    Explanation,
+    ModelId,
+    Prediction,
+    map_valid,
+)
+from catdog_serving.folder import outputs, parquet
+from catdog_serving.folder.contents import FileFacts
+from catdog_serving.folder.rows import ImageResult, to_row
+from catdog_serving.html import folder_report
+from tests.support.paths import ROOT
+
+MAP = ActivationMap((10, 8), (0.0, 0.0, 10.0, 8.0), ((0.0, 1.0), (0.5, 0.25)))
+PREDICTION = Prediction(
+    label="cat",
+    cat=0.9,
+    dog=0.05,
+    other=0.05,
+    breed=Breed("tabby", 281, 0.5),
+    top=(ClassProbability(281, "tabby", 0.45),),
+    box=Box(1, 2, 3, 4),
+    model=ModelId("resnet152", "IMAGENET1K_V1", "fp32"),
+    version="1.0",
+    map=MAP,
+)
+
+
+def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
+    answer = PREDICTION.to_dict(with_map=True)
+    schemas = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())["components"]["schemas"]
+    documented = schemas["Prediction"]["properties"]
+    assert list(documented) == list(answer)
+    assert schemas["Prediction"]["required"] == [name for name in answer if name != "map"]
+    assert list(documented["breed"]["oneOf"][1]["properties"]) == list(answer["breed"])
+    assert list(documented["top"]["items"]["properties"]) == list(answer["top"][0])
+    assert list(schemas["Map"]["properties"]) == list(answer["map"])
+    explanation = Explanation(PREDICTION, PREDICTION.box, MAP)
+    assert list(schemas["Explanation"]["properties"]) == list(explanation.to_dict())
+
+    row = to_row(ImageResult(FileFacts("cat.jpg", 1, 2, "0" * 64), PREDICTION))
+    in_parquet = parquet._schema()
+    assert [*in_parquet.names, "map"] == [*(name for name in row if name != "map"), "error", "map"]
+    assert [field.name for field in in_parquet.field("breed").type] == list(answer["breed"])
+    assert [field.name for field in in_parquet.field("top").type.value_type] == list(
+        answer["top"][0]
+    )
+    flat = {"breed_index", "breed_share", "error_type", "error_message"}
+    assert set(outputs._CSV_COLUMNS) - flat == set(row) - {"top", "map"}
+    assert set(folder_report._SHOWN) <= set(row)
+
+
+def test_answers_survive_the_way_over_http() -> None:
+    explanation = Explanation(PREDICTION, None, MAP)
+    for answer in (PREDICTION, explanation):
+        sent = json.loads(json.dumps(answer.to_dict()))
+        assert type(answer).from_dict(sent) == answer
+    newer = json.loads(json.dumps(PREDICTION.to_dict(with_map=True))) | {"mood": "sleepy"}
+    assert Prediction.from_dict(newer).map == PREDICTION.map
+
+
+def test_untrained_weights_are_called_that() -> None:
+    assert str(PREDICTION.model) == "resnet152 IMAGENET1K_V1, fp32"
+    untrained = ModelId("resnet152", "seeded", "int8")
+    assert str(untrained) == "resnet152 seeded (untrained: its answers mean nothing), int8"
+    assert ModelId.from_dict(untrained.to_dict()) == untrained
+
+
+def test_a_client_loads_results_and_errors_and_nothing_else_of_ours() -> None:
+    program = """
+import sys
+import catdog_serving
+print(*sorted(name for name in sys.modules if name.partition(".")[0].startswith("catdog")))
+print("PIL" in sys.modules, "numpy" in sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines() == [
+        "catdog catdog.results catdog_serving catdog_serving.client catdog_serving.errors",
+        "False False",
+    ]
+
+
+def test_failures_keep_their_places() -> None:
+    asked: list[list[int]] = []
+
+    def double(items: list[int]) -> list[int]:
+        asked.append(items)
+        return [2 * item for item in items]
+
+    assert map_valid(double, [1, "a", 2, "b", 3], str) == [2, "a", 4, "b", 6]
+    assert map_valid(double, ["a", "b"], str) == ["a", "b"]
+    assert asked == [[1, 2, 3]]
