@@ -8,16 +8,17 @@ own colour profile, animations give their first frame, and the EXIF orientation 
 """
 
 import io
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from threading import Condition
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from catdog.memory_budget import MemoryBudget
 from catdog.structure import TooComplex, detect_format, essentials
 
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -30,9 +31,9 @@ FOLDER_FORMATS = (
 # (WebP; JPEG and PNG take one to three). Measured by tests/stress/test_decode_memory.py.
 DECODE_BYTES_PER_PIXEL = 16
 
-# A progressive JPEG keeps 2-byte coefficients of its three channels at full size, whatever
-# size it is decoded to (libjpeg, jdcoefct.c).
-_PROGRESSIVE_BYTES_PER_PIXEL = 6
+# No CMYK profile in use is larger (ICC.1:2010, 7.2 and 7.3: header and number of tags first).
+_MAX_PROFILE_BYTES = 4 << 20
+_PROFILE_HEADER_BYTES = 132
 
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
@@ -144,12 +145,14 @@ class Decoder:
         """Like `decode`; the image's memory counts as taken until the `with` ends."""
         with ExitStack() as stack:
             with self._invalid_image(len(data)):
-                image = stack.enter_context(_open_essentials(data, self._formats))
+                image, working_bytes = _open_essentials(data, self._formats)
+                stack.enter_context(image)
                 _check_size(image.size, self._limits)
                 full_size = image.size
                 if smallest_side is not None:
                     _scale_jpeg(image, smallest_side)
-                stack.enter_context(self._memory.reserve(_decoding_bytes(image, full_size)))
+                needed = _decoding_bytes(image, full_size, working_bytes)
+                stack.enter_context(self._memory.reserve(min(needed, self._memory.total_bytes)))
                 rgb = _apply_orientation(image, _to_rgb(image))
                 decoded = DecodedImage(rgb, _upright_size(image, full_size))
             yield decoded
@@ -182,52 +185,25 @@ class Decoder:
             ) from error
 
 
-class MemoryBudget:
-    """A number of bytes that threads reserve parts of, and wait for.
+def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> tuple[Image.Image, int]:
+    """Open an image by its header alone, giving Pillow only what makes the pixels.
 
-    Waiting threads are served in any order; a reservation that fits at once may
-    pass a larger one that waits, which then goes first as soon as others end.
+    Returns:
+        The image, and the memory that its decoder takes beside the pixels, in bytes.
     """
-
-    def __init__(self, total_bytes: int) -> None:
-        self._total = total_bytes
-        self._free = total_bytes
-        self._changed = Condition()
-
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes inside the `with`, after waiting until they are free.
-
-        Raises:
-            ValueError: If it is more than there will ever be.
-        """
-        if size > self._total:
-            raise ValueError(f"cannot reserve {size} bytes of {self._total}")
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= size)
-            self._free -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += size
-                self._changed.notify_all()
-
-
-def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> Image.Image:
-    """Open an image by its header alone, giving Pillow only what makes the pixels."""
     if not data:
         raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
     name = detect_format(data)
     if name is None:  # no format of ours, but Pillow may have learned it from a plug-in (HEIF)
-        return Image.open(io.BytesIO(data), formats=tuple({*formats} - {*FOLDER_FORMATS}))
+        others = tuple({*formats} - {*FOLDER_FORMATS})
+        return Image.open(io.BytesIO(data), formats=others), 0
     if name not in formats:
         raise UnidentifiedImageError(name)
-    content, orientation = essentials(data, name)
-    image = Image.open(io.BytesIO(content), formats=(name,))
+    found = essentials(data, name)
+    image = Image.open(io.BytesIO(found.content), formats=(name,))
     if name != "TIFF":  # whose orientation Pillow applies itself
-        image.info[_ORIENTATION] = orientation
-    return image
+        image.info[_ORIENTATION] = found.orientation
+    return image, found.working_bytes
 
 
 def _scale_jpeg(image: Image.Image, smallest_side: int) -> None:
@@ -240,17 +216,18 @@ def _scale_jpeg(image: Image.Image, smallest_side: int) -> None:
             return
 
 
-def _decoding_bytes(image: Image.Image, full_size: tuple[int, int]) -> int:
+def _decoding_bytes(image: Image.Image, full_size: tuple[int, int], working_bytes: int) -> int:
     """The most memory that decoding an opened image and turning it upright takes.
 
     Args:
         image: The image, perhaps scaled.
         full_size: Width and height as its header has them.
+        working_bytes: What its decoder takes beside the pixels; at full size a JPEG's is less
+            than what `DECODE_BYTES_PER_PIXEL` allows for.
     """
     needed = image.width * image.height * DECODE_BYTES_PER_PIXEL
-    if image.size != full_size and "progressive" in image.info:
-        needed += full_size[0] * full_size[1] * _PROGRESSIVE_BYTES_PER_PIXEL
-    return needed
+    fits = image.format == "JPEG" and image.size == full_size
+    return needed if fits else needed + working_bytes
 
 
 def _upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, int]:
@@ -323,7 +300,7 @@ def _grey16_to_rgb(image: Image.Image) -> Image.Image:
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     """CMYK inks to RGB, through the picture's own colour profile where it has a usable one."""
     profile = image.info.get("icc_profile")
-    if profile:
+    if profile and _is_table_profile(profile):
         try:
             converted = ImageCms.profileToProfile(
                 image,
@@ -336,6 +313,24 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
         if converted is not None:
             return converted
     return image.convert("RGB")
+
+
+def _is_table_profile(profile: bytes) -> bool:
+    """Whether a profile's colours are looked up in tables, as those of every CMYK press are.
+
+    Profiles of ICC.1:2010 may be programs of any length instead ("mpet", D2B and B2D).
+    """
+    if len(profile) < _PROFILE_HEADER_BYTES or len(profile) > _MAX_PROFILE_BYTES:
+        return False
+    (count,) = struct.unpack_from(">I", profile, _PROFILE_HEADER_BYTES - 4)
+    tags = profile[_PROFILE_HEADER_BYTES : _PROFILE_HEADER_BYTES + 12 * min(count, 100)]
+    kinds = {
+        name: profile[at : at + 4]
+        for name, at, _ in struct.iter_unpack(">4sII", tags[: len(tags) - len(tags) % 12])
+    }
+    if b"mpet" in kinds.values() or any(name[:3] in (b"D2B", b"B2D") for name in kinds):
+        return False
+    return kinds.get(b"A2B0") in (b"mft1", b"mft2", b"mAB ")
 
 
 def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:

@@ -37,6 +37,17 @@ def refused() -> dict[str, bytes]:
         "JPEG, 380,000 quantisation tables": after_start(
             jpeg, segment(0xDB, (b"\0" + bytes(range(1, 65))) * 1000) * 380
         ),
+        "JPEG, 2 MB of 0xff before a marker": after_start(jpeg, b"\xff" * 2_000_000),
+        "JPEG, 20 MB of 0xff in its scan": jpeg[:-2] + b"\xff" * 20_000_000 + jpeg[-2:],
+        "JPEG, arithmetic coding": jpeg.replace(b"\xff\xc0", b"\xff\xc9", 1),
+        "PNG, 5,000,000 empty blocks of pixels": after_header(
+            png, png_chunk(b"IDAT", b"\x78\x01" + b"\0\0\0\xff\xff" * 5_000_000)
+        ),
+        "GIF, 25 MB of codes for one pixel": b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2"
+        + (b"\xff" + bytes(255)) * 98_000 + b"\0;",
+        "TIFF, more tags than are counted": shared_tags(10_200, 10_000_000) + bytes(9_000_000),
+        "TIFF, a tile of 1,600 megapixels": tiff_directory({256: 16, 257: 16, 322: 40_000,
+                                                            323: 40_000}),
         "PNG, 100,000 empty chunks": after_header(png, png_chunk(b"aaAa", b"") * 100_000),
         "PNG, 100,000 empty pieces of pixels": after_header(png, png_chunk(b"IDAT", b"") * 100_000),
         "PNG, 15,000 texts of 1 MB": after_header(
@@ -62,7 +73,6 @@ def read() -> dict[str, bytes]:
     exif = shared_tags(5000, 60_000)
     long_exif = shared_tags(60_000, 5_000_000) + bytes(5_000_000)
     return {
-        "JPEG, 2 MB of 0xff before a marker": after_start(jpeg, b"\xff" * 2_000_000),
         "JPEG, EXIF tags that share 60 kB": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif)),
         "JPEG, EXIF in 390 segments": after_start(
             jpeg, segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 390
@@ -114,6 +124,12 @@ def shared_tags(count: int, size: int) -> bytes:
     """A TIFF directory (and so EXIF) whose tags all claim the same bytes of it."""
     tags = b"".join(struct.pack("<HHII", 1000 + n, 7, size, 8) for n in range(count))
     return b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4)
+
+
+def tiff_directory(numbers: dict[int, int]) -> bytes:
+    """A TIFF with these numbers and nothing else."""
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(numbers)) + tags + bytes(4)
 
 
 def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:

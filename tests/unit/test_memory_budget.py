@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from catdog.decode import MemoryBudget
+from catdog.memory_budget import MemoryBudget
 
 
 def test_reservations_never_exceed_the_total() -> None:

@@ -81,6 +81,27 @@ def test_honest_files_keep_every_pixel(name: str) -> None:
     assert np.array_equal(decoded(HONEST[name]), by_pillow(HONEST[name]))
 
 
+def test_a_profile_that_is_a_program_is_not_run() -> None:
+    """ICC's multi-process elements: 35 kB of them took a minute for 8 x 8 pixels."""
+    image = quadrants(40, 40).convert("CMYK")
+    program = b"mpet" + bytes(28)
+    for name in (b"D2B0", b"A2B0"):
+        header = bytes(128) + struct.pack(">I4sII", 1, name, 144, len(program))
+        data = encode(image, "JPEG", quality=100, icc_profile=header + program)
+        plain = encode(image, "JPEG", quality=100)
+        assert np.array_equal(decoded(data), decoded(plain))
+
+
+def test_what_a_decoder_keeps_beside_the_pixels_is_known() -> None:
+    image = noise(64, 48)
+    coefficients = 2 * 3 * 64 * 48
+    for options, expected in (({}, 0), ({"progressive": True}, coefficients)):
+        assert essentials(encode(image, "JPEG", **options), "JPEG").working_bytes == expected
+    lossless, lossy = (encode(image, "WEBP", lossless=each) for each in (True, False))
+    assert essentials(lossless, "WEBP").working_bytes > 1000 * len(lossless)
+    assert essentials(lossy, "WEBP").working_bytes == 0
+
+
 # --- the orientation ------------------------------------------------------------------------
 
 
@@ -102,10 +123,19 @@ def oriented_files() -> dict[str, bytes]:
     return {
         "JPEG, EXIF": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif(6))),
         "JPEG, EXIF, big endian": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif(6, ">"))),
+        "JPEG, EXIF, its name twice": after_start(
+            jpeg, segment(0xE1, b"Exif\0\0Exif\0\0" + exif(6))
+        ),
         "JPEG, XMP": after_start(jpeg, segment(0xE1, xmp_name + XMP)),
         "PNG, EXIF": after_header(png, png_chunk(b"eXIf", exif(6))),
         "PNG, EXIF behind the pixels": png[:-12] + png_chunk(b"eXIf", exif(6)) + png[-12:],
         "PNG, XMP": after_header(png, png_chunk(b"iTXt", international + XMP)),
+        "PNG, XMP as plain text": after_header(
+            png, png_chunk(b"tEXt", b"XML:com.adobe.xmp\0" + XMP)
+        ),
+        "PNG, EXIF twice, the last counts": after_header(
+            png, png_chunk(b"eXIf", exif(3)) + png_chunk(b"eXIf", exif(6))
+        ),
         "PNG, raw profile": after_header(
             png, png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(RAW_PROFILE))
         ),

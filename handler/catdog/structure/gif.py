@@ -1,11 +1,14 @@
 """GIF: blocks and sub-blocks (GIF89a). Of an animation the first frame is kept."""
 
 import re
+import struct
 
-from catdog.structure.parts import MAX_PARTS, Buffer, Essentials, PartCounter
+from catdog.structure.parts import MAX_PARTS, Buffer, Essentials, PartCounter, TooComplex
 
 # Data comes in pieces of 255 bytes; a file may have one for so many of its bytes.
 _BYTES_PER_BLOCK = 100
+# A code has at most 12 bits, and stands for at least a pixel; codes that clear the table, for none.
+_MAX_BYTES_PER_PIXEL = 4
 _EXTENSION, _FRAME, _TRAILER = b"!,;"
 _BLOCK = re.compile(b"[!,;]")  # what lies between blocks is skipped, as Pillow does it
 _CONTROL = 0xF9  # the extension that says which colour is transparent
@@ -29,6 +32,9 @@ def gif_essentials(data: Buffer) -> Essentials:
         else:
             blocks_at = start + 10 + _palette_bytes(data[start + 9]) + 1
             end = _end_of_blocks(data, blocks_at, counter)
+            width, height = struct.unpack_from("<HH", data, start + 5)
+            if end - blocks_at > _MAX_BYTES_PER_PIXEL * width * height + MAX_PARTS:
+                raise TooComplex("its first frame has many times the data that its pixels need")
             return Essentials(b"".join((header, control, data[start:end], b";")), None)
     raise ValueError("it has no frame")
 

@@ -1,6 +1,7 @@
 """JPEG: segments and scans (ITU-T T.81, annex B).
 
-libjpeg looks at every block again for each scan, and Pillow reads the header byte by byte.
+libjpeg looks at every block again for each scan, and reads a run of fill bytes again whenever it
+waits for more; Pillow reads the header byte by byte.
 """
 
 import re
@@ -12,18 +13,21 @@ from catdog.structure.parts import Buffer, Essentials, PartCounter, TooComplex
 
 # How often a progressive JPEG may go over a component: for its averages, of which each pass
 # looks at every block, and for the rest. libjpeg does it 2 and 4 times, mozjpeg up to 2 and 7.
-MAX_AVERAGE_PASSES = 6
-MAX_DETAIL_PASSES = 24
+MAX_AVERAGE_PASSES = 4
+MAX_DETAIL_PASSES = 10
+# Before a marker 0xff may stand any number of times; encoders pad a row to a few bytes.
+_MAX_FILL_BYTES = 65_536
+_LONG_FILL = b"\xff" * _MAX_FILL_BYTES
 # A quantisation table has at most 129 bytes, and Pillow reads each in Python; Huffman tables
 # have at most 273 bytes, and every scan may bring some.
-_MAX_TABLE_BYTES = {0xDB: 16_384, 0xC4: 262_144, 0xCC: 16_384}
-# No CMYK profile in use is larger; a larger one is as good as none.
-_MAX_PROFILE_BYTES = 4 << 20
+_MAX_TABLE_BYTES = {0xDB: 16_384, 0xC4: 262_144}
 
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
 _STANDALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_PROGRESSIVE = {0xC2, 0xC6}
+# Its scans need no bits, so that a kilobyte could have any number; no program in use writes it.
+_ARITHMETIC_CODING = {*range(0xC9, 0xD0)}
 _PIXEL_SEGMENTS = {*range(0xC0, 0xE0)} - {0xC8}  # frames, tables, scans, restart intervals
 _KNOWN_SEGMENTS = {*range(0xC0, 0xF0), 0xFE}  # the others are errors to libjpeg
 # The next marker in a scan's data, where FF 00 is a byte and FF D0 to FF D7 are restarts.
@@ -36,6 +40,8 @@ _XMP_NAME = b"http://ns.adobe.com/xap/1.0/\0"
 
 def jpeg_essentials(data: Buffer) -> Essentials:
     """Frames, tables and scans of the first image, and what tells its colour space."""
+    if _LONG_FILL in data:
+        raise TooComplex(f"it has more than {_MAX_FILL_BYTES} bytes of 0xff in a row")
     kept: list[memoryview | bytes] = [b"\xff\xd8"]
     profile: list[memoryview] = []
     scans = _ScanCounter()
@@ -53,12 +59,12 @@ def jpeg_essentials(data: Buffer) -> Essentials:
         elif marker == _APP2 and name.startswith(_ICC_NAME):
             profile.append(segment)
         elif marker == _APP1 and name.startswith(_EXIF_NAME):
-            orientations.add("exif", exif_orientation, payload)
+            orientations.add("exif", exif_orientation(payload))
         elif marker == _APP1 and name.startswith(_XMP_NAME):
-            orientations.add("xmp", xmp_orientation, payload)
-    if scans.components == 4 and sum(map(len, profile)) <= _MAX_PROFILE_BYTES:
+            orientations.add("xmp", xmp_orientation(payload))
+    if scans.components == 4:
         kept[1:1] = profile  # CMYK needs it
-    return Essentials(b"".join(kept), orientations.best())
+    return Essentials(b"".join(kept), orientations.best(), scans.coefficient_bytes)
 
 
 def _jpeg_segments(data: Buffer) -> Iterator[tuple[int, memoryview]]:
@@ -103,6 +109,8 @@ class _ScanCounter:
 
     def __init__(self) -> None:
         self.components = 0
+        self.coefficient_bytes = 0  # kept until all scans are read, if there are several
+        self._pixels = 0
         self._progressive = False
         self._passes: Counter[tuple[int, bool]] = Counter()  # by component, and whether averages
         self._table_bytes: Counter[int] = Counter()
@@ -111,7 +119,10 @@ class _ScanCounter:
         if marker in _START_OF_FRAME:
             if self.components:
                 raise ValueError("it has two frames")
+            if marker in _ARITHMETIC_CODING:
+                raise TooComplex("it uses arithmetic coding")
             self.components = payload[5]
+            self._pixels = int.from_bytes(payload[1:3]) * int.from_bytes(payload[3:5])
             self._progressive = marker in _PROGRESSIVE
             if len(payload) != 6 + 3 * self.components:
                 raise ValueError("its frame has another length than its components")
@@ -125,6 +136,8 @@ class _ScanCounter:
 
     def _add_scan(self, payload: memoryview) -> None:
         count = payload[0]
+        if self._progressive or count < self.components:
+            self.coefficient_bytes = 2 * self.components * self._pixels  # libjpeg, jdcoefct.c
         averages = payload[1 + 2 * count] == 0
         largest = MAX_AVERAGE_PASSES if averages else MAX_DETAIL_PASSES
         for component in payload[1 : 1 + 2 * count : 2]:

@@ -5,7 +5,6 @@ Pillow would read every tag of it, and 5,000 tags may each claim the same megaby
 
 import re
 import struct
-from collections.abc import Callable
 
 _TAG = 0x0112  # EXIF 2.32, tag 274
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}  # two are common mistakes
@@ -22,7 +21,9 @@ def exif_orientation(exif: bytes | memoryview) -> int | None:
     Returns:
         A number, 1 to 8 if it is a right one; None if the block is broken or has none.
     """
-    data = bytes(exif).removeprefix(b"Exif\0\0")
+    data = bytes(exif)
+    while data.startswith(b"Exif\0\0"):
+        data = data[6:]
     order = _ORDERS.get(data[:4])
     if order is None or len(data) < 8:
         return None
@@ -34,7 +35,7 @@ def exif_orientation(exif: bytes | memoryview) -> int | None:
     whole = len(entries) - len(entries) % 12
     found = None
     for tag, kind, values, value in struct.iter_unpack(order + "HHI4s", entries[:whole]):
-        if tag == _TAG and values == 1 and kind in _VALUE_LAYOUTS:
+        if tag == _TAG and values == 1 and kind in _VALUE_LAYOUTS:  # the last counts
             (found,) = struct.unpack_from(order + _VALUE_LAYOUTS[kind], value)
     return found
 
@@ -46,21 +47,18 @@ def xmp_orientation(xmp: bytes | memoryview) -> int | None:
 
 
 class Orientations:
-    """What the places of one file say that may hold the orientation; each is read once."""
+    """What the places of one file say that may hold the orientation."""
 
     _PLACES = ("exif", "profile", "xmp")  # the first that has one counts, as in Pillow
 
     def __init__(self) -> None:
         self._found: dict[str, int | None] = {}
 
-    def add(
-        self, place: str, read: Callable[[bytes | memoryview], int | None], data: bytes | memoryview
-    ) -> None:
-        """Read a place, unless it was read before: a file could have it a thousand times."""
-        if place not in self._found:
-            self._found[place] = read(data)
+    def add(self, place: str, orientation: int | None) -> None:
+        """Note what a place says; of a place that is there twice the last counts."""
+        if orientation is not None:
+            self._found[place] = orientation
 
     def best(self) -> int | None:
         """The orientation, 1 to 8 if it is a right one; None if no place has one."""
-        found = (self._found.get(place) for place in self._PLACES)
-        return next((orientation for orientation in found if orientation), None)
+        return next((self._found[place] for place in self._PLACES if place in self._found), None)

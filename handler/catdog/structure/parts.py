@@ -21,10 +21,13 @@ class Essentials(NamedTuple):
     Attributes:
         content: A file of the same format and the same pixels.
         orientation: EXIF's, 1 to 8 if it is a right one; None if the file has none.
+        working_bytes: What the decoder keeps beside the pixels: a JPEG's coefficients, of the
+            size in its header however small it is decoded, or a lossless WebP's code tables.
     """
 
     content: Buffer
     orientation: int | None
+    working_bytes: int = 0
 
 
 class PartCounter:

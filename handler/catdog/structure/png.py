@@ -1,14 +1,27 @@
 """PNG: chunks (PNG specification, third edition). Texts, profiles and animation are left out."""
 
+import struct
 import zlib
 from collections.abc import Iterator
 
 from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
-from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, Essentials, PartCounter
+from catdog.structure.parts import (
+    MAX_PARTS,
+    MAX_TEXT_BYTES,
+    Buffer,
+    Essentials,
+    PartCounter,
+    TooComplex,
+)
+
+# libpng writes pieces of 8 kB; a large file has many.
+_BYTES_PER_CHUNK = 8_000
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PROFILE = b"Raw profile type exif\0"
 _XMP = b"XML:com.adobe.xmp\0"
+_TEXT_CHUNKS = {b"tEXt", b"zTXt", b"iTXt"}
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
@@ -16,23 +29,29 @@ def png_essentials(data: Buffer) -> Essentials:
     """Header, palette, transparency and pixels."""
     kept: list[memoryview | bytes] = [PNG_SIGNATURE]
     orientations = Orientations()
+    inflate = _Inflater()
+    pixel_bytes = 0
     for kind, chunk in _png_chunks(data):
         payload = chunk[8:-4]
         if kind in _PIXEL_CHUNKS:
             kept.append(chunk)
+            pixel_bytes += len(payload) if kind == b"IDAT" else 0
         elif kind == b"eXIf":
-            orientations.add("exif", exif_orientation, payload)
-        elif kind in (b"tEXt", b"zTXt") and payload[: len(_PROFILE)] == _PROFILE:
-            read = _raw_profile if kind == b"tEXt" else _inflated_raw_profile
-            orientations.add("profile", read, payload[len(_PROFILE) :])
-        elif kind == b"iTXt" and payload[: len(_XMP)] == _XMP:
-            orientations.add("xmp", _international_xmp, payload[len(_XMP) :])
+            orientations.add("exif", exif_orientation(payload))
+        elif kind in _TEXT_CHUNKS:
+            if payload[: len(_PROFILE)] == _PROFILE:
+                text = inflate.text(kind, payload[len(_PROFILE) :])
+                orientations.add("profile", _raw_profile(text))
+            elif payload[: len(_XMP)] == _XMP:
+                orientations.add("xmp", xmp_orientation(inflate.text(kind, payload[len(_XMP) :])))
+    if pixel_bytes > _most_pixel_bytes(data):
+        raise TooComplex("its compressed pixels are much longer than the pixels themselves")
     return Essentials(b"".join(kept), orientations.best())
 
 
 def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, memoryview]]:
     """Type and bytes of each chunk up to the image's end; one that is cut off is the last."""
-    counter = PartCounter("chunks")
+    counter = PartCounter("chunks", MAX_PARTS + len(data) // _BYTES_PER_CHUNK)
     view = memoryview(data)
     position = len(PNG_SIGNATURE)
     while position + 8 <= len(data):
@@ -45,27 +64,44 @@ def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, memoryview]]:
         position = end
 
 
-def _raw_profile(text: bytes | memoryview) -> int | None:
+def _most_pixel_bytes(data: Buffer) -> int:
+    """What compressed rows may take: twice what they take uncompressed, and some."""
+    width, height, depth, colour_type = struct.unpack_from(">IIBB", data, 16)
+    row = 1 + (width * depth * _CHANNELS.get(colour_type, 4) + 7) // 8
+    most: int = 2 * row * height + 65_536
+    return most
+
+
+class _Inflater:
+    """Reads texts, and decompresses no more of one file's than `MAX_TEXT_BYTES`."""
+
+    def __init__(self) -> None:
+        self._left = MAX_TEXT_BYTES
+
+    def text(self, kind: bytes, rest: memoryview) -> bytes:
+        """What stands behind the keyword of a tEXt, zTXt or iTXt chunk."""
+        if kind == b"tEXt":
+            return bytes(rest[:MAX_TEXT_BYTES])
+        if kind == b"zTXt":
+            return self._inflate(rest[1:])  # behind the compression method
+        # Whether compressed, how, language, translated keyword, text.
+        text = bytes(rest[2:]).split(b"\0", 2)[-1]
+        return self._inflate(text) if bytes(rest[:1]) == b"\1" else text
+
+    def _inflate(self, data: bytes | memoryview) -> bytes:
+        if self._left <= 0:
+            return b""
+        try:
+            text = zlib.decompressobj().decompress(data, self._left)
+        except zlib.error:
+            return b""
+        self._left -= len(text)
+        return text
+
+
+def _raw_profile(text: bytes) -> int | None:
     """ImageMagick's EXIF: an empty line, a name, a length, then hexadecimal digits."""
-    digits = b"".join(bytes(text[:MAX_TEXT_BYTES]).split(b"\n")[3:])
     try:
-        return exif_orientation(bytes.fromhex(digits.decode("ascii")))
+        return exif_orientation(bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii")))
     except ValueError:
         return None
-
-
-def _inflated_raw_profile(compressed: bytes | memoryview) -> int | None:
-    return _raw_profile(_inflated(compressed[1:]))  # behind the compression method
-
-
-def _international_xmp(rest: bytes | memoryview) -> int | None:
-    """XMP behind its keyword: whether compressed, how, language, translated keyword, text."""
-    text = bytes(rest[2:]).split(b"\0", 2)[-1]
-    return xmp_orientation(_inflated(text) if rest[:1] == b"\1" else text)
-
-
-def _inflated(data: bytes | memoryview) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(data, MAX_TEXT_BYTES)
-    except zlib.error:
-        return b""

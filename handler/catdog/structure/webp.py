@@ -7,7 +7,12 @@ from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, Essentials, PartCount
 
 _FRAMES = {b"VP8 ", b"VP8L", b"ANMF"}
 _PIXELS = {b"VP8 ", b"VP8L", b"ALPH"}
-_METADATA_FLAGS = 0x2C  # of the VP8X chunk: colour profile, EXIF, XMP
+_PROFILE_FLAG, _EXIF_FLAG, _XMP_FLAG = 0x20, 0x08, 0x04  # of the VP8X chunk
+_METADATA_FLAGS = _PROFILE_FLAG | _EXIF_FLAG | _XMP_FLAG
+# A lossless image may have 65,536 groups of code tables of 5.6 kB (libwebp, vp8l_dec.c), each
+# for at least 5 bytes of the file.
+_MAX_TABLE_BYTES = 370_000_000
+_TABLE_BYTES_PER_BYTE = 1_300
 _FRAME_HEADER_BYTES = 8 + 16
 
 
@@ -18,19 +23,24 @@ def webp_essentials(data: Buffer) -> Essentials:
     kept: list[memoryview | bytes] = []
     orientations = Orientations()
     framed = False
+    flags = 0
     for kind, chunk in _riff_chunks(view[12:], counter):
         if kind == b"VP8X":
+            flags = chunk[8]
             kept.append(bytes((*chunk[:8], chunk[8] & ~_METADATA_FLAGS, *chunk[9:18])))
         elif kind == b"ANIM" or (kind == b"ALPH" and not framed):
             kept.append(chunk)
         elif kind in _FRAMES and not framed:
             kept.append(_only_pixels(chunk, counter) if kind == b"ANMF" else chunk)
             framed = True
-        elif kind == b"EXIF":
-            orientations.add("exif", exif_orientation, chunk[8:])
-        elif kind == b"XMP ":
-            orientations.add("xmp", xmp_orientation, chunk[8 : 8 + MAX_TEXT_BYTES])
-    return Essentials(_riff(b"RIFF", b"WEBP", *kept), orientations.best())
+        elif kind == b"EXIF" and flags & _EXIF_FLAG:
+            orientations.add("exif", exif_orientation(chunk[8:]))
+        elif kind == b"XMP " and flags & _XMP_FLAG:
+            orientations.add("xmp", xmp_orientation(chunk[8 : 8 + MAX_TEXT_BYTES]))
+    content = _riff(b"RIFF", b"WEBP", *kept)
+    is_lossy = b"VP8L" not in content[:64] and b"ALPH" not in content[:64]
+    tables = 0 if is_lossy else min(_MAX_TABLE_BYTES, _TABLE_BYTES_PER_BYTE * len(content))
+    return Essentials(content, orientations.best(), tables)
 
 
 def _only_pixels(frame: memoryview, counter: PartCounter) -> bytes:
