@@ -64,7 +64,7 @@ unit: $(VENV)/.installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n auto tests/unit
 
 integration: $(VENV)/.installed-dev programs
-	@$(BIN)/pytest tests/integration
+	@$(BIN)/pytest -n 2 --dist loadgroup tests/integration
 
 stress: $(VENV)/.installed-dev programs
 	@$(BIN)/pytest -s tests/stress

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catdog.networks import get_network
-from catdog_serving.build.weights import Weights, find_weights
+from catdog_serving.build.weights import Weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.operate.private_config import private_config
 from catdog_serving.operate.server import TorchServe
 from catdog_serving.operate.serving_config import ServingConfig
-from tests.support.archives import BuildArchive, cached_archive
+from tests.support.archives import BuildArchive, cached_archive, found_weights
 from tests.support.configs import MakeConfig
 from tests.support.paths import PHOTOS, ROOT
 from tests.support.reference import reference_masses
@@ -61,13 +60,13 @@ def seeded_archive(build: BuildArchive) -> Path:
 @pytest.fixture(scope="session")
 def seeded_resnet() -> Weights:
     """What it was built from; making them takes 5 s."""
-    return find_weights(get_network("resnet152"), "seeded")
+    return found_weights("resnet152", "seeded")
 
 
 @pytest.fixture(scope="session")
 def photo_masses(photos: list[Path]) -> np.ndarray:
     """What the reference says of the photos, with efficientnet_lite0: (cat, dog), (100, 2)."""
-    return reference_masses(find_weights(get_network("efficientnet_lite0"), None), photos)
+    return reference_masses(found_weights("efficientnet_lite0", None), photos)
 
 
 @pytest.fixture(scope="session")

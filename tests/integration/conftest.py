@@ -1,10 +1,12 @@
 """What several modules of integration tests share: servers by what they promise, nginx before the
 shared one, a browser."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Browser
 
 from catdog_serving.operate.private_config import free_ports
@@ -17,7 +19,14 @@ from tests.support.processes import wait_until
 
 # Of these a test goes with the first that it uses: `pytest --dist loadgroup` runs a group in one
 # process, so that a server is started once. Tests without one go with their module.
-SERVERS = ("running", "own", "one_of_its_own", "small_queue", "guarded", "server")
+SHARED = (
+    *("running", "own", "one_of_its_own", "small_queue", "guarded", "server"),
+    *("seeded_resnet", "photo_masses"),  # of the same kind: what takes seconds to compute
+)
+TOGETHER = {"one_of_its_own": "own", "photo_masses": "server"}
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # of several processes that share the cores
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,8 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.path.is_relative_to(Path(__file__).parent):
             continue
         used = getattr(item, "fixturenames", ())
-        group = next((name for name in SERVERS if name in used), item.path.stem)
-        item.add_marker(pytest.mark.xdist_group(group.replace("one_of_its_own", "own")))
+        group = next((name for name in SHARED if name in used), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(group, group)))
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +85,7 @@ def own(one_of_its_own: TorchServe) -> TorchServe:
     """A server that a test may stop, scale or kill; whoever comes next finds it READY."""
     if not one_of_its_own.is_running():
         one_of_its_own.start()
-    wait_until(lambda: one_of_its_own.versions()[0].ready_workers == 1, "READY", timeout_s=60)
+    wait_until(lambda: one_of_its_own.versions()[0].ready_workers >= 1, "READY", timeout_s=60)
     return one_of_its_own
 
 

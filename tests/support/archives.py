@@ -1,16 +1,20 @@
 """Archives that are built once for each content, and changed copies of them."""
 
 import fcntl
+import functools
 import hashlib
 import json
 import platform
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import catdog_serving.build
+from catdog.networks import get_network
 from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
+from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.model_archive import open_archive
 from catdog_serving.operate.stamping import pack
 from catdog_serving.sample_pictures import SAMPLES
@@ -19,6 +23,12 @@ from tests.support.paths import ROOT
 BuildArchive = Callable[..., Path]
 CACHE = ROOT / ".cache" / "archives"  # git ignores it; `make clean` deletes it
 SETTINGS = ROOT / "config" / "model-config.yaml"
+
+
+@functools.cache
+def found_weights(network: str, weights: str | None) -> Weights:
+    """Found once a process: making those of ResNet-152 takes 5 s."""
+    return find_weights(get_network(network), weights)
 
 
 def cached_archive(network: str, weights: str | None, runtime: str) -> Path:
@@ -43,7 +53,11 @@ def cached_archive(network: str, weights: str | None, runtime: str) -> Path:
         if not archive.exists():
             for old in CACHE.glob(f"{name}-*.mar"):
                 old.unlink()
-            build_archive(spec, archive)
+            with patch(
+                "catdog_serving.build.weights.find_weights",
+                lambda network, wanted, _: found_weights(network.name, wanted),
+            ):
+                build_archive(spec, archive)
     return archive
 
 
