@@ -25,7 +25,8 @@ def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
         for name in names:
             if name.endswith(".py"):
                 assert packed.read(name) == (ROOT / "handler" / name).read_bytes()
-    core = {f"catdog/{p.name}" for p in Path(catdog.__file__).parent.glob("*.py")}
+    package = Path(catdog.__file__).parent
+    core = {f"catdog/{path.relative_to(package)}" for path in package.rglob("*.py")}
     assert names == core | {
         *("catdog_handler.py", "catdog_telemetry.py", "catdog/py.typed"),
         *("model.json", "model.onnx", "last_layer.npy", "model-config.yaml"),
