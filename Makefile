@@ -88,10 +88,11 @@ bench: | $(VENV)/.installed ## measure this machine (half an hour; PICTURES=...)
 bench-document: | $(VENV)/.installed
 	@$(BIN)/python -m catdog_serving.measure.bench_document docs/performance/bench.json README.md docs/performance.md docs/operations.md
 
-lint: $(VENV)/.installed-dev ## check style and types
+lint: $(VENV)/.installed-dev ## check style, types and imports
 	@$(BIN)/ruff check handler scripts tests
 	@$(BIN)/ruff format --check handler scripts tests
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.installed-dev ## reformat the code
 	@$(BIN)/ruff check --fix handler scripts tests
