@@ -11,9 +11,9 @@ import pytest
 
 from catdog_serving.build.weights import Weights
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.private_config import private_config
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.archives import BuildArchive, cached_archive, found_weights
 from tests.support.configs import MakeConfig
 from tests.support.paths import PHOTOS, ROOT

@@ -53,7 +53,7 @@ class CatDogClient:
     Args:
         url: The server's inference address.
         token: Its inference token, or a key of the nginx in front of it.
-        auth: How requests are signed instead; `catdog_serving.operate.tokens.open_client`
+        auth: How requests are signed instead; `catdog_serving.torchserve.tokens.open_client`
             makes a client that reads this machine's own key file.
         retries: How often a busy or lost server is tried again, with growing random
             pauses up to `LONGEST_PAUSE_S`, on top of the answer's Retry-After. A refused

@@ -9,8 +9,8 @@ import pytest
 import torch
 from playwright.sync_api import Browser
 
-from catdog_serving.operate.private_config import free_ports
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.private_config import free_ports
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.browser import chromium
 from tests.support.configs import MakeConfig
 from tests.support.edge import Edge, running_edge

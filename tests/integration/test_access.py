@@ -15,8 +15,8 @@ import requests
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.tokens import open_client
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.tokens import open_client
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
@@ -114,7 +114,7 @@ def test_the_command_line_finds_the_key_file(guarded: TorchServe) -> None:
 
 
 def test_a_token_is_never_sent_to_another_server(guarded: TorchServe, server: TorchServe) -> None:
-    from catdog_serving.operate.tokens import find_auth
+    from catdog_serving.torchserve.tokens import find_auth
 
     for url in ("http://example.com", "http://127.0.0.1:1", server.config.inference_url):
         assert find_auth(url, "inference", guarded.config.path) is None

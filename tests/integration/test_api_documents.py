@@ -12,7 +12,7 @@ from openapi_core import OpenAPI
 from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAPIResponse
 from PIL import Image
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.loads import send_all, send_one
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pictures import encode

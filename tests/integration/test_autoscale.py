@@ -2,7 +2,7 @@
 
 import signal
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.autoscalers import following
 from tests.support.loads import send_one
 from tests.support.paths import SAMPLES

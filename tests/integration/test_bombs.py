@@ -8,7 +8,7 @@ import pytest
 from catdog.decode import HTTP_FORMATS
 from catdog.structure import detect_format
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support import bombs
 from tests.support.loads import Answer, send_all
 

@@ -13,7 +13,7 @@ from catdog_serving.client import (
     READ_TIMEOUT_S,
     RETRIES,
 )
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.paths import ROOT
 
 DOCUMENT = (ROOT / "docs" / "client.md").read_text()

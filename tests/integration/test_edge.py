@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.edge import FIRST_KEY, Edge, assert_own_error, raw_request, status_and_body
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 import requests
 
-from catdog_serving.operate.private_config import free_ports
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.edge import DROP_KEY, NEW_KEY, UPGRADE, Edge, running_edge
 from tests.support.http_servers import http_server, send
 from tests.support.processes import wait_until

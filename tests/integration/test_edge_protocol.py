@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.edge import (
     Edge,
     assert_own_error,

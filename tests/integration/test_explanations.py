@@ -15,7 +15,7 @@ from catdog.results import ActivationMap, Explanation, Prediction
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.model_archive import open_archive
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.loads import post_all
 from tests.support.paths import SAMPLES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.model_archive import file_sha256
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.loads import send_one, steady_load
 from tests.support.operators import CAT, assert_one_version, catdog, make_broken, started
 from tests.support.paths import SAMPLES

@@ -14,7 +14,7 @@ from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import FolderReport, process_folder
 from catdog_serving.folder.rows import Row
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.albums import (
     assert_same_rows,
     catdog_classify,

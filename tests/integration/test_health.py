@@ -11,9 +11,9 @@ import psutil
 import pytest
 import requests
 
-from catdog_serving.operate.model_log import last_failure
-from catdog_serving.operate.series import scrape
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.monitoring.series import scrape
+from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import repack
 from tests.support.commands import catdog_here
 from tests.support.loads import send_one

@@ -15,19 +15,15 @@ from rich.console import Console
 from catdog.model_info import INT8_GOLDEN_TOLERANCE, ModelInfo
 from catdog.runtime import load_runtime
 from catdog_serving.build import quantise
-from catdog_serving.build.agreement import (
-    AgreementGate,
-    logits_in_batches,
-    measure_agreement,
-)
+from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_pictures
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import open_archive
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.status import print_status
+from catdog_serving.monitoring.status import print_status
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import repack
 from tests.support.paths import PHOTOS, ROOT, SAMPLES
 from tests.support.pictures import LIMITS

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.loads import send_all
 from tests.support.paths import SAMPLES
 from tests.support.pictures import encode, noise, png

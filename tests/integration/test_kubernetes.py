@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.isolation import give
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pods import KUBERNETES, Secrets, containers, manifest, pod_of

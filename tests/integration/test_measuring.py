@@ -10,9 +10,9 @@ from catdog_serving.measure.bench_pictures import bench_pictures
 from catdog_serving.measure.tune import TuneTimes, check_ready, tune
 from catdog_serving.measure.tune_report import tune_table
 from catdog_serving.measure.tune_settings import Goal
-from catdog_serving.operate.batching import Batching, write_batching
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.batching import Batching, write_batching
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.commands import catdog_here
 from tests.support.configs import MakeConfig
 

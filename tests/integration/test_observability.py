@@ -4,7 +4,7 @@ import re
 
 import requests
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.loads import send_all
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until

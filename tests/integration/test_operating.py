@@ -8,8 +8,8 @@ from pathlib import Path
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import archive_version, file_sha256
-from catdog_serving.operate.scale import scale
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.rollout.scale import scale
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import BuildArchive
 from tests.support.loads import steady_load
 from tests.support.operators import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from catdog_serving.operate.series import parse_series
+from catdog_serving.monitoring.series import parse_series
 from tests.support.isolation import ISOLATED, USER
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pods import HEALTHCHECK, Pod, Secrets, containers, running_pods

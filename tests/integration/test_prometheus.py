@@ -13,9 +13,9 @@ import pytest
 import requests
 import yaml
 
-from catdog_serving.operate.private_config import free_ports
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import parse_properties
+from catdog_serving.torchserve.private_config import free_ports
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import parse_properties
 from tests.support.loads import send_all
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until

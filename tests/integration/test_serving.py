@@ -15,8 +15,8 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.archives import repack
 from tests.support.commands import catdog_here
 from tests.support.configs import MakeConfig

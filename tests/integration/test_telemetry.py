@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.operate.run_directory import RunDirectory
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 

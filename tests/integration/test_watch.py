@@ -18,9 +18,9 @@ from functools import partial
 import pytest
 import requests
 
-from catdog_serving.operate.looks import Look, looks
-from catdog_serving.operate.series import scrape
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.monitoring.looks import Look, looks
+from catdog_serving.monitoring.series import scrape
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.loads import send_all
 from tests.support.paths import SAMPLES

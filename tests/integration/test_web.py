@@ -22,8 +22,8 @@ import requests
 from playwright.sync_api import Browser, expect
 
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.private_config import free_ports
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.private_config import free_ports
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.browser import PHONE, chromium, fits_in_width
 from tests.support.http_servers import http_server, send
 from tests.support.paths import SAMPLES

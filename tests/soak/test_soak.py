@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.hostile import corpus
 from tests.support.loads import send_one
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from catdog_serving.measure.load import arrival_times, closed_loop, send_at
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.autoscalers import following
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES

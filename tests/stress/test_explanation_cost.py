@@ -18,7 +18,7 @@ from catdog.transforms import ModelInput
 from catdog_serving.client import CatDogClient
 from catdog_serving.measure.load import closed_loop
 from catdog_serving.model_archive import archive_facts, open_archive
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import BuildArchive, with_handler
 from tests.support.configs import MakeConfig
 

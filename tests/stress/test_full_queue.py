@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.loads import send_all
 

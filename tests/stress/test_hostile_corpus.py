@@ -11,7 +11,7 @@ from PIL import Image
 from catdog.classifier import Classifier
 from catdog.results import Prediction
 from catdog_serving.model_archive import open_archive
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import BuildArchive
 from tests.support.hostile import corpus
 from tests.support.loads import send_one

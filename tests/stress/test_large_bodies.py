@@ -9,7 +9,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.loads import send_all, send_one
 from tests.support.paths import SAMPLES

@@ -11,7 +11,7 @@ import psutil
 
 from catdog.results import Prediction
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.loads import Answer, send_one
 from tests.support.processes import assert_nothing_left, foreground_server, wait_until

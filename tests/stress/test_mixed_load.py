@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from catdog_serving.client import CatDogClient
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.hostile import corpus
 from tests.support.loads import send_all, send_one
 from tests.support.paths import SAMPLES

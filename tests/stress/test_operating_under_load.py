@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from catdog_serving.operate.deploy import deploy, rollback
-from catdog_serving.operate.scale import scale
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.rollout.deploy import deploy, rollback
+from catdog_serving.rollout.scale import scale
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import BuildArchive
 from tests.support.configs import MakeConfig
 from tests.support.loads import steady_load

@@ -16,7 +16,7 @@ from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.model_archive import open_archive
-from catdog_serving.operate.stamping import pack
+from catdog_serving.rollout.stamping import pack
 from catdog_serving.sample_pictures import SAMPLES
 from tests.support.paths import ROOT
 

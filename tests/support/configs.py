@@ -2,6 +2,6 @@
 
 from collections.abc import Callable
 
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 MakeConfig = Callable[..., ServingConfig]

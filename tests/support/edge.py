@@ -25,7 +25,7 @@ import psutil
 import pytest
 import requests
 
-from catdog_serving.operate.private_config import free_ports
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 

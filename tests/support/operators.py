@@ -14,7 +14,7 @@ from threading import Event
 import onnx
 from onnx import numpy_helper
 
-from catdog_serving.operate.server import TorchServe
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.archives import repack, with_handler
 from tests.support.commands import catdog_here
 from tests.support.loads import Answer, send_one

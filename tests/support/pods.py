@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 
-from catdog_serving.operate.private_config import free_ports
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.edge import NGINX
 from tests.support.isolation import ISOLATED, USER, contained, entering, give
 from tests.support.paths import ROOT

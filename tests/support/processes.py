@@ -11,8 +11,8 @@ import psutil
 import pytest
 import requests
 
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from catdog_serving.operate.autoscale_policy import Load, Policy
+from catdog_serving.rollout.autoscale_policy import Load, Policy
 
 START_S = 6.0  # 1 -> 2 takes 5 to 7 s on a real server
 _SLICE_S = 1.0  # the rate is constant for so long

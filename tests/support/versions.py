@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.stamping import settings_for, stamp
+from catdog_serving.rollout.stamping import settings_for, stamp
+from catdog_serving.torchserve.server import TorchServe
 from tests.support.processes import wait_until
 
 VERSION = "90.0"

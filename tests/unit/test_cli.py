@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.commands import operating
-from catdog_serving.operate.deploy import DeployTimes
-from catdog_serving.operate.server import READY_TIMEOUT_S
+from catdog_serving.rollout.deploy import DeployTimes
+from catdog_serving.torchserve.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
 from tests.support.commands import CATDOG, catdog, catdog_here
 from tests.support.configs import MakeConfig

@@ -15,7 +15,7 @@ from catdog_serving import (
     ServerUnavailableError,
 )
 from catdog_serving.errors import ServerError
-from catdog_serving.operate.private_config import free_ports
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.answers import ANSWER
 from tests.support.http_servers import http_server, send
 from tests.support.paths import SAMPLES

@@ -7,7 +7,7 @@ import pytest
 
 from catdog_serving.build.download import download
 from catdog_serving.errors import NotReadyError
-from catdog_serving.operate.private_config import free_ports
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.http_servers import Answer, http_server, send
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB

@@ -10,7 +10,7 @@ import pytest
 
 from catdog_serving.errors import ServerUnavailableError
 from catdog_serving.measure.load import NO_ANSWER, arrival_times, closed_loop, open_loop, send_at
-from catdog_serving.operate.private_config import free_ports
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.http_servers import http_server, send
 
 ANSWER_S = 0.05

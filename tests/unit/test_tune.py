@@ -9,8 +9,8 @@ from catdog_serving.measure import tune as tune_module
 from catdog_serving.measure.tune import TuneTimes, tune
 from catdog_serving.measure.tune_report import verdict
 from catdog_serving.measure.tune_settings import Goal, Trial
-from catdog_serving.operate.batching import Batching
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.batching import Batching
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.paths import ROOT
 
 CONFIG = ServingConfig.read(ROOT / "config" / "config.properties")

@@ -10,7 +10,7 @@ from catdog_serving.measure.tune_settings import (
     ranked,
     settings_to_try,
 )
-from catdog_serving.operate.batching import Batching
+from catdog_serving.torchserve.batching import Batching
 
 CURRENT = Batching(workers=1, batch_size=8, max_batch_delay_ms=5)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
-from catdog_serving.operate.autoscale_settings import PolicySettings
+from catdog_serving.rollout.autoscale_settings import PolicySettings
 
 
 def autoscale(
@@ -27,11 +27,11 @@ def autoscale(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change nothing.")] = False,
 ) -> None:
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
-    from catdog_serving.operate.autoscale import autoscale
-    from catdog_serving.operate.autoscale_policy import Policy
-    from catdog_serving.operate.scale import scale
-    from catdog_serving.operate.server import TorchServe
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.rollout.autoscale import autoscale
+    from catdog_serving.rollout.autoscale_policy import Policy
+    from catdog_serving.rollout.scale import scale
+    from catdog_serving.torchserve.server import TorchServe
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     exit_on_sigterm(0)
     settings = PolicySettings(

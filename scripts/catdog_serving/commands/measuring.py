@@ -35,7 +35,7 @@ def bench(
     from catdog_serving.measure.bench_archives import Subject, bench_files, default_cache
     from catdog_serving.measure.bench_pictures import bench_pictures
     from catdog_serving.measure.chart import check_matplotlib, write_chart
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.serving_config import ServingConfig
     from catdog_serving.whole_file import write_whole
 
     check_matplotlib()  # before the half hour, not after it
@@ -80,8 +80,8 @@ def tune(
     from catdog_serving.measure.tune import candidates, check_ready, tune
     from catdog_serving.measure.tune_report import tune_table, verdict
     from catdog_serving.measure.tune_settings import Goal
-    from catdog_serving.operate.batching import write_batching
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.batching import write_batching
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     if goal and p99_ms:
         raise UsageError("choose one of --goal throughput and --p99-ms")

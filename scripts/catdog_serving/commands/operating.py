@@ -34,7 +34,7 @@ def scale(
     timeout_s: ReadyOption = 180,
 ) -> None:
     """Change the number of workers without a lost request, until the server stops."""
-    from catdog_serving.operate.scale import scale
+    from catdog_serving.rollout.scale import scale
 
     server = _server(config)
     with console.status(f"scaling to {workers} ..."):
@@ -54,7 +54,7 @@ def deploy(
     timeout_s: ReadyOption = 180,
 ) -> None:
     """Serve another archive without a lost request; if anything fails, go back."""
-    from catdog_serving.operate.deploy import DeployTimes, deploy
+    from catdog_serving.rollout.deploy import DeployTimes, deploy
 
     server = _server(config)
     os.nice(10)  # the check of the archive computes, and the workers come first
@@ -63,7 +63,7 @@ def deploy(
 
 def rollback(config: ConfigOption, watch_s: WatchOption = 10, timeout_s: ReadyOption = 180) -> None:
     """Deploy what was served before the last deploy."""
-    from catdog_serving.operate.deploy import DeployTimes, rollback
+    from catdog_serving.rollout.deploy import DeployTimes, rollback
 
     server = _server(config)
     os.nice(10)
@@ -72,15 +72,15 @@ def rollback(config: ConfigOption, watch_s: WatchOption = 10, timeout_s: ReadyOp
 
 def versions(config: ConfigOption) -> None:
     """Show what is loaded, and what a restart or a rollback would load."""
-    from catdog_serving.operate.versions import loaded_versions, print_versions, stored_archives
+    from catdog_serving.rollout.versions import loaded_versions, print_versions, stored_archives
 
     server = _server(config)
     print_versions(loaded_versions(server), stored_archives(server), console)
 
 
 def _server(config: Path) -> Any:
-    from catdog_serving.operate.server import TorchServe
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.server import TorchServe
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     exit_on_sigterm()
     return TorchServe(ServingConfig.read(config))

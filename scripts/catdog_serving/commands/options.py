@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from catdog_serving.operate.serving_config import default_config
+from catdog_serving.torchserve.serving_config import default_config
 
 console = Console()
 

@@ -62,7 +62,7 @@ def package(
     """Build and check the model archive."""
     from catdog_serving.build.archive import ArchiveSpec, build_archive
     from catdog_serving.model_archive import file_sha256
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     target = output or ServingConfig.read(config).archive
     try:

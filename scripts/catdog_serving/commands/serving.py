@@ -17,8 +17,8 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server and wait until it is ready."""
-    from catdog_serving.operate.server import TorchServe
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.server import TorchServe
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     exit_on_sigterm()
     server = TorchServe(ServingConfig.read(config))
@@ -38,8 +38,8 @@ def serve(
 
 def stop(config: ConfigOption) -> None:
     """Stop the server; nothing of it stays behind."""
-    from catdog_serving.operate.server import TorchServe
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.server import TorchServe
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     was_running = TorchServe(ServingConfig.read(config)).stop()
     console.print("stopped" if was_running else "no server was running")
@@ -56,15 +56,15 @@ def status(
     ] = 2.0,
 ) -> None:
     """Show models, versions, workers and queue; exit 0 only when a worker is READY."""
-    from catdog_serving.operate.server import TorchServe
-    from catdog_serving.operate.serving_config import ServingConfig
-    from catdog_serving.operate.status import print_status
+    from catdog_serving.monitoring.status import print_status
+    from catdog_serving.torchserve.server import TorchServe
+    from catdog_serving.torchserve.serving_config import ServingConfig
 
     server = TorchServe(ServingConfig.read(config))
     if live:
         if as_json:
             raise UsageError("choose one of --json and --watch")
-        from catdog_serving.operate.watch import watch
+        from catdog_serving.monitoring.watch import watch
 
         watch(server, console, interval)
         return
@@ -81,7 +81,7 @@ def status(
 def _print_ready(server: Any) -> None:
     from catdog_serving import sample_pictures
     from catdog_serving.model_archive import file_sha256
-    from catdog_serving.operate.status import curl_line, print_status
+    from catdog_serving.monitoring.status import curl_line, print_status
 
     print_status(server.status(), console)
     archive = server.config.archive

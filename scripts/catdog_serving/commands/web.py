@@ -27,7 +27,7 @@ def web(
     ] = None,
 ) -> None:
     """Open a page to try pictures on: masses, breed, box and map; needs a running server."""
-    from catdog_serving.operate.serving_config import ServingConfig
+    from catdog_serving.torchserve.serving_config import ServingConfig
     from catdog_serving.web.page import WebSettings, running_page
 
     if host not in LOOPBACK and auth is None:

@@ -7,8 +7,8 @@ from PIL import Image
 from catdog.results import ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import Backend, HttpBackend
-from catdog_serving.operate.serving_config import ServingConfig
-from catdog_serving.operate.tokens import open_client
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.tokens import open_client
 
 # About two minutes: long enough for a server that is started again.
 _PATIENT_RETRIES = 30

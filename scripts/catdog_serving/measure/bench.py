@@ -25,9 +25,9 @@ from catdog_serving.measure.machine import machine_facts, versions
 from catdog_serving.measure.rounds import Contender, Figures, run_rounds
 from catdog_serving.measure.start_up import start_up
 from catdog_serving.model_archive import open_archive
-from catdog_serving.operate.private_config import private_config
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 Tell = Callable[[str], None]
 

@@ -10,9 +10,9 @@ import psutil
 from catdog_serving.errors import NotReadyError
 from catdog_serving.measure.load import closed_loop
 from catdog_serving.measure.rounds import Contender, Measured
-from catdog_serving.operate.private_config import private_config
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 _CONCURRENCY = 16
 _WORK_S = 10.0  # of full batches, after which memory no longer grows

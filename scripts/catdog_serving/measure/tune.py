@@ -17,18 +17,12 @@ import psutil
 from catdog.cpu import usable_cores
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.measure.load import closed_loop, open_loop
-from catdog_serving.measure.tune_settings import (
-    Goal,
-    Trial,
-    best,
-    ranked,
-    settings_to_try,
-)
+from catdog_serving.measure.tune_settings import Goal, Trial, best, ranked, settings_to_try
 from catdog_serving.model_archive import check_owner
-from catdog_serving.operate.batching import Batching
-from catdog_serving.operate.private_config import private_config
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.torchserve.batching import Batching
+from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 Tell = Callable[[str], None]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from catdog_serving.operate.batching import Batching
+from catdog_serving.torchserve.batching import Batching
 
 MOST_SETTINGS = 12
 # Medians of two runs differ by as much on a machine that does other things, too.

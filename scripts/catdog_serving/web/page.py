@@ -14,8 +14,8 @@ from typing import Any
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.operate.serving_config import ServingConfig
-from catdog_serving.operate.tokens import open_client
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.tokens import open_client
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answer, Answers, Progress
 from catdog_serving.web.service import Service

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from threading import Lock
 
 from catdog_serving.errors import ServerError
-from catdog_serving.operate.looks import Look, looks
-from catdog_serving.operate.server import TorchServe
-from catdog_serving.operate.serving_config import ServingConfig
+from catdog_serving.monitoring.looks import Look, looks
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.views import problem
 
 SHORTEST_INTERVAL_S = 1.0

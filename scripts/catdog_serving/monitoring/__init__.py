@@ -1,0 +1,1 @@
+"""Read a running server's status and metrics."""

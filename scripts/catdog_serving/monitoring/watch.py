@@ -1,0 +1,132 @@
+"""`catdog status --watch`: what a server does just now, for a terminal or line by line."""
+
+from datetime import datetime
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from catdog_serving.errors import ServerError
+from catdog_serving.monitoring.looks import Look, looks
+from catdog_serving.monitoring.rates import Rates
+from catdog_serving.torchserve.server import TorchServe
+
+
+def watch(server: TorchServe, console: Console, interval_s: float) -> None:
+    """Show a look every `interval_s` seconds until Ctrl-C: a picture in a terminal, else lines."""
+    try:
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                for look in looks(server, interval_s):
+                    live.update(picture(look), refresh=True)
+        else:
+            for look in looks(server, interval_s):
+                console.print(line(look), highlight=False, markup=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        return  # how a watch ends
+
+
+def line(look: Look | ServerError) -> str:
+    """One line in the style of the request log: what a program or a log can keep."""
+    stamp = datetime.now().isoformat(timespec="seconds")
+    if isinstance(look, ServerError):
+        return f"{stamp} down: {' '.join(str(look).split())}"
+    workers = [worker for model in look.status.models for worker in model.workers]
+    facts = look.status.facts
+    pairs: dict[str, object] = {
+        "model": f"{facts['network']}/{facts['weights']}" if facts else "-",
+        "uptime_s": "-" if look.uptime_s is None else f"{look.uptime_s:.0f}",
+        "ready": f"{sum(w.status == 'READY' for w in workers)}/{len(workers)}",
+        "waiting": sum(model.pending_requests for model in look.status.models),
+        "memory_mb": f"{sum(look.memory_bytes.values()) / 1e6:.0f}",
+    }
+    if (r := look.rates) is not None:
+        inference = r.stages.get("inference")
+        pairs |= {
+            "requests_per_s": f"{r.requests_per_s:.1f}",
+            "answers_per_s": f"{r.answers_per_s:.1f}",
+            "invalid_per_s": f"{r.invalid_per_s:.1f}",
+            "errors_per_s": f"{r.errors_per_s:.1f}",
+            "mean_ms": _ms(r.request_s),
+            "wait_ms": _ms(r.queue_s),
+            "inference_p50_ms": _ms(inference.p50_s if inference else None),
+            "inference_p95_ms": _ms(inference.p95_s if inference else None),
+            "batch": "-" if r.batch_pictures is None else f"{r.batch_pictures:.1f}",
+        }
+    return " ".join([stamp, *(f"{key}={value}" for key, value in pairs.items())])
+
+
+def picture(look: Look | ServerError) -> Group:
+    """What a terminal shows."""
+    stamp = f"{datetime.now():%H:%M:%S}  (Ctrl-C ends this)"
+    if isinstance(look, ServerError):
+        return Group(Text(f"{stamp}\n\n{look}", style="red"))
+    status = look.status
+    up = "" if look.uptime_s is None else f", up {_duration(look.uptime_s)}"
+    model = status.model_line
+    if status.is_ready and status.facts is None:
+        model = "not asked for while requests wait"
+    head = Text(f"{stamp}\naddress  {status.url}{up}\nmodel    {model}\n")
+    if not status.is_ready:
+        why = f"; the last one failed: {status.failure}" if status.failure else ""
+        head.append(f"no worker is READY{why}\n", style="red")
+    if look.rates is None:
+        return Group(head, Text("measuring ..."), _workers(look))
+    return Group(head, _numbers(look, look.rates), _stages(look.rates), _workers(look))
+
+
+def _numbers(look: Look, r: Rates) -> Table:
+    models = look.status.models
+    waiting = sum(model.pending_requests for model in models)
+    room = sum(model.queue_free for model in models)
+    batch = "-"
+    if r.batch_pictures is not None and models:
+        size = models[0].batch_size
+        batch = f"{r.batch_pictures:.1f} of {size} pictures ({r.batch_pictures / size:.0%})"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("requests", f"{r.requests_per_s:.1f} /s, {r.answers_per_s:.1f} /s answered")
+    table.add_row(
+        "refused", f"{r.invalid_per_s:.1f} /s pictures (4xx), {r.errors_per_s:.1f} /s errors (5xx)"
+    )
+    table.add_row("time", f"{_ms(r.request_s)} ms mean, {_ms(r.queue_s)} ms of it waiting")
+    table.add_row("queue", f"{waiting} waiting, room for {room}")
+    table.add_row("batch", batch)
+    return table
+
+
+def _stages(r: Rates) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("\nstage, per batch")
+    for column in ("\np50 ms", "\np95 ms"):
+        table.add_column(column, justify="right")
+    for stage, times in r.stages.items():
+        table.add_row(stage, _ms(times.p50_s), _ms(times.p95_s))
+    return table
+
+
+def _workers(look: Look) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("\nversion", "\nworker", "\nstate", "\npid", "\nmemory"):
+        table.add_column(column, justify="right" if column in ("\npid", "\nmemory") else "left")
+    for model in look.status.models:
+        for worker in model.workers:
+            memory = look.memory_bytes.get(worker.id)
+            table.add_row(
+                f"{model.version}{' (default)' if model.default else ''}",
+                worker.id,
+                Text(worker.status, style="green" if worker.status == "READY" else "yellow"),
+                str(worker.pid),
+                "-" if memory is None else f"{memory / 1e6:.0f} MB",
+            )
+    return table
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

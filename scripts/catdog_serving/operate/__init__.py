@@ -1,1 +1,0 @@
-"""TorchServe on this machine: start, stop, look, through its own APIs."""

@@ -1,0 +1,1 @@
+"""Change a running server without a lost request; whatever fails is undone."""

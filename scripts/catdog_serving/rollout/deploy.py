@@ -1,0 +1,199 @@
+"""catdog deploy and rollback: another archive takes over, or everything stays as it was.
+
+The archive is checked in this process, comes up as the next version beside the old one,
+answers its golden pictures over HTTP, becomes the default, and is watched for a while. Then
+the old version is drained and removed. Any failure on the way goes back.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from catdog.model_info import ModelInfo
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.model_archive import check_owner, file_sha256
+from catdog_serving.rollout.draining import drain
+from catdog_serving.rollout.exclusive import exclusive
+from catdog_serving.rollout.probation import Probation
+from catdog_serving.rollout.rollover import (
+    Tell,
+    default_version,
+    resume,
+    second_version,
+    served_folder,
+    staged_archive,
+)
+from catdog_serving.rollout.stamping import holds, next_version, pack, stamp
+from catdog_serving.torchserve.management import ModelStatus
+from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.tokens import open_client
+
+WATCH_S = 10.0
+
+
+@dataclass(frozen=True)
+class DeployTimes:
+    """How long to wait, in seconds.
+
+    Attributes:
+        ready: At most, until the new version's workers are READY.
+        watch: With the new version as the default, before the old one goes.
+    """
+
+    ready: float = READY_TIMEOUT_S
+    watch: float = WATCH_S
+
+
+def deploy(
+    server: TorchServe,
+    archive: Path,
+    times: DeployTimes = DeployTimes(),
+    *,
+    tell: Tell = lambda _: None,
+) -> str:
+    """Serve another archive, with as many workers as now, without a lost request.
+
+    Afterwards it is model-store/catdog.mar, which a restart serves, and what was served before
+    is catdog.previous.mar. Both are stamped with the version that config.properties names, as
+    TorchServe's own launcher takes batch settings from there for no other.
+
+    Args:
+        server: One that `catdog serve` or `TorchServe.start` started.
+        archive: The .mar, wherever it is; it may be the model store's own catdog.mar.
+        times: How long to wait and to watch.
+        tell: Is given a line after each step.
+
+    Returns:
+        The new version.
+
+    Raises:
+        RefusedError: If the archive fails a check, or the server with it; nothing is changed.
+        NotReadyError: If the server does not run, another command is changing it, the archive
+            is missing, memory or disk is short, or the server is lost meanwhile.
+    """
+    check_owner(archive)
+    with exclusive(server.run, "deploy"):
+        return _take_over(server, archive, times, tell)
+
+
+def rollback(
+    server: TorchServe, times: DeployTimes = DeployTimes(), *, tell: Tell = lambda _: None
+) -> str:
+    """Deploy what was served before the last deploy; a second rollback undoes the first.
+
+    Raises:
+        As `deploy` does, and `NotReadyError` if there was no deploy.
+    """
+    previous = server.config.previous_archive
+    with exclusive(server.run, "rollback"):
+        if not previous.is_file():
+            raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
+        check_owner(previous)
+        return _take_over(server, previous, times, tell)
+
+
+def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell) -> str:
+    config = server.config
+    with server.management() as management:
+        resume(server, management)
+        probation = Probation(server)
+        tell(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
+        info = _verified(archive)
+        tell(f"checked  {_described(info)}; its golden pictures get their masses")
+        old = default_version(management)
+        version = next_version(model.version for model in management.versions())
+        workers = max(1, len(old.workers))
+        with staged_archive(config) as staged, _new_files(config, archive, old) as files:
+            stamp(archive, staged, version)
+            with second_version(server, management, staged, workers, times.ready, tell):
+                tell(f"ready    version {version} beside {old.version}, workers: {workers}")
+                _check_served_golden(server, archive, info, old, version)
+                tell("asked    the golden pictures get the same masses over HTTP")
+                probation.begin()
+                management.set_default(version)
+                tell(f"default  version {version}")
+                tell(f"watched  {probation.watch(management, version, times.watch)}")
+                drain(management, old.version)
+                _put_in_place(files)
+        server.run.record_loaded()
+        tell(f"removed  version {old.version}, which had nothing left to do")
+    return version
+
+
+def _verified(archive: Path) -> ModelInfo:
+    from catdog_serving.build.verify import verify_archive
+
+    try:
+        return verify_archive(archive)
+    except NotReadyError as error:  # it is there, so it is no archive
+        raise RefusedError(str(error)) from error
+
+
+def _described(info: ModelInfo) -> str:
+    return f"{info.model.name}, {info.runtime} {info.precision}"
+
+
+def _check_served_golden(
+    server: TorchServe, archive: Path, info: ModelInfo, old: ModelStatus, version: str
+) -> None:
+    """Ask the new version itself for the golden pictures, as any client would."""
+    from catdog_serving.build.golden import check_golden
+
+    with (
+        zipfile.ZipFile(archive) as packed,
+        open_client(
+            server.config.inference_url,
+            server.config.path,
+            retries=0,
+            read_timeout_s=old.response_timeout_s + 5,
+            version=version,
+        ) as client,
+    ):
+        results = [client.classify(packed.read(picture.file)) for picture in info.golden]
+    check_golden(info, list(results))
+    answered = {result.version for result in results} - {version}
+    if answered:
+        raise RefusedError(f"version {version} says that it is {', '.join(answered)}")
+
+
+@contextmanager
+def _new_files(
+    config: ServingConfig, archive: Path, old: ModelStatus
+) -> Iterator[dict[Path, Path]]:
+    """The two archives as they will be, beside their places: a full disk shows in time."""
+    previous, current = (config.model_store / f".catdog-{n}.mar" for n in ("previous", "current"))
+    version = config.named_version
+    files = {current: config.archive}
+    try:
+        folder = _folder_of(old)
+        if folder is not None and not holds(config.archive, folder):
+            pack(folder, previous, version)  # `catdog package` has written over what is served
+            files = {previous: config.previous_archive} | files
+        elif config.archive.is_file():
+            stamp(config.archive, previous, version)
+            files = {previous: config.previous_archive} | files
+        stamp(archive, current, version)
+        yield files
+    finally:
+        for path in (previous, current):
+            path.unlink(missing_ok=True)
+
+
+def _put_in_place(files: dict[Path, Path]) -> None:
+    for path, target in files.items():
+        try:
+            os.replace(path, target)
+        except OSError as error:
+            raise NotReadyError(f"cannot replace {target}: {error.strerror}") from error
+
+
+def _folder_of(model: ModelStatus) -> Path | None:
+    """What is served now; None while no worker is READY, which a deploy may be there to mend."""
+    try:
+        return served_folder(model)
+    except NotReadyError:
+        return None

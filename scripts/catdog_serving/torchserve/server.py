@@ -1,0 +1,213 @@
+"""One TorchServe: start until a worker is READY, stop without a trace.
+
+    with TorchServe(ServingConfig.read(path)) as server:
+        server.versions()
+
+`catdog serve` and `catdog stop` are `start` and `stop` in two processes; the
+run directory connects them.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from typing import Self
+
+import psutil
+
+from catdog_serving.errors import NotReadyError, ServerError
+from catdog_serving.model_archive import check_owner
+from catdog_serving.monitoring.status import ServerStatus
+from catdog_serving.sample_pictures import CAT
+from catdog_serving.torchserve.java import find_java, start_java
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus
+from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.tokens import KeyFileAuth, open_client
+
+READY_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.1
+_STOPPED_CODES = (0, 128 + signal.SIGTERM)  # Java's, after `terminate` or `catdog stop`
+_FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
+
+
+class TorchServe:
+    """The server of one config.properties."""
+
+    def __init__(self, config: ServingConfig) -> None:
+        self.config = config
+        self.run = RunDirectory.of(config.path)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def is_running(self) -> bool:
+        return self.run.process() is not None
+
+    def start(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Start and wait until a worker is READY.
+
+        Raises:
+            NotReadyError: If something is missing or the start fails; nothing of
+                it stays behind, and the message ends with the log's tail.
+        """
+        self._check_before_start()
+        self.run.create()
+        try:
+            self.config.write_for_server(self.run.config)
+            self._child = start_java(self.config, self.run)
+            self.run.record(psutil.Process(self._child.pid))
+            self.wait_for_workers(1, timeout_s)
+            with open_client(self.config.inference_url, self.config.path) as client:
+                for _ in range(_FIRST_REQUESTS):
+                    client.classify(CAT)
+        except BaseException as error:
+            tail = self.run.log_tail()
+            self.stop()
+            if isinstance(error, NotReadyError):
+                raise NotReadyError(f"{error}\n{tail}") from error
+            raise
+
+    def stop(self) -> bool:
+        """End the server and its workers, and remove its run directory.
+
+        Returns:
+            Whether there was a server.
+        """
+        process = self.run.process()
+        if process is not None:
+            family = [process, *process.children(recursive=True)]
+            process.terminate()  # Java ends its workers itself
+            _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+            for member in alive:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+            psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+        if self._child is not None:
+            self._child.wait(STOP_TIMEOUT_S)
+        self._end_orphans()
+        self.run.remove()
+        return process is not None
+
+    def management(self) -> ManagementClient:
+        """A client of this server's management API, with its token where one is needed."""
+        auth = KeyFileAuth(self.run.key_file, "management")
+        return ManagementClient(self.config.management_url, auth)
+
+    def versions(self) -> list[ModelStatus]:
+        with self.management() as client:
+            return client.versions()
+
+    def status(self) -> ServerStatus:
+        """One look at the server.
+
+        The model's facts come through the queue. One that is full or slow refuses the question,
+        and is no reason to call the server unfit: its workers are READY all the same.
+
+        Raises:
+            ServerUnavailableError: If it does not answer.
+        """
+        with self.management() as client:
+            models = client.versions()
+            ready = any(model.ready_workers for model in models)
+            facts = None
+            if ready:
+                with suppress(ServerError):
+                    facts = client.facts()
+        failure = None if ready else last_failure(self.run.model_log)
+        return ServerStatus(self.config.inference_url, tuple(models), facts, failure)
+
+    def wait_for_workers(self, count: int, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Wait until that many workers are READY.
+
+        Raises:
+            NotReadyError: If the server ends, a worker fails to load, or time runs out.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self._ready_workers() < count:
+            if self._child is not None and self._child.poll() is not None:
+                code = self._child.returncode
+                raise NotReadyError(f"TorchServe ended with exit code {code} while it started")
+            failure = last_failure(self.run.model_log)
+            if failure:  # TorchServe itself would try again for five minutes
+                raise NotReadyError(f"the worker could not load the archive: {failure}")
+            if time.monotonic() > deadline:
+                raise NotReadyError(f"not {count} workers were READY within {timeout_s:g} s")
+            time.sleep(_POLL_S)
+
+    def archive_is_newer(self) -> bool:
+        """Whether the archive was replaced after the running server loaded it."""
+        return self.is_running() and self.config.archive.stat().st_mtime > self.run.loaded_at()
+
+    def wait(self) -> None:
+        """Wait until the server that this process started is stopped, and clean up.
+
+        Raises:
+            NotReadyError: If it ended by itself.
+        """
+        code = self._child.wait() if self._child else 0
+        tail = self.run.log_tail()
+        self.stop()
+        if code not in _STOPPED_CODES:
+            raise NotReadyError(f"TorchServe ended by itself with exit code {code}\n{tail}")
+
+    def terminate(self) -> None:
+        """Tell the server to end; `wait` sees it through.
+
+        Always by SIGTERM: a Java that a shell started in the background ignores SIGINT.
+        """
+        process = self.run.process()
+        if process is not None:
+            process.terminate()
+
+    def _check_before_start(self) -> None:
+        """Find what usually goes wrong while it is cheap to say so."""
+        if self.is_running():
+            raise NotReadyError("the server of this configuration runs already; see: catdog status")
+        find_java()
+        check_owner(self.config.archive)
+        for key, (host, port) in self.config.endpoints().items():
+            if _is_taken(host, port):
+                raise NotReadyError(
+                    f"port {port} on {host} is taken ({key} in {self.config.path}); "
+                    "stop what uses it, or choose another port there"
+                )
+        self._end_orphans()
+
+    def _ready_workers(self) -> int:
+        try:
+            return sum(model.ready_workers for model in self.versions())
+        except ServerError:
+            return 0  # not listening yet; the deadline is the caller's
+
+    def _end_orphans(self) -> None:
+        """Kill workers that outlived a Java that was killed: known by their socket's path."""
+        needle = str(self.run.temporary)
+        for process in psutil.process_iter(["cmdline", "uids"]):
+            uids = process.info["uids"]
+            if uids is None or uids.real != os.getuid() or process.pid == os.getpid():
+                continue
+            if any(needle in argument for argument in process.info["cmdline"] or ()):
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+                    process.wait(STOP_TIMEOUT_S)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,228 @@
+"""config.properties: read it, check what goes wrong, write the copy that a server runs on."""
+
+import ipaddress
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from catdog.results import MODEL_NAME
+from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import archive_runtime, archive_version
+from catdog_serving.torchserve.gpus import gpu_count
+
+ADDRESSES = ("inference_address", "management_address", "metrics_address")
+GRPC = (
+    ("grpc_inference_address", "grpc_inference_port"),
+    ("grpc_management_address", "grpc_management_port"),
+)
+_CHECKOUT = Path(__file__).parents[3]
+_TORCHSERVE_QUEUE = 100  # its default
+_TORCHSERVE_REQUEST = 6_553_500
+_PATHS = ("model_store", "metrics_config")
+_LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """The values of one config.properties.
+
+    Attributes:
+        path: The file.
+        values: Its keys and values as written.
+    """
+
+    path: Path
+    values: dict[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "ServingConfig":
+        """Read a file of Java properties.
+
+        Raises:
+            NotReadyError: If it is missing or lacks a key that catdog needs.
+        """
+        if not path.is_file():
+            raise NotReadyError(
+                f"there is no configuration {path}; run this from catdog's folder, or name a "
+                "config.properties with --config"
+            )
+        config = cls(path.resolve(), parse_properties(path.read_text(encoding="utf-8")))
+        required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
+        missing = sorted(required - set(config.values))
+        if missing:
+            raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
+        return config
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths count from: the one that holds config/."""
+        return self.path.parent.parent
+
+    @property
+    def inference_url(self) -> str:
+        return self.values["inference_address"].rstrip("/")
+
+    @property
+    def management_url(self) -> str:
+        return self.values["management_address"].rstrip("/")
+
+    @property
+    def model_store(self) -> Path:
+        return self.root / self.values["model_store"]
+
+    @property
+    def archive(self) -> Path:
+        """The archive that is served."""
+        return self.model_store / f"{MODEL_NAME}.mar"
+
+    @property
+    def previous_archive(self) -> Path:
+        """What `archive` was before the last deploy; for `catdog rollback`."""
+        return self.model_store / f"{MODEL_NAME}.previous.mar"
+
+    @property
+    def named_version(self) -> str:
+        """The version under `models=`. TorchServe's own launcher ignores the entry for others."""
+        return self._entry[0]
+
+    @property
+    def batching(self) -> dict[str, Any]:
+        """catdog's entry under `models=`: workers, batch size, batch delay.
+
+        Raises:
+            NotReadyError: If there is none or it is not JSON.
+        """
+        return self._entry[1]
+
+    @property
+    def _entry(self) -> tuple[str, dict[str, Any]]:
+        try:
+            versions: dict[str, Any] = json.loads(self.values["models"])[MODEL_NAME]
+            return next(iter(versions.items()))
+        except (json.JSONDecodeError, KeyError, StopIteration) as error:
+            raise NotReadyError(
+                f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
+            ) from error
+
+    @property
+    def gpus(self) -> int:
+        """GPUs to use: number_of_gpu, or, without it, all there are if the archive can use them."""
+        configured = self.values.get("number_of_gpu")
+        if configured is not None:
+            return int(configured)
+        if not self.archive.is_file() or archive_runtime(self.archive) != "torch":
+            return 0
+        return gpu_count()
+
+    @property
+    def served_batching(self) -> dict[str, Any]:
+        """`batching`, with at least one worker a GPU."""
+        batching, gpus = self.batching, self.gpus
+        workers = {key: max(int(batching[key]), gpus) for key in ("minWorkers", "maxWorkers")}
+        return batching | workers
+
+    @property
+    def job_queue_size(self) -> int:
+        """Requests that may wait; what comes on top is answered 503."""
+        return int(self.values.get("job_queue_size", _TORCHSERVE_QUEUE))
+
+    @property
+    def max_request_size(self) -> int:
+        """The largest body that the server takes, in bytes."""
+        return int(self.values.get("max_request_size", _TORCHSERVE_REQUEST))
+
+    @property
+    def default_jobs(self) -> int:
+        """Requests to keep under way so that every worker's next batch is full."""
+        batching = self.served_batching
+        return 2 * int(batching["maxWorkers"]) * int(batching["batchSize"])
+
+    def endpoints(self) -> dict[str, tuple[str, int]]:
+        """The five addresses that the server listens on: name -> (host, port)."""
+        found = {}
+        for key in ADDRESSES:
+            parts = urlsplit(self.values[key])
+            if not parts.hostname or not parts.port:
+                raise NotReadyError(
+                    f"{self.path}: {key}={self.values[key]} is not http://HOST:PORT"
+                )
+            found[key] = (parts.hostname, parts.port)
+        for host_key, port_key in GRPC:
+            found[port_key] = (self.values[host_key], int(self.values[port_key]))
+        return found
+
+    def is_loopback_only(self) -> bool:
+        """Whether nobody outside this machine can reach any of the five addresses."""
+        return all(is_loopback(host) for host, _ in self.endpoints().values())
+
+    def write_for_server(self, target: Path) -> None:
+        """Write what the server really runs on.
+
+        Paths become absolute, the `models` entry names the version that the archive
+        really has (TorchServe ignores it otherwise) and a worker for every GPU, and the
+        tokens are turned off only while every address is loopback.
+        """
+        values = self.with_absolute_paths()
+        version = archive_version(self.archive)
+        values["models"] = json.dumps({MODEL_NAME: {version: self.served_batching}})
+        values["number_of_gpu"] = str(self.gpus)
+        values.pop("vmargs", None)  # read by TorchServe's launcher only; see server.py
+        values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
+        target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+
+    def with_absolute_paths(self) -> dict[str, str]:
+        """The values, for a file that lies elsewhere."""
+        values = dict(self.values)
+        for key in _PATHS:
+            if key in values:
+                values[key] = str(self.root / values[key])
+        if "vmargs" in values:
+            values["vmargs"] = " ".join(
+                f"{_LOG_OPTION}{self.root / option.removeprefix(_LOG_OPTION)}"
+                if option.startswith(_LOG_OPTION)
+                else option
+                for option in values["vmargs"].split()
+            )
+        return values
+
+    def java_options(self) -> list[str]:
+        """The options of `vmargs`, with the log configuration as the URI that Java wants."""
+        return [
+            f"{_LOG_OPTION}{Path(option.removeprefix(_LOG_OPTION)).as_uri()}"
+            if option.startswith(_LOG_OPTION)
+            else option
+            for option in self.with_absolute_paths().get("vmargs", "").split()
+        ]
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Java properties as far as TorchServe's own files use them: # comments, \\ continuations."""
+    values = {}
+    for line in text.replace("\\\n", "").splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith(("#", "!")):
+            key, _, value = stripped.partition("=")
+            values[key.strip()] = value.strip()
+    return values
+
+
+def default_config() -> Path:
+    """$CATDOG_CONFIG, else ./config/config.properties, else the checkout's."""
+    chosen = os.environ.get("CATDOG_CONFIG")
+    if chosen:
+        return Path(chosen)
+    here = Path("config", "config.properties")
+    return here if here.is_file() else _CHECKOUT / here
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address stands for this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.rollout.exclusive import (
+    Unfinished,
+    exclusive,
+    read_note,
+    remove_note,
+    write_note,
+)
+from catdog_serving.torchserve.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """As if this process were the server."""
+    directory = RunDirectory(tmp_path / "run")
+    directory.create()
+    directory.record(psutil.Process())
+    return directory
+
+
+def test_a_second_operator_is_told_who_is_at_it(run: RunDirectory) -> None:
+    with exclusive(run, "deploy"):
+        with pytest.raises(
+            NotReadyError, match=rf"catdog deploy \(process {os.getpid()}\) is changing"
+        ):
+            with exclusive(run, "scale 2"):
+                pass
+    with exclusive(run, "scale 2"):
+        with pytest.raises(NotReadyError, match=r"catdog scale 2 \(process"):
+            with exclusive(run, "deploy"):
+                pass
+
+
+def test_a_killed_operator_locks_nobody_out(run: RunDirectory) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from catdog_serving.rollout.exclusive import exclusive
+from catdog_serving.torchserve.run_directory import RunDirectory
+with exclusive(RunDirectory(Path({str(run.path)!r})), "deploy"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with exclusive(run, "scale 2"):
+        pass
+
+
+def test_without_a_server_there_is_nothing_to_change(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="start it with: catdog serve"):
+        with exclusive(RunDirectory(tmp_path / "none"), "deploy"):
+            pass
+
+
+def test_a_note_lasts_until_it_is_removed(run: RunDirectory) -> None:
+    assert read_note(run) is None
+    write_note(run, Unfinished(keep="1.0", drop="2.0"))
+    write_note(run, Unfinished(keep="2.0", drop="1.0"))
+    assert read_note(run) == Unfinished(keep="2.0", drop="1.0")
+    remove_note(run)
+    remove_note(run)
+    assert read_note(run) is None

@@ -1,0 +1,148 @@
+"""Waiting for workers and draining, beside a stand-in for the management API."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from itertools import chain, repeat
+
+import pytest
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.rollout import draining
+from catdog_serving.rollout.draining import drain
+from catdog_serving.rollout.rollover import wait_ready
+from catdog_serving.torchserve.management import ManagementClient
+from catdog_serving.torchserve.server import TorchServe
+from tests.support.configs import MakeConfig
+from tests.support.http_servers import http_server, send
+
+
+class FakeTorchServe:
+    """Version 1.0, which is being drained, with two workers; 2.0 is the default."""
+
+    def __init__(self) -> None:
+        self.pending: Iterator[int] = repeat(0)
+        self.workers = {"9000": "READY", "9001": "READY"}
+        self.answering: Iterator[str | None] = repeat("9000")
+        self.questions = 0
+        self.looks = 0
+
+    def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
+        if request.path == "/models/catdog":
+            return send(request, 200, json.dumps([self.entry("2.0", 0)]).encode())
+        entry = self.entry("1.0", 0)
+        if "customized" in request.path:
+            self.questions += 1
+            worker = next(self.answering)
+            entry["customizedMetadata"] = {} if worker is None else {"worker": worker}
+        else:
+            self.looks += 1
+            entry = self.entry("1.0", next(self.pending))
+        return send(request, 200, json.dumps([entry, self.entry("2.0", 0)]).encode())
+
+    def entry(self, version: str, pending: int) -> dict[str, object]:
+        return {
+            "modelVersion": version,
+            "batchSize": 8,
+            "maxBatchDelay": 5,
+            "responseTimeout": 2,
+            "startupTimeout": 120,
+            "workers": [
+                {"id": id, "status": status, "pid": 1, "gpu": False, "memoryUsage": 0}
+                for id, status in self.workers.items()
+            ],
+            "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": pending},
+        }
+
+
+@pytest.fixture
+def fake() -> FakeTorchServe:
+    return FakeTorchServe()
+
+
+@pytest.fixture
+def management(fake: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagementClient]:
+    monkeypatch.setattr(draining, "_POLL_S", 0.02)
+    monkeypatch.setattr(draining, "GRACE_S", 0.1)
+    with http_server(fake) as url, ManagementClient(url) as client:
+        yield client
+
+
+def test_a_drained_version_had_an_empty_queue_and_an_answer_of_each_worker(
+    fake: FakeTorchServe, management: ManagementClient
+) -> None:
+    fake.pending = chain([3, 1, 0, 2], repeat(0))
+    fake.answering = iter(["9000", "9000", "9000", "9001"])
+    drain(management, "1.0")
+    assert fake.looks > 4  # the queue that was empty for a moment did not count
+    assert fake.questions == 4
+
+
+def test_one_worker_need_not_say_who_it_is(
+    fake: FakeTorchServe, management: ManagementClient
+) -> None:
+    fake.workers = {"9000": "READY"}
+    fake.answering = iter([None])
+    drain(management, "1.0")
+    assert fake.questions == 1
+
+
+def test_two_workers_that_do_not_say_are_waited_for_as_long_as_a_batch_may_take(
+    fake: FakeTorchServe, management: ManagementClient
+) -> None:
+    fake.answering = repeat(None)
+    start = datetime.now()
+    drain(management, "1.0")
+    assert datetime.now() - start >= timedelta(seconds=2)  # responseTimeout
+
+
+def test_a_version_that_clients_name_is_not_drained(
+    fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "DRAIN_TIMEOUT_S", 0.5)
+    fake.pending = repeat(1)
+    with pytest.raises(NotReadyError, match="clients ask for /predictions/catdog/1.0"):
+        drain(management, "1.0")
+
+
+def test_nobody_waits_long_for_workers_that_are_gone(
+    fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "NO_WORKER_S", 0.3)
+    fake.pending, fake.workers = repeat(1), {"9000": "UNLOADING"}
+    drain(management, "1.0")
+    drain(management, "no such version")
+
+
+def test_workers_that_are_not_ready_are_named_with_the_reason(
+    fake: FakeTorchServe, management: ManagementClient, make_config: MakeConfig
+) -> None:
+    fake.workers = {"9000": "READY", "9001": "UNLOADING"}
+    server = TorchServe(make_config(None))
+    server.run.create()
+    try:
+        now = datetime.now()
+        with pytest.raises(
+            NotReadyError,
+            match="1 of 2 workers of version 1.0 are READY, worker 9001 is not: not within 0.1 s",
+        ):
+            wait_ready(server, management, "1.0", 2, 0.1, now)
+
+        def dies(at: datetime, reason: str) -> str:
+            stamp = at.isoformat(timespec="milliseconds").replace(".", ",")
+            lines = ("Backend worker process died.", "Traceback (most recent call last):", reason)
+            return "".join(f"{stamp} {line}\n" for line in lines)
+
+        earlier = dies(now - timedelta(seconds=9), "ValueError: long ago")
+        server.run.model_log.write_text(earlier)
+        with pytest.raises(NotReadyError, match="not within 0.1 s"):
+            wait_ready(server, management, "1.0", 2, 0.1, now)
+        server.run.model_log.write_text(
+            earlier + dies(now + timedelta(seconds=1), "MemoryError: now")
+        )
+        with pytest.raises(NotReadyError, match="9001 is not: MemoryError: now"):
+            wait_ready(server, management, "1.0", 2, 60, now)
+        wait_ready(server, management, "1.0", 1, 60, now)
+    finally:
+        server.run.remove()

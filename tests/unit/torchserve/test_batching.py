@@ -1,0 +1,102 @@
+"""Workers and batching are changed in config.properties, and not a byte beside them."""
+
+import difflib
+import os
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.errors import RefusedError
+from catdog_serving.torchserve.batching import Batching, replace_batching, write_batching
+from catdog_serving.torchserve.serving_config import ServingConfig
+from tests.support.paths import ROOT
+
+SHIPPED = (ROOT / "config" / "config.properties").read_bytes()
+WANTED = Batching(workers=3, batch_size=16, max_batch_delay_ms=20)
+
+
+def changed_lines(before: bytes, after: bytes) -> list[str]:
+    lines = difflib.ndiff(before.decode().splitlines(True), after.decode().splitlines(True))
+    return [line for line in lines if line.startswith("+ ")]
+
+
+def test_only_the_four_numbers_of_the_shipped_file_change(tmp_path: Path) -> None:
+    path = tmp_path / "config.properties"
+    path.write_bytes(SHIPPED)
+    path.chmod(0o640)
+    write_batching(path, WANTED)
+    assert changed_lines(SHIPPED, path.read_bytes()) == [
+        '+       "minWorkers": 3,\\\n',
+        '+       "maxWorkers": 3,\\\n',
+        '+       "batchSize": 16,\\\n',
+        '+       "maxBatchDelay": 20\\\n',
+    ]
+    assert Batching.of(ServingConfig.read(path)) == WANTED
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_writing_the_same_settings_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.properties"
+    path.write_bytes(SHIPPED)
+    write_batching(path, Batching.of(ServingConfig.read(path)))
+    assert path.read_bytes() == SHIPPED
+
+
+def test_other_models_comments_and_line_ends_stay() -> None:
+    text = (
+        '# "catdog": {"1.0": {"minWorkers": 9}}\r\n'
+        'models = {"other": {"1.0": {"minWorkers": 7, "batchSize": 7}}, \\\r\n'
+        '  "catdog": {"2.0": {"batchSize":<1>,"maxBatchDelay":<2>,"minWorkers" : <3>,\\\r\n'
+        '  "maxWorkers":<4>, "x": "y"}}}\r\n'
+        'note="batchSize": 5'
+    )
+
+    def filled(*numbers: int) -> str:
+        found = text
+        for place, number in enumerate(numbers, 1):
+            found = found.replace(f"<{place}>", str(number))
+        return found
+
+    assert replace_batching(filled(1, 1, 1, 1), WANTED) == filled(16, 20, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("model_store=x\n", "no entry for catdog"),
+        ('models={"other": {"1.0": {"batchSize": 1}}}\n', "no entry for catdog"),
+        (
+            'models={"catdog": {"1.0": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1}}}\n',
+            "maxBatchDelay",
+        ),
+        # The numbers that would be found are another version's.
+        (
+            'models={"catdog": {"1.0": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1},'
+            '"2.0": {"maxBatchDelay": 1}}}\n',
+            "cannot be changed safely",
+        ),
+        (
+            'models={"catdog": {"1.0": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1,'
+            '"maxBatchDelay": 1}\n',
+            "cannot be changed safely",
+        ),
+    ],
+)
+def test_what_cannot_be_changed_safely_is_refused_and_stays(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    path = tmp_path / "config.properties"
+    path.write_text(text)
+    with pytest.raises(RefusedError, match=why):
+        write_batching(path, WANTED)
+    assert path.read_text() == text
+
+
+def test_behind_a_link_the_file_changes_and_the_link_stays(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.properties", tmp_path / "config.properties"
+    real.write_bytes(SHIPPED)
+    link.symlink_to(real)
+    write_batching(link, WANTED)
+    assert link.is_symlink()
+    assert b'"batchSize": 16' in real.read_bytes()

@@ -1,0 +1,34 @@
+"""A private configuration meets nothing of the one it comes from."""
+
+from pathlib import Path
+
+from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.serving_config import ServingConfig
+from tests.support.paths import ROOT
+
+
+def test_ports_store_and_run_directory_are_its_own_and_the_rest_is_the_sources(
+    tmp_path: Path,
+) -> None:
+    source = ServingConfig.read(ROOT / "config" / "config.properties")
+    archive = tmp_path / "any.mar"
+    archive.write_bytes(b"an archive")
+    private = private_config(source, tmp_path / "own", archive, {"batchSize": 3}, {"note": "x=y"})
+    ours, theirs = private.endpoints(), source.endpoints()
+    assert set(ours.values()).isdisjoint(theirs.values())
+    assert len(set(ours.values())) == 5
+    assert private.is_loopback_only()
+    assert private.archive.read_bytes() == b"an archive"
+    assert RunDirectory.of(private.path) != RunDirectory.of(source.path)
+    assert private.batching == source.batching | {"batchSize": 3}
+    assert private.job_queue_size == source.job_queue_size
+    assert private.java_options() == source.java_options()
+    assert private.values["metrics_config"] == str(ROOT / "config" / "metrics.yaml")
+    assert private.values["note"] == "x=y"
+
+
+def test_addresses_off_loopback_do_not_come_along(tmp_path: Path) -> None:
+    source = ServingConfig.read(ROOT / "config" / "config.properties")
+    public = ServingConfig(source.path, source.values | {"grpc_inference_address": "0.0.0.0"})
+    assert private_config(public, tmp_path, None).is_loopback_only()

@@ -1,0 +1,116 @@
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.torchserve.run_directory import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunDirectory]:
+    # pytest's folder may be too long for a Unix socket, and then another one would be taken.
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        found = RunDirectory.of(tmp_path / "config.properties")
+        assert found.path.parent == Path(short)
+        yield found
+
+
+def test_it_is_private_and_found_again_by_the_configuration(
+    run: RunDirectory, tmp_path: Path
+) -> None:
+    run.create()
+    assert stat.S_IMODE(run.path.stat().st_mode) == 0o700
+    assert RunDirectory.of(tmp_path / "x" / ".." / "config.properties") == run
+    assert RunDirectory.of(tmp_path / "other.properties") != run
+    run.remove()
+    assert not run.path.exists()
+
+
+def test_a_link_in_its_place_is_not_followed(run: RunDirectory, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (target / "precious").touch()
+    run.path.symlink_to(target)
+    with pytest.raises(NotReadyError, match="belongs to another user or is a link"):
+        run.create()
+    run.remove()
+    assert (target / "precious").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder of another user")
+def test_another_users_folder_is_not_used(run: RunDirectory) -> None:
+    run.path.mkdir()
+    os.chown(run.path, 12345, 12345)
+    with pytest.raises(NotReadyError, match="belongs to another user"):
+        run.create()
+    assert run.process() is None
+    assert run.path.exists()
+
+
+def test_the_path_leaves_room_for_a_unix_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
+    assert len(str(RunDirectory.of(tmp_path / "c").temporary / ".ts.sock.99999")) < 107
+
+
+def test_a_reused_pid_is_not_taken_for_the_server(run: RunDirectory) -> None:
+    run.create()
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run.record(psutil.Process(child.pid))
+        found = run.process()
+        assert found is not None
+        assert found.pid == child.pid
+        pid_file = run.path / "pid"
+        pid_file.write_text(pid_file.read_text().replace('"create_time": ', '"create_time": 1'))
+        assert run.process() is None
+    finally:
+        child.communicate(b"\n")
+    run.record(psutil.Process())
+    assert run.process() is not None
+
+
+def test_the_log_tail_shows_both_logs(run: RunDirectory) -> None:
+    run.create()
+    run.console_log.write_text("".join(f"console {i}\n" for i in range(100)))
+    run.model_log.write_text("Traceback\n")
+    tail = run.log_tail(lines=2)
+    assert "console 98\nconsole 99" in tail
+    assert "console 97" not in tail
+    assert "Traceback" in tail
+
+
+def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(tmp_path: Path) -> None:
+    log = tmp_path / "model.log"
+    assert last_failure(log) is None
+    stamp = "2026-11-24T05:00:00,000 "
+    lines = [
+        *("loaded", "Backend worker process died.", "Traceback (most recent call last):"),
+        *("  File x, line 1", "    load()", "OSError: first"),
+        *("", "During handling of the above exception, another exception occurred:", ""),
+        *("Traceback (most recent call last):", "  File y", "ValueError: the reason"),
+        *("unrelated: later line",),
+    ]
+    log.write_text("".join(f"{stamp}{line}\n" for line in lines[:1]))
+    assert last_failure(log) is None
+    log.write_text("".join(f"{stamp}{line}\n" for line in lines))
+    assert last_failure(log) == "ValueError: the reason"
+    assert last_failure(log, since=datetime(2026, 11, 24, 5, 0, 0)) == "ValueError: the reason"
+    assert last_failure(log, since=datetime(2026, 11, 24, 5, 0, 0, 1000)) is None
+    lines += [
+        *("Traceback (most recent call last):", "  File z"),
+        "ModuleNotFoundError: No module named 'ts.torch_handler.catdog_handler'",
+    ]
+    log.write_text("".join(f"{stamp}{line}\n" for line in lines))
+    assert last_failure(log) == "ValueError: the reason"

@@ -1,0 +1,100 @@
+import json
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
+from tests.support.configs import MakeConfig
+from tests.support.paths import ROOT
+
+SHIPPED = ROOT / "config" / "config.properties"
+
+
+def fake_archive(tmp_path: Path, version: str) -> Path:
+    path = tmp_path / "catdog.mar"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"modelVersion": version}}))
+    return path
+
+
+def test_properties_have_comments_and_continuations() -> None:
+    text = "# note\n! note\na=1\n b = x=y \nc={\\\n  1,\\\n 2}\n\n"
+    assert parse_properties(text) == {"a": "1", "b": "x=y", "c": "{  1, 2}"}
+
+
+def test_the_shipped_configuration_is_complete_and_safe() -> None:
+    config = ServingConfig.read(SHIPPED)
+    assert config.is_loopback_only()
+    assert len(set(config.endpoints().values())) == 5
+    assert config.archive == ROOT / "model-store" / "catdog.mar"
+    assert set(config.batching) >= {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"}
+    # Tokens stay on for whoever starts TorchServe by hand, and archives come from the store only.
+    assert "disable_token_authorization" not in config.values
+    assert config.values["enable_model_api"] == "true"
+    assert config.values["allowed_urls"] == "file:///nonexistent/.*"
+
+
+def test_every_shipped_key_has_a_comment_of_one_line() -> None:
+    lines = SHIPPED.read_text().replace("\\\n", "").splitlines()
+    for before, line in pairwise(lines):
+        key = line.partition("=")[0]
+        if line and not line.startswith("#"):
+            # gRPC's four stand together under one comment
+            assert before.startswith(("# ", "grpc_")), f"{key} has no comment"
+
+
+def test_the_servers_copy_has_absolute_paths_and_the_archives_version(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(fake_archive(tmp_path, "3.0"), batching={"batchSize": 4})
+    config.write_for_server(tmp_path / "out.properties")
+    written = parse_properties((tmp_path / "out.properties").read_text())
+    assert Path(written["model_store"]) == config.root / "model-store"
+    assert Path(written["metrics_config"]).is_file()
+    entry = json.loads(written["models"])["catdog"]
+    assert list(entry) == ["3.0"]
+    assert entry["3.0"]["batchSize"] == 4
+    assert "vmargs" not in written
+
+
+def test_the_log_configuration_becomes_an_absolute_url() -> None:
+    options = ServingConfig.read(SHIPPED).java_options()
+    assert f"-Dlog4j.configurationFile=file://{ROOT}/config/log4j2.xml" in options
+    assert any(option.startswith("-Xmx") for option in options)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("inference_address", "http://0.0.0.0:8080"),
+        ("management_address", "http://192.0.2.1:8081"),
+        ("metrics_address", "http://example.com:8082"),
+        ("grpc_inference_address", "0.0.0.0"),
+        ("grpc_management_address", "::"),
+    ],
+)
+def test_one_address_off_loopback_keeps_the_tokens_on(
+    tmp_path: Path, make_config: MakeConfig, key: str, value: str
+) -> None:
+    archive = fake_archive(tmp_path, "1.0")
+    config = make_config(archive, **{key: value})
+    assert not config.is_loopback_only()
+    config.write_for_server(tmp_path / "out.properties")
+    assert "disable_token_authorization=false" in (tmp_path / "out.properties").read_text()
+    make_config(archive).write_for_server(tmp_path / "out.properties")
+    assert "disable_token_authorization=true" in (tmp_path / "out.properties").read_text()
+
+
+def test_a_missing_file_or_key_says_what_to_do(tmp_path: Path, make_config: MakeConfig) -> None:
+    with pytest.raises(NotReadyError, match="--config"):
+        ServingConfig.read(tmp_path / "config.properties")
+    (tmp_path / "config.properties").write_text("inference_address=http://127.0.0.1:1\n")
+    with pytest.raises(NotReadyError, match="management_address.* are missing"):
+        ServingConfig.read(tmp_path / "config.properties")
+    with pytest.raises(NotReadyError, match="is not http://HOST:PORT"):
+        make_config(None, inference_address="127.0.0.1:8080").endpoints()
+    with pytest.raises(NotReadyError, match="models= has no entry for catdog"):
+        _ = make_config(None, models="{}").batching
