@@ -9,7 +9,7 @@ import pytest
 
 from catdog.classifier import Classifier
 from catdog.settings import Settings
-from catdog_serving.measure.metrics import Share
+from catdog_serving.evaluation.metrics import Share
 from catdog_serving.model_archive import open_archive
 from tests.support.localisation import (
     MODES,

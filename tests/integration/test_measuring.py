@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from catdog_serving.bench.bench_pictures import bench_pictures
+from catdog_serving.bench.tune import TuneTimes, check_ready, tune
+from catdog_serving.bench.tune_report import tune_table
+from catdog_serving.bench.tune_settings import Goal
 from catdog_serving.errors import NotReadyError
-from catdog_serving.measure.bench_pictures import bench_pictures
-from catdog_serving.measure.tune import TuneTimes, check_ready, tune
-from catdog_serving.measure.tune_report import tune_table
-from catdog_serving.measure.tune_settings import Goal
 from catdog_serving.torchserve.batching import Batching, write_batching
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from catdog_serving.measure import bench_report
-from catdog_serving.measure.bench import Plan, run_bench
-from catdog_serving.measure.bench_archives import BenchFiles, Subject, save_state
-from catdog_serving.measure.bench_pictures import bench_pictures
-from catdog_serving.measure.chart import write_chart
+from catdog_serving.bench import bench_report
+from catdog_serving.bench.bench import Plan, run_bench
+from catdog_serving.bench.bench_archives import BenchFiles, Subject, save_state
+from catdog_serving.bench.bench_pictures import bench_pictures
+from catdog_serving.bench.chart import write_chart
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
 

@@ -120,11 +120,11 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy on pictures whose class is known by their folder."""
+    from catdog_serving.evaluation.evaluate import evaluate_folder, print_evaluation
     from catdog_serving.folder.iterate import check_not_read, find_sources
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.progress import FolderProgress
     from catdog_serving.html.evaluation_report import write_evaluation_report
-    from catdog_serving.measure.evaluate import evaluate_folder, print_evaluation
 
     sources = find_sources([directory])
     if report:

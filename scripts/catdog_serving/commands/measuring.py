@@ -30,11 +30,11 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this machine against the reference loop; the last line is JSON."""
-    from catdog_serving.measure import bench_report
-    from catdog_serving.measure.bench import FULL, QUICK, run_bench
-    from catdog_serving.measure.bench_archives import Subject, bench_files, default_cache
-    from catdog_serving.measure.bench_pictures import bench_pictures
-    from catdog_serving.measure.chart import check_matplotlib, write_chart
+    from catdog_serving.bench import bench_report
+    from catdog_serving.bench.bench import FULL, QUICK, run_bench
+    from catdog_serving.bench.bench_archives import Subject, bench_files, default_cache
+    from catdog_serving.bench.bench_pictures import bench_pictures
+    from catdog_serving.bench.chart import check_matplotlib, write_chart
     from catdog_serving.torchserve.serving_config import ServingConfig
     from catdog_serving.whole_file import write_whole
 
@@ -76,10 +76,10 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, but write nothing.")] = False,
 ) -> None:
     """Try workers, batch size and batch delay; write the best into config.properties."""
-    from catdog_serving.measure.bench_pictures import bench_pictures
-    from catdog_serving.measure.tune import candidates, check_ready, tune
-    from catdog_serving.measure.tune_report import tune_table, verdict
-    from catdog_serving.measure.tune_settings import Goal
+    from catdog_serving.bench.bench_pictures import bench_pictures
+    from catdog_serving.bench.tune import candidates, check_ready, tune
+    from catdog_serving.bench.tune_report import tune_table, verdict
+    from catdog_serving.bench.tune_settings import Goal
     from catdog_serving.torchserve.batching import write_batching
     from catdog_serving.torchserve.serving_config import ServingConfig
 

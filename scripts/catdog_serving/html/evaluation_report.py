@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from catdog_serving.evaluation.evaluation import Evaluation
+from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.html.links import file_link
 from catdog_serving.html.page import Layout, write_page
 from catdog_serving.html.thumbnail import thumbnails
-from catdog_serving.measure.evaluation import Evaluation
-from catdog_serving.measure.plots import draw_plots
 
 MAX_FAILURES = 1_000
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 
+from catdog_serving.bench.load import closed_loop
+from catdog_serving.bench.rounds import Contender, Measured
 from catdog_serving.errors import NotReadyError
-from catdog_serving.measure.load import closed_loop
-from catdog_serving.measure.rounds import Contender, Measured
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig

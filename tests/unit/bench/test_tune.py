@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from catdog_serving.bench import tune as tune_module
+from catdog_serving.bench.tune import TuneTimes, tune
+from catdog_serving.bench.tune_report import verdict
+from catdog_serving.bench.tune_settings import Goal, Trial
 from catdog_serving.errors import NotReadyError
-from catdog_serving.measure import tune as tune_module
-from catdog_serving.measure.tune import TuneTimes, tune
-from catdog_serving.measure.tune_report import verdict
-from catdog_serving.measure.tune_settings import Goal, Trial
 from catdog_serving.torchserve.batching import Batching
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.paths import ROOT

@@ -13,13 +13,13 @@ from rich.table import Table
 
 from catdog.results import Prediction
 from catdog_serving.errors import NotReadyError
+from catdog_serving.evaluation.evaluation import LABELS, TRUTHS, Evaluation, evaluate
+from catdog_serving.evaluation.metrics import Share
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.iterate import ImageFiles
 from catdog_serving.folder.outputs import printable
-from catdog_serving.measure.evaluation import LABELS, TRUTHS, Evaluation, evaluate
-from catdog_serving.measure.metrics import Share
 
 _UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
 

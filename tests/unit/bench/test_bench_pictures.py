@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from catdog_serving.bench.bench_pictures import COUNT, LONG_SIDE, bench_pictures
 from catdog_serving.errors import UsageError
-from catdog_serving.measure.bench_pictures import COUNT, LONG_SIDE, bench_pictures
 from tests.support.pictures import encode, noise
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from catdog_serving.measure.tune_settings import (
+from catdog_serving.bench.tune_settings import (
     MOST_SETTINGS,
     Goal,
     Trial,

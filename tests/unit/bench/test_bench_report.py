@@ -2,9 +2,9 @@
 
 import json
 
-from catdog_serving.measure.bench import BenchResult
-from catdog_serving.measure.bench_report import summary_lines, to_dict, to_json_line
-from catdog_serving.measure.rounds import Figure, Figures
+from catdog_serving.bench.bench import BenchResult
+from catdog_serving.bench.bench_report import summary_lines, to_dict, to_json_line
+from catdog_serving.bench.rounds import Figure, Figures
 
 MULTIPLY_ADDS = 10_000_000_000
 

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.folder.contents import ImageError
-from catdog_serving.measure.metrics import (
+from catdog_serving.evaluation.metrics import (
     BestThreshold,
     CalibrationBin,
     Share,
@@ -29,6 +28,7 @@ from catdog_serving.measure.metrics import (
     roc_auc,
     threshold_curve,
 )
+from catdog_serving.folder.contents import ImageError
 
 TRUTHS = ("cat", "dog", "neither")
 LABELS = (*TRUTHS, "failed")

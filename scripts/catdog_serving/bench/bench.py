@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from catdog.classifier import Classifier
+from catdog_serving.bench import contenders
+from catdog_serving.bench.bench_archives import BenchFiles, Subject
+from catdog_serving.bench.machine import machine_facts, versions
+from catdog_serving.bench.rounds import Contender, Figures, run_rounds
+from catdog_serving.bench.start_up import start_up
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.measure import contenders
-from catdog_serving.measure.bench_archives import BenchFiles, Subject
-from catdog_serving.measure.machine import machine_facts, versions
-from catdog_serving.measure.rounds import Contender, Figures, run_rounds
-from catdog_serving.measure.start_up import start_up
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
@@ -117,7 +117,7 @@ def run_bench(
         ServerUnavailableError: If a server stops answering.
     """
     try:
-        from catdog_serving.measure.reference import ReferenceLoop
+        from catdog_serving.bench.reference import ReferenceLoop
     except ImportError as error:
         raise NotReadyError(
             f"the bench needs {error.name}; run: {install_hint('serve')}"
@@ -233,7 +233,7 @@ def _commands(
     folder.mkdir()
     for number, picture in enumerate(islice(cycle(pictures), plan.folder_pictures)):
         (folder / f"{number:05}.jpg").write_bytes(picture)
-    script = ("-m", "catdog_serving.measure.reference", subject.network, files.state, folder)
+    script = ("-m", "catdog_serving.bench.reference", subject.network, files.state, folder)
     found = [contenders.whole_command("folder_reference", script, plan.folder_pictures)]
     for precision, archive in files.archives.items():
         command = (

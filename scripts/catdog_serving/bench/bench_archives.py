@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from catdog_serving.bench.bench_pictures import sample_crops
+from catdog_serving.bench.machine import versions
 from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.measure.bench_pictures import sample_crops
-from catdog_serving.measure.machine import versions
 from catdog_serving.whole_file import write_whole
 
 PRECISIONS = ("fp32", "int8")

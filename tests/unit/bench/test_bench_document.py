@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from catdog_serving.bench.bench_document import capacity, figures, summary
 from catdog_serving.errors import UsageError
-from catdog_serving.measure.bench_document import capacity, figures, summary
 
 RATIOS = {"inprocess_int8_b8_over_reference": 3.25, "served_int8_c16_over_reference": 3.0}
 

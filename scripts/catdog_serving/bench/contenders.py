@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catdog.classifier import Classifier
+from catdog_serving.bench.load import LoadResult, closed_loop, open_loop
+from catdog_serving.bench.rounds import Contender, Measured
 from catdog_serving.errors import NotReadyError
-from catdog_serving.measure.load import LoadResult, closed_loop, open_loop
-from catdog_serving.measure.rounds import Contender, Measured
 
 if TYPE_CHECKING:
-    from catdog_serving.measure.reference import ReferenceLoop
+    from catdog_serving.bench.reference import ReferenceLoop
 
 _MATMUL_SIDE = 2048  # large enough for full speed, small enough for half a second
 

@@ -1,6 +1,6 @@
 """Interleaved rounds: their order, their figures, and ratios within a round."""
 
-from catdog_serving.measure.rounds import Contender, Figure, difference, ratio, run_rounds
+from catdog_serving.bench.rounds import Contender, Figure, difference, ratio, run_rounds
 
 
 def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:

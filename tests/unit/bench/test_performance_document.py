@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.bench.bench_document import markers, replace_parts
 from catdog_serving.errors import UsageError
-from catdog_serving.measure.bench_document import markers, replace_parts
 from tests.support.paths import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"

@@ -1,6 +1,6 @@
 """The loop that catdog replaces: one picture at a time through the eager network.
 
-    python -m catdog_serving.measure.reference resnet152 STATE.pth FOLDER
+    python -m catdog_serving.bench.reference resnet152 STATE.pth FOLDER
 
 It is what everything here is compared with, so it is written as such a script
 is: Resize, CenterCrop, ToTensor, Normalize on a PIL image, a float32 NCHW batch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from catdog_serving.measure.evaluation import Evaluation, Sample, ThreeWay
+from catdog_serving.evaluation.evaluation import Evaluation, Sample, ThreeWay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

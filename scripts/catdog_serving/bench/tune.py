@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 
 from catdog.cpu import usable_cores
+from catdog_serving.bench.load import closed_loop, open_loop
+from catdog_serving.bench.tune_settings import Goal, Trial, best, ranked, settings_to_try
 from catdog_serving.errors import NotReadyError, ServerError
-from catdog_serving.measure.load import closed_loop, open_loop
-from catdog_serving.measure.tune_settings import Goal, Trial, best, ranked, settings_to_try
 from catdog_serving.model_archive import check_owner
 from catdog_serving.torchserve.batching import Batching
 from catdog_serving.torchserve.private_config import private_config

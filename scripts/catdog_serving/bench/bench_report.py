@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from catdog_serving.measure.bench import BenchResult
-from catdog_serving.measure.rounds import Figure, difference, ratio
+from catdog_serving.bench.bench import BenchResult
+from catdog_serving.bench.rounds import Figure, difference, ratio
 
 # Quantities that the table shows, with their heading; the JSON has all.
 _COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}

@@ -2,8 +2,8 @@
 
 from rich.table import Table
 
-from catdog_serving.measure.tune import Tuned, describe
-from catdog_serving.measure.tune_settings import SAME_WITHIN, Goal
+from catdog_serving.bench.tune import Tuned, describe
+from catdog_serving.bench.tune_settings import SAME_WITHIN, Goal
 
 
 def tune_table(tuned: Tuned) -> Table:

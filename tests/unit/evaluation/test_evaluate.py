@@ -12,12 +12,12 @@ from PIL import Image
 from rich.console import Console
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.evaluation.evaluate import class_folders, evaluate_folder, print_evaluation
+from catdog_serving.evaluation.evaluation import Evaluation, evaluate
+from catdog_serving.evaluation.metrics import Share
+from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.contents import ImageError
-from catdog_serving.measure.evaluate import class_folders, evaluate_folder, print_evaluation
-from catdog_serving.measure.evaluation import Evaluation, evaluate
-from catdog_serving.measure.metrics import Share
-from catdog_serving.measure.plots import draw_plots
 from tests.support.outcomes import always_cat, answer, classified, perfect, reversed_
 from tests.support.stub_backend import NameBackend, touch
 
@@ -216,7 +216,7 @@ def test_a_missing_extra_is_found_before_the_work(
 
 def test_the_modules_load_without_the_extra() -> None:
     script = (
-        "import sys, catdog_serving.measure.evaluate, catdog_serving.html.evaluation_report; "
+        "import sys, catdog_serving.evaluation.evaluate, catdog_serving.html.evaluation_report; "
         "print({'sklearn', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
     )
     result = subprocess.run(

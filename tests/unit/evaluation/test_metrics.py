@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from catdog_serving.measure.metrics import (
+from catdog_serving.evaluation.metrics import (
     LOWEST_THRESHOLD,
     Share,
     best_threshold,

@@ -1,0 +1,1 @@
+"""Speed on this machine: against the reference loop, and with other settings."""

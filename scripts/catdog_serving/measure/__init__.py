@@ -1,1 +1,0 @@
-"""Accuracy on labelled pictures, and speed on this machine."""
