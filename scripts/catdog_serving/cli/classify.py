@@ -1,17 +1,14 @@
-"""catdog classify, merge and evaluate."""
+"""catdog classify."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from catdog_serving.commands.options import (
+from catdog_serving.cli.options import (
     AddressOption,
     ArchiveOption,
-    BackendName,
-    BackendOption,
     ConfigOption,
     FolderBackendName,
     FolderBackendOption,
@@ -98,64 +95,3 @@ def classify(
         reports = run_classify(run, opened, console)
     if any(one.failed for one in reports):
         raise typer.Exit(1)
-
-
-class EvaluationFormat(StrEnum):
-    table = "table"
-    json = "json"
-
-
-def evaluate(
-    config: ConfigOption,
-    directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Holds cats/ and dogs/, and perhaps neither/.")
-    ],
-    backend: BackendOption = BackendName.http,
-    archive: ArchiveOption = None,
-    url: UrlOption = None,
-    jobs: JobsOption = None,
-    output_format: Annotated[EvaluationFormat, typer.Option("--format")] = EvaluationFormat.table,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page with plots and the worst mistakes.")
-    ] = None,
-) -> None:
-    """Measure accuracy on pictures whose class is known by their folder."""
-    from catdog_serving.evaluation.evaluate import evaluate_folder, print_evaluation
-    from catdog_serving.folder.iterate import check_not_read, find_sources
-    from catdog_serving.folder.open_backend import open_backend
-    from catdog_serving.folder.progress import FolderProgress
-    from catdog_serving.html.evaluation_report import write_evaluation_report
-
-    sources = find_sources([directory])
-    if report:
-        check_not_read([report], sources)
-    errors = Console(stderr=True)
-    with (
-        open_backend(backend.value, config, archive, url, jobs) as opened,
-        FolderProgress(sources, errors) as progress,
-    ):
-        evaluation = evaluate_folder(directory, opened, progress.add)
-    if report:
-        write_evaluation_report(report, evaluation)
-    if output_format is EvaluationFormat.json:
-        console.print_json(data=evaluation.to_dict(), ensure_ascii=True)
-    else:
-        print_evaluation(evaluation, console)
-    if evaluation.failures:
-        raise typer.Exit(1)
-
-
-def merge(
-    output: Annotated[Path, typer.Argument(help="The journal to make.")],
-    journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Of the shards.")],
-) -> None:
-    """Join the journals of several shards into one."""
-    from catdog_serving.folder.merge import merge_journals
-
-    report = merge_journals(output, journals)
-    repeated = f", {report.repeated} were in more than one journal" if report.repeated else ""
-    console.print(
-        f"{output}: {report.rows} files, {report.failed} failed{repeated}",
-        highlight=False,
-        soft_wrap=True,
-    )

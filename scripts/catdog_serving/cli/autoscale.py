@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.commands.options import ConfigOption, console, exit_on_sigterm
+from catdog_serving.cli.options import ConfigOption, console, exit_on_sigterm
 from catdog_serving.rollout.autoscale_settings import PolicySettings
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.commands import operating
+from catdog_serving.cli import deploy, rollback, scale
 from catdog_serving.rollout.deploy import DeployTimes
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
@@ -146,10 +146,10 @@ def test_operating_with_wrong_values_is_exit_2_or_says_what_is_missing(
 
 
 def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
-    for command in (operating.scale, operating.deploy, operating.rollback):
+    for command in (scale.scale, deploy.deploy, rollback.rollback):
         defaults = inspect.signature(command).parameters
         assert defaults["timeout_s"].default == DeployTimes().ready == READY_TIMEOUT_S
-        if command is not operating.scale:
+        if command is not scale.scale:
             assert defaults["watch_s"].default == DeployTimes().watch
 
 

@@ -6,14 +6,24 @@ import traceback
 
 import typer
 
-from catdog_serving.commands.autoscaling import autoscale
-from catdog_serving.commands.explaining import explain
-from catdog_serving.commands.folders import classify, evaluate, merge
-from catdog_serving.commands.measuring import bench, tune
-from catdog_serving.commands.operating import deploy, rollback, scale, versions
-from catdog_serving.commands.packaging import package
-from catdog_serving.commands.serving import serve, status, stop
-from catdog_serving.commands.web import web
+from catdog_serving.cli import (
+    autoscale,
+    bench,
+    classify,
+    deploy,
+    evaluate,
+    explain,
+    merge,
+    package,
+    rollback,
+    scale,
+    serve,
+    status,
+    stop,
+    tune,
+    versions,
+    web,
+)
 from catdog_serving.errors import CatDogError
 
 app = typer.Typer(
@@ -24,8 +34,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    *(package, serve, stop, status, classify, merge, evaluate),
-    *(scale, autoscale, deploy, rollback, versions, explain, web, bench, tune),
+    package.package,
+    serve.serve,
+    stop.stop,
+    status.status,
+    classify.classify,
+    merge.merge,
+    evaluate.evaluate,
+    scale.scale,
+    autoscale.autoscale,
+    deploy.deploy,
+    rollback.rollback,
+    versions.versions,
+    explain.explain,
+    web.web,
+    bench.bench,
+    tune.tune,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from catdog_serving.commands.options import (
+from catdog_serving.cli.options import (
     ArchiveOption,
     BackendName,
     BackendOption,

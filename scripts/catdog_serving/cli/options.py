@@ -2,9 +2,11 @@
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -73,3 +75,52 @@ JobsOption = Annotated[
         "for ray: actors (default: one per CPU, or per GPU).",
     ),
 ]
+PicturesOption = Annotated[
+    Path | None,
+    typer.Option("--pictures", metavar="DIR", help="Yours (default: crops of the samples)."),
+]
+ReadyOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout-s", min=1, metavar="SECONDS", help="Longest wait for workers to get READY."
+    ),
+]
+WatchOption = Annotated[
+    float,
+    typer.Option(
+        "--watch-s",
+        min=0,
+        metavar="SECONDS",
+        help="How long to watch the new version before the old one goes.",
+    ),
+]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Say what is going on, on standard error; a server started meanwhile never outlives us."""
+    exit_on_sigterm()
+    errors = Console(stderr=True)
+    with errors.status("starting") as status:
+
+        def tell(line: str) -> None:
+            if errors.is_terminal:
+                status.update(line)
+            else:
+                errors.print(line, highlight=False, soft_wrap=True)
+
+        yield tell
+
+
+def configured_server(config: Path) -> Any:
+    """The server of a configuration; SIGTERM ends the command as Ctrl-C does from now on."""
+    from catdog_serving.torchserve.server import TorchServe
+    from catdog_serving.torchserve.serving_config import ServingConfig
+
+    exit_on_sigterm()
+    return TorchServe(ServingConfig.read(config))
+
+
+def print_line(line: str) -> None:
+    """A line as it is: without colours, markup or folds."""
+    console.print(line, highlight=False, soft_wrap=True, markup=False)

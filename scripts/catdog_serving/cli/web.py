@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.commands.options import ConfigOption, UrlOption, console, exit_on_sigterm
+from catdog_serving.cli.options import ConfigOption, UrlOption, console, exit_on_sigterm
 from catdog_serving.errors import UsageError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

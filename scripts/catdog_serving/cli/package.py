@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from catdog_serving.build.agreement import AgreementGate
-from catdog_serving.commands.options import ConfigOption, console
+from catdog_serving.cli.options import ConfigOption, console
 
 
 class Runtime(StrEnum):

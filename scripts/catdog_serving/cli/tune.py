@@ -1,0 +1,57 @@
+"""catdog tune."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from catdog_serving.cli.options import ConfigOption, PicturesOption, console, progress
+from catdog_serving.errors import RefusedError, UsageError
+
+
+class GoalName(StrEnum):
+    throughput = "throughput"
+
+
+def tune(
+    config: ConfigOption,
+    goal: Annotated[
+        GoalName | None, typer.Option(help="The most images per second; the default.")
+    ] = None,
+    p99_ms: Annotated[
+        float | None,
+        typer.Option(min=1, help="The most of those whose p99, at 80 % of it, is below this."),
+    ] = None,
+    pictures: PicturesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, but write nothing.")] = False,
+) -> None:
+    """Try workers, batch size and batch delay; write the best into config.properties."""
+    from catdog_serving.bench.bench_pictures import bench_pictures
+    from catdog_serving.bench.tune import candidates, check_ready, tune
+    from catdog_serving.bench.tune_report import tune_table, verdict
+    from catdog_serving.bench.tune_settings import Goal
+    from catdog_serving.torchserve.batching import write_batching
+    from catdog_serving.torchserve.serving_config import ServingConfig
+
+    if goal and p99_ms:
+        raise UsageError("choose one of --goal throughput and --p99-ms")
+    serving = ServingConfig.read(config)
+    check_ready(serving)
+    encoded = bench_pictures(pictures)
+    with progress() as tell:
+        tuned = tune(serving, candidates(serving), encoded, Goal(p99_ms), tell=tell)
+    console.print(tune_table(tuned))
+    if tuned.chosen is None:
+        raise RefusedError(verdict(tuned, Goal(p99_ms)))
+    console.print(verdict(tuned, Goal(p99_ms)), highlight=False, soft_wrap=True)
+    if tuned.chosen.batching == tuned.current:
+        return
+    if dry_run:
+        console.print("not written, as --dry-run says")
+        return
+    write_batching(serving.path, tuned.chosen.batching)
+    console.print(
+        f"written to {serving.path}; it is in force from the next: catdog serve",
+        highlight=False,
+        soft_wrap=True,
+    )

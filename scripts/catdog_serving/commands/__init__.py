@@ -1,1 +1,0 @@
-"""The commands of `catdog`: each parses, calls one function, prints."""
