@@ -10,7 +10,7 @@ from catdog_serving.evaluation.evaluate import evaluate_folder
 from catdog_serving.evaluation.evaluation import Evaluation, evaluate
 from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.html.evaluation_report import write_evaluation_report
+from catdog_serving.reports.evaluation_report import write_evaluation_report
 from tests.support.browser import PHONE, fits_in_width, opened
 from tests.support.outcomes import always_cat, answer, classified
 from tests.support.pictures import encode, quadrants

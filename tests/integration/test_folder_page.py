@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from catdog_serving.html import folder_report
-from catdog_serving.html.folder_report import write_folder_report
-from catdog_serving.html.thumbnail import thumbnails
+from catdog_serving.reports import folder_report
+from catdog_serving.reports.folder_report import write_folder_report
+from catdog_serving.viewer.thumbnail import thumbnails
 from tests.support.browser import PHONE, fits_in_width, opened
 from tests.support.paths import SAMPLES
 from tests.support.pictures import encode, noise

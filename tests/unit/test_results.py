@@ -19,7 +19,7 @@ from catdog.results import (
 from catdog_serving.folder import outputs, parquet
 from catdog_serving.folder.contents import FileFacts
 from catdog_serving.folder.rows import ImageResult, to_row
-from catdog_serving.html import folder_report
+from catdog_serving.reports import folder_report
 from tests.support.paths import ROOT
 
 MAP = ActivationMap((10, 8), (0.0, 0.0, 10.0, 8.0), ((0.0, 1.0), (0.5, 0.25)))

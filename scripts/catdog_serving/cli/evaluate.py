@@ -42,7 +42,7 @@ def evaluate(
     from catdog_serving.folder.iterate import check_not_read, find_sources
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.progress import FolderProgress
-    from catdog_serving.html.evaluation_report import write_evaluation_report
+    from catdog_serving.reports.evaluation_report import write_evaluation_report
 
     sources = find_sources([directory])
     if report:

@@ -35,7 +35,7 @@ from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.remote_path import AnyPath, RemotePath, local_path
 from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import print_sorted, sort_files
-from catdog_serving.html.folder_report import write_folder_report
+from catdog_serving.reports.folder_report import write_folder_report
 from catdog_serving.whole_file import write_whole
 
 

@@ -216,7 +216,7 @@ def test_a_missing_extra_is_found_before_the_work(
 
 def test_the_modules_load_without_the_extra() -> None:
     script = (
-        "import sys, catdog_serving.evaluation.evaluate, catdog_serving.html.evaluation_report; "
+        "import sys, catdog_serving.evaluation.evaluate, catdog_serving.reports.evaluation_report; "
         "print({'sklearn', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
     )
     result = subprocess.run(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from catdog.overlay import overlay_style
-from catdog_serving.html.links import file_link
-from catdog_serving.html.page import Layout, write_page
-from catdog_serving.html.thumbnail import thumbnails
+from catdog_serving.viewer.links import file_link
+from catdog_serving.viewer.page import Layout, write_page
+from catdog_serving.viewer.thumbnail import thumbnails
 
 MAX_PICTURES = 10_000  # about 35 MB of page
 MAX_FAILURES = 1_000
@@ -22,9 +22,15 @@ HISTOGRAM_BINS = 20
 
 _LAYOUT = Layout(
     heading="Folder report",
-    body="folder_report.html",
-    styles=("page.css", "folder_report.css"),
-    scripts=("page.js", "folder_summary.js", "overlay.js", "gallery.js", "folder_report.js"),
+    body="reports/folder_report.html",
+    styles=("viewer/page.css", "reports/folder_report.css"),
+    scripts=(
+        "viewer/page.js",
+        "reports/folder_summary.js",
+        "viewer/overlay.js",
+        "viewer/gallery.js",
+        "reports/folder_report.js",
+    ),
 )
 
 # The mass that stands behind each label.

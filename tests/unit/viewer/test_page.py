@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.html.folder_report import _LAYOUT as LAYOUT
-from catdog_serving.html.page import embedded_json, write_page
+from catdog_serving.reports.folder_report import _LAYOUT as LAYOUT
+from catdog_serving.viewer.page import embedded_json, write_page
 from tests.support.pages import ParsedPage, policy_hash
 from tests.support.report_rows import HOSTILE
 
@@ -69,12 +69,13 @@ def test_the_policy_allows_only_the_pages_own_style_and_script(tmp_path: Path) -
 
 def test_no_script_makes_markup_of_text() -> None:
     markup = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
-    folder = importlib.resources.files("catdog_serving.html")
-    scripts = [file for file in folder.iterdir() if file.name.endswith(".js")]
-    assert scripts
-    for script in scripts:
-        text = script.read_text(encoding="utf-8")
-        assert [name for name in markup if name in text] == [], script.name
+    for package in ("catdog_serving.viewer", "catdog_serving.reports"):
+        folder = importlib.resources.files(package)
+        scripts = [file for file in folder.iterdir() if file.name.endswith(".js")]
+        assert scripts
+        for script in scripts:
+            text = script.read_text(encoding="utf-8")
+            assert [name for name in markup if name in text] == [], script.name
 
 
 def test_a_page_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ _HEAD = """<header class="head">
 
 @dataclass(frozen=True)
 class Layout:
-    """The package files of one kind of page.
+    """The files of one kind of page, each by its path in this package.
 
     Attributes:
         heading: What kind of page it is.
@@ -135,7 +135,7 @@ def _list_chunks(items: Iterable[Any]) -> Iterator[str]:
 
 
 def _package_file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("catdog_serving").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

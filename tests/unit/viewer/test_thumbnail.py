@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from catdog_serving.html.thumbnail import thumbnails
+from catdog_serving.viewer.thumbnail import thumbnails
 from tests.support.pictures import encode, noise, quadrants
 
 ORIENTATION = 0x0112

@@ -8,17 +8,17 @@ from typing import Any
 
 from catdog_serving.evaluation.evaluation import Evaluation
 from catdog_serving.evaluation.plots import draw_plots
-from catdog_serving.html.links import file_link
-from catdog_serving.html.page import Layout, write_page
-from catdog_serving.html.thumbnail import thumbnails
+from catdog_serving.viewer.links import file_link
+from catdog_serving.viewer.page import Layout, write_page
+from catdog_serving.viewer.thumbnail import thumbnails
 
 MAX_FAILURES = 1_000
 
 _LAYOUT = Layout(
     heading="Evaluation",
-    body="evaluation_report.html",
-    styles=("page.css", "evaluation_report.css"),
-    scripts=("page.js", "evaluation_report.js"),
+    body="reports/evaluation_report.html",
+    styles=("viewer/page.css", "reports/evaluation_report.css"),
+    scripts=("viewer/page.js", "reports/evaluation_report.js"),
 )
 
 

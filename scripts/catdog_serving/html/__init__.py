@@ -1,1 +1,0 @@
-"""Pages that are one file, open from disk and load nothing: see page.py."""
