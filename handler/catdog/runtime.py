@@ -72,7 +72,7 @@ def load_last_layer(model_dir: Path) -> np.ndarray:
     """The float32 weights from averaged features to logits, shape (1000, C).
 
     Every archive holds them beside its network, whatever that computes in: maps need them
-    (`catdog.explain`).
+    (`catdog.activation_map`).
     """
     weights: np.ndarray = np.load(model_dir / LAST_LAYER_FILE, allow_pickle=False)
     return weights
