@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.bench_pictures import sample_crops
 from catdog_serving.bench.machine import versions
 from catdog_serving.build.agreement import AgreementGate
@@ -19,7 +20,6 @@ from catdog_serving.build.archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.whole_file import write_whole
 
 PRECISIONS = ("fp32", "int8")
 _BUILD = Path(__file__).parents[1] / "build"
@@ -143,4 +143,4 @@ def save_state(subject: Subject, path: Path) -> None:
     weights = find_weights(get_network(subject.network), subject.weights)
     buffer = io.BytesIO()
     torch.save(dict(weights.state), buffer)
-    write_whole(path, [buffer.getvalue()])
+    atomic_write(path, [buffer.getvalue()])

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import UsageError
-from catdog_serving.whole_file import write_whole
 
 _START_COLUMNS = {
     "ready_s": "READY after s",
@@ -171,7 +171,7 @@ def main() -> None:
     report = json.loads(args.report.read_text())
     for document in args.documents:
         changed = replace_parts(document.read_text(encoding="utf-8"), report)
-        write_whole(document, [changed.encode()])
+        atomic_write(document, [changed.encode()])
 
 
 if __name__ == "__main__":

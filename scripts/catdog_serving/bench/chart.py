@@ -5,9 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.whole_file import write_whole
 
 _COLOURS = {"fp32": "#4c78a8", "int8": "#f58518"}
 _OTHER = "#8c8c8c"
@@ -40,7 +40,7 @@ def write_chart(report: dict[str, Any], path: Path) -> None:
     drawing.suptitle(f"{settings['network']}, {cpu}, {report['date'][:10]}")
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=110)
-    write_whole(path, [buffer.getvalue()])
+    atomic_write(path, [buffer.getvalue()])
 
 
 def _draw_rates(axes: Any, figures: dict[str, Any]) -> None:

@@ -20,13 +20,13 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this machine against the reference loop; the last line is JSON."""
+    from catdog_serving.atomic_write import atomic_write
     from catdog_serving.bench import bench_report
     from catdog_serving.bench.bench import FULL, QUICK, run_bench
     from catdog_serving.bench.bench_archives import Subject, bench_files, default_cache
     from catdog_serving.bench.bench_pictures import bench_pictures
     from catdog_serving.bench.chart import check_matplotlib, write_chart
     from catdog_serving.torchserve.serving_config import ServingConfig
-    from catdog_serving.whole_file import write_whole
 
     check_matplotlib()  # before the half hour, not after it
     serving = ServingConfig.read(config)
@@ -40,7 +40,7 @@ def bench(
     report = bench_report.to_dict(result) | {"pictures_from": pictures_from}
     line = bench_report.to_json_line(report)
     if output:
-        write_whole(output, [line.encode(), b"\n"])
+        atomic_write(output, [line.encode(), b"\n"])
     picture = chart or (output.with_suffix(".png") if output else Path("bench.png"))
     write_chart(report, picture)
     console.print(bench_report.table(report))

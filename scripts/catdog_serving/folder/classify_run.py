@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from catdog.results import ModelId
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
@@ -36,7 +37,6 @@ from catdog_serving.folder.remote_path import AnyPath, RemotePath, local_path
 from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import print_sorted, sort_files
 from catdog_serving.reports.folder_report import write_folder_report
-from catdog_serving.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _write_outputs(
     elif run.output is not None and run.format == "parquet":
         write_parquet(run.output, rows())
     elif run.output is not None and run.format != "jsonl":
-        write_whole(run.output, outputs.render(run.format, rows(), reports, model))
+        atomic_write(run.output, outputs.render(run.format, rows(), reports, model))
     if run.report is not None:  # before the pictures are moved: it holds thumbnails
         folders = [outputs.summary(report) for report in reports]
         write_folder_report(run.report, rows(), folders, model.to_dict())

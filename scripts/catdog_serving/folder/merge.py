@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import RefusedError, UsageError
 from catdog_serving.folder.journal import first_line, part_of, read_journal, row_key, to_line
 from catdog_serving.folder.rows import Row
-from catdog_serving.whole_file import write_whole
 
 
 @dataclass
@@ -52,7 +52,7 @@ def merge_journals(output: Path, journals: Sequence[Path]) -> MergeReport:
             )
     report = MergeReport()
     rows = _counted(_each_file_once([rows for _, rows in opened], report), report)
-    write_whole(output, map(to_line, chain([first_line(model)], rows)))
+    atomic_write(output, map(to_line, chain([first_line(model)], rows)))
     return report
 
 

@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from catdog_serving.atomic_write import atomic_file
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.rows import Row
-from catdog_serving.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ def write_parquet(output: Path, rows: Iterable[Row]) -> None:
 
     schema = _schema()
     remaining = iter(rows)
-    with whole_file(output) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with atomic_file(output) as partial, pq.ParquetWriter(partial, schema) as writer:
         while group := list(islice(remaining, _ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist([_plain(row) for row in group], schema))
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.run_directory import RunDirectory
-from catdog_serving.whole_file import write_whole
 
 _LOCK = "operator.lock"
 _NOTE = "rollover.json"
@@ -58,7 +58,7 @@ class Unfinished:
 
 def write_note(run: RunDirectory, note: Unfinished) -> None:
     """Remember what to do if this process does not live to do it."""
-    write_whole(run.path / _NOTE, [json.dumps(asdict(note)).encode()])
+    atomic_write(run.path / _NOTE, [json.dumps(asdict(note)).encode()])
 
 
 def read_note(run: RunDirectory) -> Unfinished | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catdog.results import MODEL_NAME
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import RefusedError
 from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
-from catdog_serving.whole_file import write_whole
 
 # `models=` with all its continuation lines.
 _MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\n\\]|\\\r?\n|\\.)*", re.MULTILINE)
@@ -58,7 +58,7 @@ def write_batching(path: Path, batching: Batching) -> None:
     path = path.resolve()  # behind a link, the file is replaced and not the link
     changed = replace_batching(path.read_bytes().decode(), batching)
     mode = path.stat().st_mode
-    write_whole(path, [changed.encode()])
+    atomic_write(path, [changed.encode()])
     path.chmod(mode)
 
 

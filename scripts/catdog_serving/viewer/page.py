@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import catdog
-from catdog_serving.whole_file import write_whole
+from catdog_serving.atomic_write import atomic_write
 
 # In JSON these occur inside strings alone, where an escape means the same. U+2028,
 # U+2029 and lone surrogates are escaped by json.dumps, which writes ASCII.
@@ -83,7 +83,7 @@ def write_page(
     blocks = (
         text.encode("utf-8", "xmlcharrefreplace") for text in _page(layout, title, values, lists)
     )
-    write_whole(target, blocks)
+    atomic_write(target, blocks)
 
 
 def _page(

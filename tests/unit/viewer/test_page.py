@@ -1,4 +1,4 @@
-"""The scaffold of a page: what it carries stays data, and it is written whole or not at all."""
+"""The scaffold of a page: what it carries stays data, and it is written atomically."""
 
 import importlib.resources
 import json

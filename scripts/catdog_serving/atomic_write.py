@@ -1,4 +1,4 @@
-"""Write files that are either there as a whole, or not at all."""
+"""Atomic write: a file is there with all its content, or not at all."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 from catdog_serving.errors import NotReadyError
 
 
-def write_whole(path: Path, blocks: Iterable[bytes]) -> None:
+def atomic_write(path: Path, blocks: Iterable[bytes]) -> None:
     """Write a file that appears under its name, or replaces what has it, when it is complete.
 
     Args:
@@ -19,13 +19,13 @@ def write_whole(path: Path, blocks: Iterable[bytes]) -> None:
     Raises:
         NotReadyError: If it cannot be written.
     """
-    with whole_file(path) as partial, partial.open("wb") as file:
+    with atomic_file(path) as partial, partial.open("wb") as file:
         file.writelines(blocks)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """The same for code that writes by itself: to the path that it is given here.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Atomic write for code that writes by itself: to the path that it is given here.
 
     Raises:
         NotReadyError: If it cannot be written.
