@@ -148,9 +148,9 @@ class CatDogClient:
         Raises:
             ServerError: As `classify` does, for everything that is not a bad image.
         """
-        from catdog_serving.in_order import map_in_order
+        from catdog_serving.ordered_map import ordered_map
 
-        return map_in_order(self._classify_or_refuse, images, concurrency)
+        return ordered_map(self._classify_or_refuse, images, concurrency)
 
     def _classify_or_refuse(self, image: ImageSource) -> Prediction | InvalidImageError:
         try:

@@ -193,4 +193,4 @@ def test_threads_end_when_a_run_is_given_up(server: TorchServe, album: Path) -> 
     with open_backend("http", server.config.path, None, None, 4) as backend:
         with pytest.raises(KeyboardInterrupt):
             process_folder(album, backend, stop)
-    wait_until(lambda: not any("in-order" in t.name for t in threading.enumerate()), "the end")
+    wait_until(lambda: not any("ordered-map" in t.name for t in threading.enumerate()), "the end")

@@ -15,7 +15,7 @@ from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
 from catdog_serving.folder.picture_formats import for_server
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
-from catdog_serving.in_order import map_in_order
+from catdog_serving.ordered_map import ordered_map
 
 
 class Backend(ExitStack, ABC):
@@ -53,7 +53,7 @@ class HttpBackend(Backend):
         self._with_maps = with_maps
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
-        return map_in_order(self._classify, paths, self.jobs)
+        return ordered_map(self._classify, paths, self.jobs)
 
     def _classify(self, path: AnyPath) -> ImageResult:
         facts, content = read_file(path)

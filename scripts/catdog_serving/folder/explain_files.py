@@ -16,7 +16,7 @@ from catdog_serving.folder.contents import INVALID_IMAGE, UNWRITABLE, ImageError
 from catdog_serving.folder.iterate import ImageFiles, check_not_read, check_outside, relative_path
 from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.in_order import map_in_order
+from catdog_serving.ordered_map import ordered_map
 
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet
 LONGER_SIDE = 2048  # of an overlay, in pixels
@@ -65,7 +65,7 @@ def explain_files(
             outcome = _write_overlay(decoder, content, outcome, target)
         return ExplainedFile(path, target, outcome)
 
-    return map_in_order(explain, _targets(sources, output), backend.jobs)
+    return ordered_map(explain, _targets(sources, output), backend.jobs)
 
 
 def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[AnyPath, Path]]:

@@ -11,7 +11,7 @@ from catdog.cpu import usable_cores
 from catdog.decode import Decoder, InvalidImage
 from catdog.transforms import fit_size
 from catdog_serving.folder.picture_formats import folder_decoder
-from catdog_serving.in_order import map_in_order
+from catdog_serving.ordered_map import ordered_map
 
 _SHORTER_SIDE = 128
 _LONGEST_SIDE = 256
@@ -29,7 +29,7 @@ def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
         readable picture.
     """
     decoder = folder_decoder()
-    return map_in_order(lambda path: _thumbnail(path, decoder), paths, usable_cores())
+    return ordered_map(lambda path: _thumbnail(path, decoder), paths, usable_cores())
 
 
 def _thumbnail(path: Path, decoder: Decoder) -> str | None:

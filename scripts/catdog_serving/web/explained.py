@@ -18,7 +18,7 @@ from catdog_serving.folder.backends import explain_content
 from catdog_serving.folder.contents import INVALID_IMAGE, UNREADABLE, ImageError, read_file
 from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.folder.rows import ImageResult, Row, to_row
-from catdog_serving.in_order import map_in_order
+from catdog_serving.ordered_map import ordered_map
 
 LARGE_SIDE = 1280  # of a picture shown alone, in pixels
 SMALL_SIDE = 384  # of one in a gallery
@@ -74,7 +74,7 @@ class Pictures:
         Raises:
             ServerError: If the server does not answer; a file that is refused is no error.
         """
-        return map_in_order(lambda path: self._in_turn(path, side), paths, CONCURRENCY)
+        return ordered_map(lambda path: self._in_turn(path, side), paths, CONCURRENCY)
 
     def _in_turn(self, path: Path, side: int) -> ShownPicture:
         with self._turns:

@@ -1,4 +1,4 @@
-"""Run a function over a stream in threads, and give the results in the stream's order."""
+"""Ordered map: run a function over a stream in threads, with the results in its order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def map_in_order(
+def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], concurrency: int
 ) -> Iterator[Result]:
     """Like `map`, but `concurrency` calls are under way at once.
@@ -21,7 +21,7 @@ def map_in_order(
     Whatever ends it early (an exception of `function`, `close`, Ctrl-C) cancels the
     calls that have not begun, and waits for none.
     """
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="in-order")
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="ordered-map")
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:

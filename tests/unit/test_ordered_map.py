@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from catdog_serving.in_order import map_in_order
+from catdog_serving.ordered_map import ordered_map
 from tests.support.processes import wait_until
 
 
@@ -18,7 +18,7 @@ def test_results_come_in_order_whatever_finishes_first() -> None:
             second_done.set()
         return number * number
 
-    assert list(map_in_order(work, range(50), 4)) == [n * n for n in range(50)]
+    assert list(ordered_map(work, range(50), 4)) == [n * n for n in range(50)]
 
 
 def test_an_endless_stream_is_taken_as_it_is_needed() -> None:
@@ -29,7 +29,7 @@ def test_an_endless_stream_is_taken_as_it_is_needed() -> None:
             taken.append(number)
             yield number
 
-    results = map_in_order(lambda n: n, stream(), 3)
+    results = ordered_map(lambda n: n, stream(), 3)
     assert [next(results) for _ in range(10)] == list(range(10))
     assert len(taken) <= 10 + 2 * 3
     results.close()
@@ -47,7 +47,7 @@ def test_so_many_are_under_way_and_never_more() -> None:
         with lock:
             running -= 1
 
-    list(map_in_order(work, range(100), 5))
+    list(ordered_map(work, range(100), 5))
     assert most == 5
 
 
@@ -63,10 +63,10 @@ def test_an_error_comes_in_its_place_and_cancels_the_rest() -> None:
             release.wait(10)
         return number
 
-    results = map_in_order(work, range(1000), 2)
+    results = ordered_map(work, range(1000), 2)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ValueError, match="two"):
         next(results)
     release.set()
-    wait_until(lambda: not any("in-order" in t.name for t in threading.enumerate()), "the end")
+    wait_until(lambda: not any("ordered-map" in t.name for t in threading.enumerate()), "the end")
     assert len(begun) <= 6
