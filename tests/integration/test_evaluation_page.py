@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from catdog_serving.evaluation.evaluate import evaluate_folder
 from catdog_serving.evaluation.evaluation import Evaluation, evaluate
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 from tests.support.browser import PHONE, fits_in_width, opened
@@ -27,7 +27,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *classified(always_cat, ("cat", "dog", "neither")),
         ("dog", root / MARKUP, answer(0.99, 0.0)),
         ("dog", Path(os.fsdecode(b"byte-\xff</script>.png")), answer(0.98, 0.0)),
-        ("cat", Path("a&b.png"), ImageError("InvalidImage", "cannot decode <b>12</b> bytes")),
+        ("cat", Path("a&b.png"), ImageFailure("InvalidImage", "cannot decode <b>12</b> bytes")),
     ]
     write_evaluation_report(root / "evaluation.html", evaluate(outcomes))
     return root / "evaluation.html"

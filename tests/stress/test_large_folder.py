@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 from catdog_serving.folder.classify_run import ClassifyRun, run_classify
-from catdog_serving.folder.contents import read_file
+from catdog_serving.folder.files import read_file
 from catdog_serving.folder.rows import ImageResult
 from tests.support.stub_backend import NameBackend, prediction
 
@@ -32,8 +32,8 @@ rss_mb = {}
 class Instant(NameBackend):
     def classify_files(self, paths):
         for count, path in enumerate(paths, 1):
-            facts, _ = read_file(path)
-            yield ImageResult(facts, answer)
+            file, _ = read_file(path)
+            yield ImageResult(file, answer)
             if count in (10_000, 100_000):
                 rss_mb[count] = psutil.Process().memory_info().rss / 1e6
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 
-Outcomes = Iterator[tuple[str, Path, Prediction | ImageError]]
+Outcomes = Iterator[tuple[str, Path, Prediction | ImageFailure]]
 
 
 def answer(cat: float, dog: float, weights: str = "ids") -> Prediction:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from catdog.results import Breed, ClassProbability, ModelId, Prediction
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure, read_file
 from catdog_serving.folder.rows import ImageResult
 
 MODEL = ModelId("net", "ids", "fp32")
@@ -26,21 +26,21 @@ class NameBackend(Backend):
         self.jobs = 1
         self.asked: list[Path] = []
 
-    def explain(self, content: bytes) -> ImageError:
-        return ImageError(INVALID_IMAGE, "this backend explains nothing")
+    def explain(self, content: bytes) -> ImageFailure:
+        return ImageFailure(INVALID_IMAGE, "this backend explains nothing")
 
     def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
         for path in paths:
             self.asked.append(path)
-            facts, content = read_file(path)
-            if isinstance(content, ImageError):
-                yield ImageResult(facts, content)
+            file, content = read_file(path)
+            if isinstance(content, ImageFailure):
+                yield ImageResult(file, content)
             elif "bad" in path.name:
-                yield ImageResult(facts, ImageError(INVALID_IMAGE, "cannot decode"))
+                yield ImageResult(file, ImageFailure(INVALID_IMAGE, "cannot decode"))
             elif "cat" in path.name:
-                yield ImageResult(facts, prediction("cat", 0.8, 0.1, self.model))
+                yield ImageResult(file, prediction("cat", 0.8, 0.1, self.model))
             else:
-                yield ImageResult(facts, prediction("neither", 0.1, 0.0, self.model))
+                yield ImageResult(file, prediction("neither", 0.1, 0.0, self.model))
 
 
 def touch(folder: Path, *names: str) -> None:

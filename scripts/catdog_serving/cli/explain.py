@@ -27,8 +27,8 @@ def explain(
     jobs: JobsOption = None,
 ) -> None:
     """Draw where the cat or the dog is: a map and a box over each picture."""
-    from catdog_serving.folder.contents import ImageError
     from catdog_serving.folder.explain_files import explain_files
+    from catdog_serving.folder.files import ImageFailure
     from catdog_serving.folder.iterate import find_sources
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.outputs import explained_header, explained_row
@@ -43,6 +43,6 @@ def explain(
         show(explained_header())
         for one in explain_files(find_sources(paths), opened, output):
             show(explained_row(one))
-            progress.add(isinstance(one.outcome, ImageError))
+            progress.add(isinstance(one.outcome, ImageFailure))
     if progress.failed:
         raise typer.Exit(1)

@@ -17,7 +17,7 @@ from catdog_serving.evaluation.evaluation import LABELS, TRUTHS, Evaluation, eva
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.iterate import ImageFiles
 from catdog_serving.folder.outputs import printable
 
@@ -47,10 +47,10 @@ def evaluate_folder(
     check_extra()
     folders = class_folders(directory)
 
-    def outcomes() -> Iterator[tuple[str, Path, Prediction | ImageError]]:
+    def outcomes() -> Iterator[tuple[str, Path, Prediction | ImageFailure]]:
         for truth, folder in folders.items():
             for result in backend.classify_files(ImageFiles(folder)):
-                on_picture(isinstance(result.outcome, ImageError))
+                on_picture(isinstance(result.outcome, ImageFailure))
                 yield truth, cast("Path", result.path), result.outcome
 
     return evaluate(outcomes())

@@ -28,7 +28,7 @@ from catdog_serving.evaluation.metrics import (
     roc_auc,
     threshold_curve,
 )
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 
 TRUTHS = ("cat", "dog", "neither")
 LABELS = (*TRUTHS, "failed")
@@ -72,7 +72,7 @@ class Failure:
 
     path: Path
     truth: str
-    error: ImageError
+    error: ImageFailure
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Evaluation:
         }
 
 
-def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageError]]) -> Evaluation:
+def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageFailure]]) -> Evaluation:
     """Compare answers with the truth.
 
     Args:
@@ -168,7 +168,7 @@ def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageError]]) -> E
     model: ModelId | None = None
     version: str | None = None
     for truth, path, outcome in outcomes:
-        if isinstance(outcome, ImageError):
+        if isinstance(outcome, ImageFailure):
             failures.append(Failure(path, truth, outcome))
             continue
         samples.append(Sample(path, truth, outcome.label, outcome.cat, outcome.dog))

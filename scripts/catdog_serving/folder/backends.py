@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
-from catdog_serving.folder.contents import INVALID_IMAGE, ImageError, read_file
+from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure, read_file
 from catdog_serving.folder.picture_formats import for_server
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
@@ -36,7 +36,7 @@ class Backend(ExitStack, ABC):
         """One result per path, in order."""
 
     @abstractmethod
-    def explain(self, content: bytes) -> Explanation | ImageError:
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
         """Say where the animal of one picture is; called by up to `jobs` threads."""
 
 
@@ -56,27 +56,27 @@ class HttpBackend(Backend):
         return ordered_map(self._classify, paths, self.jobs)
 
     def _classify(self, path: AnyPath) -> ImageResult:
-        facts, content = read_file(path)
-        sent = content if isinstance(content, ImageError) else for_server(content)
-        if isinstance(sent, ImageError):
-            return ImageResult(facts, sent)
+        file, content = read_file(path)
+        sent = content if isinstance(content, ImageFailure) else for_server(content)
+        if isinstance(sent, ImageFailure):
+            return ImageResult(file, sent)
         try:
             answer = self._client.classify(sent.content, self._with_maps)
         except InvalidImageError as error:
-            return ImageResult(facts, ImageError(INVALID_IMAGE, error.message))
-        return ImageResult(facts, sent.in_own_pixels(answer))
+            return ImageResult(file, ImageFailure(INVALID_IMAGE, error.message))
+        return ImageResult(file, sent.in_own_pixels(answer))
 
-    def explain(self, content: bytes) -> Explanation | ImageError:
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
         return explain_content(self._client, content)
 
 
-def explain_content(client: CatDogClient, content: bytes) -> Explanation | ImageError:
+def explain_content(client: CatDogClient, content: bytes) -> Explanation | ImageFailure:
     """Have a server explain a file's content, in any format that a folder may hold."""
     sent = for_server(content)
-    if isinstance(sent, ImageError):
+    if isinstance(sent, ImageFailure):
         return sent
     try:
         answer = client.explain(sent.content)
     except InvalidImageError as error:
-        return ImageError(INVALID_IMAGE, error.message)
+        return ImageFailure(INVALID_IMAGE, error.message)
     return answer.scaled(sent.own_size) if sent.own_size else answer

@@ -12,7 +12,7 @@ from catdog.overlay import draw_overlay
 from catdog.results import Explanation
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import INVALID_IMAGE, UNWRITABLE, ImageError, read_file
+from catdog_serving.folder.files import INVALID_IMAGE, UNWRITABLE, ImageFailure, read_file
 from catdog_serving.folder.iterate import ImageFiles, check_not_read, check_outside, relative_path
 from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.folder.remote_path import AnyPath
@@ -35,7 +35,7 @@ class ExplainedFile:
 
     path: AnyPath
     target: Path
-    outcome: Explanation | ImageError
+    outcome: Explanation | ImageFailure
 
 
 def explain_files(
@@ -60,7 +60,7 @@ def explain_files(
     def explain(job: tuple[AnyPath, Path]) -> ExplainedFile:
         path, target = job
         _, content = read_file(path)
-        outcome = content if isinstance(content, ImageError) else backend.explain(content)
+        outcome = content if isinstance(content, ImageFailure) else backend.explain(content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):
             outcome = _write_overlay(decoder, content, outcome, target)
         return ExplainedFile(path, target, outcome)
@@ -84,11 +84,11 @@ def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[AnyP
 
 def _write_overlay(
     decoder: Decoder, content: bytes, explanation: Explanation, target: Path
-) -> Explanation | ImageError:
+) -> Explanation | ImageFailure:
     try:
         picture = decoder.decode(content, LONGER_SIDE).image
     except InvalidImage as invalid:
-        return ImageError(INVALID_IMAGE, invalid.message)
+        return ImageFailure(INVALID_IMAGE, invalid.message)
     picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BILINEAR)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +96,6 @@ def _write_overlay(
         drawn.save(target, "JPEG", **_JPEG)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # with the suffix; no reason to leave out the others
-            return ImageError(UNWRITABLE, f"cannot write {target.name}: {error.strerror}")
+            return ImageFailure(UNWRITABLE, f"cannot write {target.name}: {error.strerror}")
         raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
     return explanation

@@ -12,7 +12,7 @@ from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import INVALID_IMAGE, FileFacts, ImageError, read_file
+from catdog_serving.folder.files import INVALID_IMAGE, FileInfo, ImageFailure, read_file
 from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
@@ -79,28 +79,28 @@ class LocalBackend(Backend):
         if ahead is not None:
             yield from self._finish(ahead.result())
 
-    def explain(self, content: bytes) -> Explanation | ImageError:
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
         missing = missing_decoder(content)
         if missing:
             return missing
         (outcome,) = self._classifier.explain([content])
         if isinstance(outcome, InvalidImage):
-            return ImageError(INVALID_IMAGE, outcome.message)
+            return ImageFailure(INVALID_IMAGE, outcome.message)
         return outcome
 
     def _preprocess(self, paths: tuple[AnyPath, ...]) -> "_Batch":
         # At once: a file on another machine takes longer to come than to decode.
-        facts, contents = zip(*self._files.map(_read, paths), strict=True)
-        return _Batch(facts, map_valid(self._classifier.preprocess, contents, ImageError))
+        files, contents = zip(*self._files.map(_read, paths), strict=True)
+        return _Batch(files, map_valid(self._classifier.preprocess, contents, ImageFailure))
 
     def _finish(self, batch: "_Batch") -> Iterator[ImageResult]:
-        outcomes = map_valid(self._classifier.classify_inputs, batch.inputs, ImageError)
-        for facts, outcome in zip(batch.facts, outcomes, strict=True):
+        outcomes = map_valid(self._classifier.classify_inputs, batch.inputs, ImageFailure)
+        for file, outcome in zip(batch.files, outcomes, strict=True):
             if isinstance(outcome, InvalidImage):
-                outcome = ImageError(INVALID_IMAGE, outcome.message)
+                outcome = ImageFailure(INVALID_IMAGE, outcome.message)
             elif isinstance(outcome, Prediction) and not self._with_maps:
                 outcome = replace(outcome, map=None)
-            yield ImageResult(facts, outcome)
+            yield ImageResult(file, outcome)
 
 
 def wrong_version(archive: Path, error: Exception) -> RefusedError:
@@ -112,15 +112,15 @@ def wrong_version(archive: Path, error: Exception) -> RefusedError:
 
 @dataclass(frozen=True)
 class _Batch:
-    facts: tuple[FileFacts, ...]
-    inputs: "list[ModelInput | InvalidImage | ImageError]"
+    files: tuple[FileInfo, ...]
+    inputs: "list[ModelInput | InvalidImage | ImageFailure]"
 
 
-def _read(path: AnyPath) -> tuple[FileFacts, bytes | ImageError]:
-    facts, content = read_file(path)
-    if not isinstance(content, ImageError):
+def _read(path: AnyPath) -> tuple[FileInfo, bytes | ImageFailure]:
+    file, content = read_file(path)
+    if not isinstance(content, ImageFailure):
         content = missing_decoder(content) or content
-    return facts, content
+    return file, content
 
 
 def _batches(paths: Iterable[AnyPath], size: int) -> Iterator[tuple[AnyPath, ...]]:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from catdog.results import ModelId
-from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.explain_files import ExplainedFile
+from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.journal import to_line
 from catdog_serving.folder.process import FolderReport
 from catdog_serving.folder.rows import Row
@@ -128,7 +128,7 @@ def explained_header() -> Text:
 def explained_row(explained: ExplainedFile) -> Text:
     """An explained file's line: its label, the animal's box, the overlay."""
     outcome = explained.outcome
-    if isinstance(outcome, ImageError):
+    if isinstance(outcome, ImageFailure):
         return failed_row(str(explained.path), outcome.message)
     label = outcome.prediction.label
     box = "" if outcome.box is None else " ".join(map(str, outcome.box))

@@ -13,7 +13,7 @@ from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
 from catdog.results import Prediction
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.contents import INVALID_IMAGE, ImageError
+from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -41,10 +41,10 @@ def is_heic(content: bytes) -> bool:
     return content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
 
 
-def missing_decoder(content: bytes) -> ImageError | None:
+def missing_decoder(content: bytes) -> ImageFailure | None:
     """Says what to install if the content is HEIC and nothing here can read it."""
     if is_heic(content) and not _register_heic():
-        return ImageError(
+        return ImageFailure(
             INVALID_IMAGE, f"the picture is HEIC; to read it, run: {install_hint('heic')}"
         )
     return None
@@ -70,7 +70,7 @@ class Sent(NamedTuple):
         return answer.scaled(self.sent_size, self.own_size)
 
 
-def for_server(content: bytes) -> Sent | ImageError:
+def for_server(content: bytes) -> Sent | ImageFailure:
     """The content as the server takes it: HEIC and TIFF as PNG, all else as it is."""
     if not is_heic(content) and not content.startswith(_TIFF_STARTS):
         return Sent(content)
@@ -80,7 +80,7 @@ def for_server(content: bytes) -> Sent | ImageError:
     try:
         image = folder_decoder().decode(content).image
     except InvalidImage as error:
-        return ImageError(INVALID_IMAGE, error.message)
+        return ImageFailure(INVALID_IMAGE, error.message)
     own_size = image.size
     sent_size = fit_size(own_size, shorter_side=_SENT_SHORTER_SIDE)
     if sent_size != own_size:

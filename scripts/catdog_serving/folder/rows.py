@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from catdog.results import Prediction
-from catdog_serving.folder.contents import FileFacts, ImageError
+from catdog_serving.folder.files import FileInfo, ImageFailure
 from catdog_serving.folder.remote_path import AnyPath
 
 # path, size, mtime_ns, sha256, then the answer's keys (map only for a report), or
@@ -16,22 +16,22 @@ Row: TypeAlias = dict[str, Any]
 class ImageResult:
     """What became of one file."""
 
-    facts: FileFacts
-    outcome: Prediction | ImageError
+    file: FileInfo
+    outcome: Prediction | ImageFailure
 
     @property
     def path(self) -> AnyPath:
-        return self.facts.path
+        return self.file.path
 
 
 def to_row(result: ImageResult) -> Row:
     """A result as plain values."""
-    facts = result.facts
+    file = result.file
     row = {
-        "path": str(facts.path),
-        "size": facts.size,
-        "mtime_ns": facts.mtime_ns,
-        "sha256": facts.sha256,
+        "path": str(file.path),
+        "size": file.size,
+        "mtime_ns": file.mtime_ns,
+        "sha256": file.sha256,
     }
     if isinstance(result.outcome, Prediction):
         return row | result.outcome.to_dict(with_map=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import UNREADABLE, FileFacts, ImageError
+from catdog_serving.folder.files import UNREADABLE, FileInfo, ImageFailure
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
 
@@ -60,7 +60,7 @@ def _one_by_one(
             unfinished.end.remote(str(file))
         else:
             reason = f"every process that had it died, {_LOSSES_OF_A_BLOCK + lost} in all"
-            yield ImageResult(FileFacts(file), ImageError(UNREADABLE, reason))
+            yield ImageResult(FileInfo(file), ImageFailure(UNREADABLE, reason))
 
 
 def _begun_before(unfinished: "ActorHandle[Unfinished]", name: str) -> int:

@@ -21,7 +21,7 @@ from catdog.model_info import ModelInfo
 from catdog.results import Explanation
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.local_backend import wrong_version
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
@@ -83,7 +83,7 @@ class RayBackend(Backend):
         while window := list(islice(files, size)):
             yield from self._classify(window)
 
-    def explain(self, content: bytes) -> Explanation | ImageError:
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
         raise UsageError("--backend ray explains nothing; use --backend http or local")
 
     def _classify(self, paths: Sequence[AnyPath]) -> Iterator[ImageResult]:
@@ -113,7 +113,7 @@ class RayBackend(Backend):
             )
             for path, one in zip(paths, pickled, strict=True):
                 result: ImageResult = pickle.loads(one)  # noqa: S301 (our own)
-                yield replace(result, facts=replace(result.facts, path=path))
+                yield replace(result, file=replace(result.file, path=path))
         except RayError as error:
             raise _in_one_line(error) from error
 

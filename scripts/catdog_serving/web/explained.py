@@ -15,7 +15,7 @@ from catdog.results import Explanation
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
-from catdog_serving.folder.contents import INVALID_IMAGE, UNREADABLE, ImageError, read_file
+from catdog_serving.folder.files import INVALID_IMAGE, UNREADABLE, ImageFailure, read_file
 from catdog_serving.folder.picture_formats import folder_decoder
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from catdog_serving.ordered_map import ordered_map
@@ -81,11 +81,11 @@ class Pictures:
             return self._show(path, side)
 
     def _show(self, path: Path, side: int) -> ShownPicture:
-        facts, content = read_file(path)
-        if isinstance(content, ImageError) and not path.exists():
-            content = ImageError(UNREADABLE, "the upload is too long ago; drop the picture again")
-        outcome: Explanation | ImageError
-        if isinstance(content, ImageError):
+        file, content = read_file(path)
+        if isinstance(content, ImageFailure) and not path.exists():
+            content = ImageFailure(UNREADABLE, "the upload is too long ago; drop the picture again")
+        outcome: Explanation | ImageFailure
+        if isinstance(content, ImageFailure):
             outcome = content
         else:
             outcome = explain_content(self._client, content)
@@ -93,12 +93,12 @@ class Pictures:
             try:
                 picture = self._decoder.decode(content, side).image
             except InvalidImage as invalid:
-                outcome = ImageError(INVALID_IMAGE, invalid.message)
-        if isinstance(outcome, ImageError):
-            row = to_row(ImageResult(facts, outcome))
+                outcome = ImageFailure(INVALID_IMAGE, invalid.message)
+        if isinstance(outcome, ImageFailure):
+            row = to_row(ImageResult(file, outcome))
             return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
         picture.thumbnail((side, side), Image.Resampling.BILINEAR)
-        row = to_row(ImageResult(facts, outcome.prediction))
+        row = to_row(ImageResult(file, outcome.prediction))
         row |= {"path": path.name, "box": outcome.box}
         return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
 

@@ -17,7 +17,7 @@ from catdog.results import (
     map_valid,
 )
 from catdog_serving.folder import outputs, parquet
-from catdog_serving.folder.contents import FileFacts
+from catdog_serving.folder.files import FileInfo
 from catdog_serving.folder.rows import ImageResult, to_row
 from catdog_serving.reports import folder_report
 from tests.support.paths import ROOT
@@ -49,7 +49,7 @@ def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
     explanation = Explanation(PREDICTION, PREDICTION.box, MAP)
     assert list(schemas["Explanation"]["properties"]) == list(explanation.to_dict())
 
-    row = to_row(ImageResult(FileFacts("cat.jpg", 1, 2, "0" * 64), PREDICTION))
+    row = to_row(ImageResult(FileInfo("cat.jpg", 1, 2, "0" * 64), PREDICTION))
     in_parquet = parquet._schema()
     assert [*in_parquet.names, "map"] == [*(name for name in row if name != "map"), "error", "map"]
     assert [field.name for field in in_parquet.field("breed").type] == list(answer["breed"])

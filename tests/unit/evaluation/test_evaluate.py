@@ -17,7 +17,7 @@ from catdog_serving.evaluation.evaluation import Evaluation, evaluate
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 from tests.support.outcomes import always_cat, answer, classified, perfect, reversed_
 from tests.support.stub_backend import NameBackend, touch
 
@@ -80,7 +80,7 @@ def test_equal_masses_count_as_dog_as_in_the_handler() -> None:
 
 def with_failures() -> Evaluation:
     outcomes = list(classified(perfect, ("cat", "dog"), each=3))
-    bad = ImageError("InvalidImage", "cannot decode [12] bytes")
+    bad = ImageFailure("InvalidImage", "cannot decode [12] bytes")
     return evaluate([*outcomes, ("cat", Path("[red]bad.jpg"), bad)])
 
 
@@ -92,7 +92,7 @@ def test_failed_pictures_are_listed_and_are_no_part_of_accuracy() -> None:
 
 
 def test_nothing_classified_is_no_crash() -> None:
-    bad = ImageError("InvalidImage", "x")
+    bad = ImageFailure("InvalidImage", "x")
     evaluation = evaluate([("cat", Path("a"), bad), ("dog", Path("b"), bad)])
     assert evaluation.two_way.value is None
     assert evaluation.model is None
@@ -127,7 +127,7 @@ def test_names_cannot_move_the_cursor() -> None:
     hostile = Path("a\x1b[2J\udcff.jpg")
     outcomes = [
         ("dog", hostile, answer(0.9, 0.0)),
-        ("cat", hostile, ImageError("InvalidImage", "cannot decode")),
+        ("cat", hostile, ImageFailure("InvalidImage", "cannot decode")),
     ]
     text = shown(evaluate(outcomes))
     assert text.count("a\\x1b[2J\\udcff.jpg") == 2

@@ -7,8 +7,8 @@ from PIL import Image
 
 from catdog.results import ActivationMap, Box, Explanation
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.folder.contents import ImageError
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files
+from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.outputs import explained_row
 from tests.support.pictures import encode
@@ -18,9 +18,9 @@ from tests.support.stub_backend import NameBackend, prediction
 class GreenBackend(NameBackend):
     """Every picture is a cat in the right half of 100 x 60 pixels."""
 
-    def explain(self, content: bytes) -> Explanation | ImageError:
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
         if content == b"bad":
-            return ImageError("InvalidImage", "cannot decode")
+            return ImageFailure("InvalidImage", "cannot decode")
         heat_map = ActivationMap((100, 60), (0, 0, 100, 60), ((0.0, 1.0),))
         return Explanation(prediction("cat", 0.9, 0.05), Box(50, 0, 100, 60), heat_map)
 
@@ -63,7 +63,7 @@ def test_a_file_that_fails_has_a_reason_and_no_overlay(tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"bad")
     (one,) = explained(tmp_path / "maps", bad)
-    assert one.outcome == ImageError("InvalidImage", "cannot decode")
+    assert one.outcome == ImageFailure("InvalidImage", "cannot decode")
     assert not one.target.exists()
     assert explained_row(one).plain == f"failed   {bad}: cannot decode"
 
@@ -83,7 +83,7 @@ def test_a_name_that_is_too_long_with_its_suffix_costs_the_others_nothing(tmp_pa
     for name in ("a" * 247 + ".png", "b.png"):
         (album / name).write_bytes(encode(Image.new("RGB", (100, 60))))
     long, short = explained(tmp_path / "maps", album)
-    assert isinstance(long.outcome, ImageError)
+    assert isinstance(long.outcome, ImageFailure)
     assert "File name too long" in long.outcome.message
     assert short.target.is_file()
 

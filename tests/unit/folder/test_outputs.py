@@ -9,7 +9,7 @@ from rich.console import Console
 
 from catdog.results import ModelId
 from catdog_serving.folder import outputs
-from catdog_serving.folder.contents import FileFacts, ImageError
+from catdog_serving.folder.files import FileInfo, ImageFailure
 from catdog_serving.folder.process import FolderReport
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from tests.support.stub_backend import MODEL, prediction
@@ -18,9 +18,9 @@ HOSTILE = ["=cmd|'/C calc'!A0.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\tx.jpg
 
 
 def row(name: str, failed: bool = False) -> Row:
-    facts = FileFacts(Path(name), 3, 4, "ab")
-    outcome = ImageError("InvalidImage", "cannot decode [12] bytes") if failed else None
-    return to_row(ImageResult(facts, outcome or prediction("cat", 0.8, 0.1)))
+    file = FileInfo(Path(name), 3, 4, "ab")
+    outcome = ImageFailure("InvalidImage", "cannot decode [12] bytes") if failed else None
+    return to_row(ImageResult(file, outcome or prediction("cat", 0.8, 0.1)))
 
 
 def whole(name: str, rows: Iterable[Row], model: ModelId = MODEL) -> str:

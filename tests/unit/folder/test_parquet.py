@@ -10,15 +10,17 @@ from catdog.results import Box
 from catdog_serving.errors import UsageError
 from catdog_serving.folder import parquet
 from catdog_serving.folder.classify_run import ClassifyRun
-from catdog_serving.folder.contents import FileFacts, ImageError
+from catdog_serving.folder.files import FileInfo, ImageFailure
 from catdog_serving.folder.parquet import write_parquet
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from tests.support.stub_backend import prediction
 
 
 def row(name: str, failed: bool = False, label: str = "cat") -> Row:
-    outcome = ImageError("InvalidImage", "cannot decode") if failed else prediction(label, 0.8, 0.1)
-    return to_row(ImageResult(FileFacts(Path(name), 3, 1795505454409342769, "ab"), outcome))
+    outcome = (
+        ImageFailure("InvalidImage", "cannot decode") if failed else prediction(label, 0.8, 0.1)
+    )
+    return to_row(ImageResult(FileInfo(Path(name), 3, 1795505454409342769, "ab"), outcome))
 
 
 def test_every_row_comes_back(tmp_path: Path) -> None:

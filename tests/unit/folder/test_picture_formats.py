@@ -9,7 +9,7 @@ from PIL import Image
 from catdog.results import Box
 from catdog_serving.extras import install_hint
 from catdog_serving.folder import picture_formats
-from catdog_serving.folder.contents import ImageError
+from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.picture_formats import Sent, folder_formats, for_server, is_heic
 from tests.support.paths import SAMPLES
 from tests.support.pictures import LIMITS, decode_image, encode, noise, quadrants
@@ -49,7 +49,7 @@ def test_a_large_one_is_made_smaller_first() -> None:
 
 def test_a_broken_one_is_an_error_and_no_exception() -> None:
     for content in (b"II*\x00rubbish", heic(noise())[:2000]):
-        assert isinstance(for_server(content), ImageError)
+        assert isinstance(for_server(content), ImageFailure)
 
 
 def test_without_pillow_heif_the_error_says_what_to_install(
@@ -60,7 +60,7 @@ def test_without_pillow_heif_the_error_says_what_to_install(
     picture_formats._register_heic.cache_clear()
     sent = for_server(content)
     picture_formats._register_heic.cache_clear()
-    assert isinstance(sent, ImageError)
+    assert isinstance(sent, ImageFailure)
     assert install_hint("heic") in sent.message
 
 

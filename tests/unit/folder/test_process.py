@@ -8,7 +8,7 @@ import pytest
 
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.folder.contents import FileFacts, ImageError, read_file
+from catdog_serving.folder.files import FileInfo, ImageFailure, read_file
 from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.process import FolderReport, process_folder, process_sources
 from catdog_serving.folder.rows import ImageResult, Row, to_row
@@ -47,7 +47,7 @@ def test_the_summary_is_the_references(tmp_path: Path) -> None:
 
 def test_means_of_nothing_are_none() -> None:
     report = FolderReport("album")
-    report.add(to_row(ImageResult(FileFacts(Path("a")), ImageError("InvalidImage", "x"))))
+    report.add(to_row(ImageResult(FileInfo(Path("a")), ImageFailure("InvalidImage", "x"))))
     assert report.mean_cat is None
     assert report.mean_dog is None
 

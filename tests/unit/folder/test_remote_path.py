@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.folder.contents import ImageError, read_file
+from catdog_serving.folder.files import ImageFailure, read_file
 from catdog_serving.folder.iterate import ImageFiles, Shard, find_sources, sort_key
 from catdog_serving.folder.process import process_folder, process_sources
 from catdog_serving.folder.remote_path import RemotePath, parse_path
@@ -99,14 +99,14 @@ def test_rows_name_uris_and_a_file_that_fails_is_one(tmp_path: Path) -> None:
     first = next(walk)
     (tmp_path / "gone.jpg").unlink()  # after it was listed
     results = list(NameBackend().classify_files([first, *walk]))
-    whys = [one.outcome.type if isinstance(one.outcome, ImageError) else "" for one in results]
+    whys = [one.outcome.type if isinstance(one.outcome, ImageFailure) else "" for one in results]
     assert [str(one.path) for one in results] == [
         f"file://{tmp_path}/{name}"
         for name in ("bad.jpg", "cat.jpg", "gone.jpg", "huge.jpg", "pipe.jpg")
     ]
     assert whys == ["InvalidImage", "", "Unreadable", "TooLarge", "Unreadable"]
-    assert results[1].facts.sha256 == read_file(tmp_path / "cat.jpg")[0].sha256
-    assert results[2].outcome == ImageError("Unreadable", "No such file or directory")
+    assert results[1].file.sha256 == read_file(tmp_path / "cat.jpg")[0].sha256
+    assert results[2].outcome == ImageFailure("Unreadable", "No such file or directory")
 
 
 def test_old_rows_are_kept_until_their_file_changes_or_goes(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_bucket_is_a_folder(bucket: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert (first[0].size, first[0].mtime_ns, first[1]) == (5, MODIFIED_NS, b"a cat")
     assert str(second[0].path) == f"{bucket}/2024/deep/cat.jpg"
     assert gone.sha256 is None
-    assert why == ImageError("Unreadable", "No such file or directory")
+    assert why == ImageFailure("Unreadable", "No such file or directory")
 
 
 def test_a_store_that_refuses_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Read one file of a folder: its content, and the facts that say later whether it changed."""
+"""The files of a folder: read one, and keep what says later whether it changed."""
 
 import hashlib
 import stat
@@ -11,7 +11,7 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class FileFacts:
+class FileInfo:
     """What identifies a file's content.
 
     Attributes:
@@ -28,7 +28,7 @@ class FileFacts:
 
 
 @dataclass(frozen=True)
-class ImageError:
+class ImageFailure:
     """Why a file has no prediction.
 
     Attributes:
@@ -47,22 +47,22 @@ INVALID_IMAGE = "InvalidImage"
 UNWRITABLE = "Unwritable"  # of an overlay
 
 
-def read_file(path: AnyPath) -> tuple[FileFacts, bytes | ImageError]:
+def read_file(path: AnyPath) -> tuple[FileInfo, bytes | ImageFailure]:
     """Read a file as a whole; what goes wrong is the second value."""
     try:
         status = path.stat()
-        facts = FileFacts(path, status.st_size, status.st_mtime_ns)
+        file = FileInfo(path, status.st_size, status.st_mtime_ns)
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            return facts, ImageError(UNREADABLE, _why_no_file(path))
+            return file, ImageFailure(UNREADABLE, _why_no_file(path))
         if status.st_size is not None and status.st_size > MAX_FILE_BYTES:
-            return facts, ImageError(
+            return file, ImageFailure(
                 TOO_LARGE,
                 f"the file has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read",
             )
         content = path.read_bytes()
     except OSError as error:
-        return FileFacts(path), ImageError(UNREADABLE, error.strerror or str(error))
-    return FileFacts(
+        return FileInfo(path), ImageFailure(UNREADABLE, error.strerror or str(error))
+    return FileInfo(
         path, len(content), status.st_mtime_ns, hashlib.sha256(content).hexdigest()
     ), content
 
