@@ -12,7 +12,7 @@ from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure, read_file
-from catdog_serving.folder.picture_formats import for_server
+from catdog_serving.folder.formats import to_upload
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
 from catdog_serving.ordered_map import ordered_map
@@ -57,14 +57,14 @@ class HttpBackend(Backend):
 
     def _classify(self, path: AnyPath) -> ImageResult:
         file, content = read_file(path)
-        sent = content if isinstance(content, ImageFailure) else for_server(content)
-        if isinstance(sent, ImageFailure):
-            return ImageResult(file, sent)
+        upload = content if isinstance(content, ImageFailure) else to_upload(content)
+        if isinstance(upload, ImageFailure):
+            return ImageResult(file, upload)
         try:
-            answer = self._client.classify(sent.content, self._with_maps)
+            answer = self._client.classify(upload.content, self._with_maps)
         except InvalidImageError as error:
             return ImageResult(file, ImageFailure(INVALID_IMAGE, error.message))
-        return ImageResult(file, sent.in_own_pixels(answer))
+        return ImageResult(file, upload.in_own_pixels(answer))
 
     def explain(self, content: bytes) -> Explanation | ImageFailure:
         return explain_content(self._client, content)
@@ -72,11 +72,11 @@ class HttpBackend(Backend):
 
 def explain_content(client: CatDogClient, content: bytes) -> Explanation | ImageFailure:
     """Have a server explain a file's content, in any format that a folder may hold."""
-    sent = for_server(content)
-    if isinstance(sent, ImageFailure):
-        return sent
+    upload = to_upload(content)
+    if isinstance(upload, ImageFailure):
+        return upload
     try:
-        answer = client.explain(sent.content)
+        answer = client.explain(upload.content)
     except InvalidImageError as error:
         return ImageFailure(INVALID_IMAGE, error.message)
-    return answer.scaled(sent.own_size) if sent.own_size else answer
+    return answer.scaled(upload.own_size) if upload.own_size else answer

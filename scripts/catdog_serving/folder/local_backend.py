@@ -13,7 +13,7 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.files import INVALID_IMAGE, FileInfo, ImageFailure, read_file
-from catdog_serving.folder.picture_formats import folder_formats, missing_decoder
+from catdog_serving.folder.formats import folder_formats, missing_decoder
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
 from catdog_serving.model_archive import open_archive

@@ -16,7 +16,7 @@ from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
 from catdog_serving.folder.files import INVALID_IMAGE, UNREADABLE, ImageFailure, read_file
-from catdog_serving.folder.picture_formats import folder_decoder
+from catdog_serving.folder.formats import folder_decoder
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from catdog_serving.ordered_map import ordered_map
 

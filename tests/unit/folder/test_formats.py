@@ -8,9 +8,9 @@ from PIL import Image
 
 from catdog.results import Box
 from catdog_serving.extras import install_hint
-from catdog_serving.folder import picture_formats
+from catdog_serving.folder import formats
 from catdog_serving.folder.files import ImageFailure
-from catdog_serving.folder.picture_formats import Sent, folder_formats, for_server, is_heic
+from catdog_serving.folder.formats import Upload, folder_formats, is_heic, to_upload
 from tests.support.paths import SAMPLES
 from tests.support.pictures import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.stub_backend import prediction
@@ -27,29 +27,29 @@ def pixels(content: bytes, formats: tuple[str, ...]) -> np.ndarray:
 
 def test_what_the_server_takes_is_sent_as_it_is() -> None:
     for content in (encode(noise(), "JPEG"), encode(noise(), "PNG"), b"no picture", b""):
-        assert for_server(content) == (content, None, None)
+        assert to_upload(content) == (content, None, None)
 
 
 @pytest.mark.parametrize("make", [heic, lambda image: encode(image, "TIFF")])
 def test_heic_and_tiff_are_sent_as_png_with_the_same_pixels(make) -> None:  # type: ignore[no-untyped-def]
     content = make(quadrants())
-    sent = for_server(content)
-    assert isinstance(sent, Sent)
-    assert sent.content.startswith(b"\x89PNG")
-    assert np.array_equal(pixels(sent.content, ("PNG",)), pixels(content, folder_formats()))
+    upload = to_upload(content)
+    assert isinstance(upload, Upload)
+    assert upload.content.startswith(b"\x89PNG")
+    assert np.array_equal(pixels(upload.content, ("PNG",)), pixels(content, folder_formats()))
 
 
 def test_a_large_one_is_made_smaller_first() -> None:
-    sent = for_server(encode(noise(3000, 2000), "TIFF"))
-    assert isinstance(sent, Sent)
-    assert Image.open(io.BytesIO(sent.content)).size == (1536, 1024)
+    upload = to_upload(encode(noise(3000, 2000), "TIFF"))
+    assert isinstance(upload, Upload)
+    assert Image.open(io.BytesIO(upload.content)).size == (1536, 1024)
     answer = replace(prediction("cat", 0.8, 0.1), box=Box(0, 100, 1536, 512))
-    assert sent.in_own_pixels(answer).box == (0, 195, 3000, 1000)
+    assert upload.in_own_pixels(answer).box == (0, 195, 3000, 1000)
 
 
 def test_a_broken_one_is_an_error_and_no_exception() -> None:
     for content in (b"II*\x00rubbish", heic(noise())[:2000]):
-        assert isinstance(for_server(content), ImageFailure)
+        assert isinstance(to_upload(content), ImageFailure)
 
 
 def test_without_pillow_heif_the_error_says_what_to_install(
@@ -57,11 +57,11 @@ def test_without_pillow_heif_the_error_says_what_to_install(
 ) -> None:
     content = heic(noise())
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    picture_formats._register_heic.cache_clear()
-    sent = for_server(content)
-    picture_formats._register_heic.cache_clear()
-    assert isinstance(sent, ImageFailure)
-    assert install_hint("heic") in sent.message
+    formats._register_heic.cache_clear()
+    upload = to_upload(content)
+    formats._register_heic.cache_clear()
+    assert isinstance(upload, ImageFailure)
+    assert install_hint("heic") in upload.message
 
 
 def test_only_heic_is_taken_for_heic() -> None:

@@ -1,7 +1,7 @@
-"""HEIC and TIFF: what Pillow reads with help, and what the server does not take.
+"""The formats of a folder's files, and the uploads of those that the server does not take.
 
 The server takes the formats of `HTTP_FORMATS` only. For folders, HEIC (with the package
-pillow-heif) and TIFF are decoded here and sent as PNG.
+pillow-heif) and TIFF are decoded here and uploaded as PNG.
 """
 
 from functools import cache
@@ -21,9 +21,9 @@ _TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 # Only what protects this process: the server checks its own, narrower ones. Pillow itself
 # warns above 89 million.
 _LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1_000)
-# A picture that is sent is made smaller first if its shorter side is longer: four times
+# A picture that is uploaded is made smaller first if its shorter side is longer: four times
 # the network's resize, so that the second resizing loses nothing that the first kept.
-_SENT_SHORTER_SIDE = 1024
+_UPLOAD_SHORTER_SIDE = 1024
 
 
 def folder_formats() -> tuple[str, ...]:
@@ -50,30 +50,30 @@ def missing_decoder(content: bytes) -> ImageFailure | None:
     return None
 
 
-class Sent(NamedTuple):
+class Upload(NamedTuple):
     """A picture as it goes to the server.
 
     Attributes:
         content: The file's bytes, or a PNG.
-        sent_size, own_size: Width and height upright, as sent and of the file itself, where
+        upload_size, own_size: Width and height upright, as uploaded and of the file itself, where
             they differ: boxes of the answer are in pixels of the first.
     """
 
     content: bytes
-    sent_size: tuple[int, int] | None = None
+    upload_size: tuple[int, int] | None = None
     own_size: tuple[int, int] | None = None
 
     def in_own_pixels(self, answer: Prediction) -> Prediction:
         """The answer with its box in pixels of the file's own picture."""
-        if self.sent_size is None or self.own_size is None:
+        if self.upload_size is None or self.own_size is None:
             return answer
-        return answer.scaled(self.sent_size, self.own_size)
+        return answer.scaled(self.upload_size, self.own_size)
 
 
-def for_server(content: bytes) -> Sent | ImageFailure:
+def to_upload(content: bytes) -> Upload | ImageFailure:
     """The content as the server takes it: HEIC and TIFF as PNG, all else as it is."""
     if not is_heic(content) and not content.startswith(_TIFF_STARTS):
-        return Sent(content)
+        return Upload(content)
     missing = missing_decoder(content)
     if missing:
         return missing
@@ -82,10 +82,10 @@ def for_server(content: bytes) -> Sent | ImageFailure:
     except InvalidImage as error:
         return ImageFailure(INVALID_IMAGE, error.message)
     own_size = image.size
-    sent_size = fit_size(own_size, shorter_side=_SENT_SHORTER_SIDE)
-    if sent_size != own_size:
-        image = image.resize(sent_size, Image.Resampling.BILINEAR)
-    return Sent(encode_png(image), sent_size, own_size)
+    upload_size = fit_size(own_size, shorter_side=_UPLOAD_SHORTER_SIDE)
+    if upload_size != own_size:
+        image = image.resize(upload_size, Image.Resampling.BILINEAR)
+    return Upload(encode_png(image), upload_size, own_size)
 
 
 @cache
