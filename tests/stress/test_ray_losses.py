@@ -27,21 +27,21 @@ ATTEMPTS = """
 import json, sys
 from pathlib import Path
 from catdog_serving.folder.rows import to_row
-from catdog_serving.on_ray.attempts import Unfinished, classify_carefully
+from catdog_serving.on_ray.poison_files import AttemptCounter, classify_block
 from catdog_serving.on_ray.session import running_ray
 from tests.support.stub_backend import NameBackend
 files = [Path(name) for name in sys.argv[1:]]
 with running_ray(None, 0):
     import ray
-    unfinished = ray.remote(num_cpus=0)(Unfinished).remote()
+    attempts = ray.remote(num_cpus=0)(AttemptCounter).remote()
     def rows():
-        found = list(classify_carefully(NameBackend(), files, unfinished))
+        found = list(classify_block(NameBackend(), files, attempts))
         return [to_row(one).get("error", {}).get("message") for one in found]
     print(json.dumps(rows()))
     for name in [f"block {files[0]}"] * 2 + [str(files[1])] * 2:
-        ray.get(unfinished.begin.remote(name))
+        ray.get(attempts.begin.remote(name))
     print(json.dumps(rows()))
-    ray.kill(unfinished)
+    ray.kill(attempts)
     print(json.dumps(rows()))
 """
 

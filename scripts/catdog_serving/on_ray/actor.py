@@ -10,7 +10,7 @@ import numpy as np
 import catdog
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.on_ray.attempts import Unfinished, classify_carefully
+from catdog_serving.on_ray.poison_files import AttemptCounter, classify_block
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -26,7 +26,7 @@ class FolderActor:
         device: Where the network runs; see `Classifier.load`.
         threads: CPU threads.
         with_maps: Whether predictions bring their maps.
-        unfinished: What it is told of each block; see `classify_carefully`.
+        attempts: The counter that is told of each block; see `classify_block`.
 
     Raises:
         NotReadyError: If this node lacks something that it needs.
@@ -39,11 +39,11 @@ class FolderActor:
         device: str,
         threads: int,
         with_maps: bool,
-        unfinished: "ActorHandle[Unfinished]",
+        attempts: "ActorHandle[AttemptCounter]",
     ) -> None:
         import ray
 
-        self._unfinished = unfinished
+        self._attempts = attempts
         if version != catdog.__version__:
             raise NotReadyError(
                 f"a node of the cluster has catdog {catdog.__version__}, and this machine "
@@ -64,5 +64,5 @@ class FolderActor:
             "result": pickled `ImageResult`s; a file that fails is one too.
         """
         files = [pickle.loads(file) for file in block["file"]]  # noqa: S301 (our own)
-        results = classify_carefully(self._backend, files, self._unfinished)
+        results = classify_block(self._backend, files, self._attempts)
         return {"result": [pickle.dumps(one) for one in results]}

@@ -27,7 +27,7 @@ from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
 from catdog_serving.model_archive import archive_facts, check_owner
 from catdog_serving.on_ray.actors import plan_actors
-from catdog_serving.on_ray.attempts import Unfinished
+from catdog_serving.on_ray.poison_files import AttemptCounter
 from catdog_serving.on_ray.session import running_ray
 
 # A window's paths are in memory here, and its actors load the archive anew.
@@ -73,9 +73,9 @@ class RayBackend(Backend):
         self._plan = plan_actors(nodes, actors, on_gpus=info.runtime == "torch")
         device = "cuda:0" if self._plan.gpus else "cpu"  # Ray shows each actor only its own
         content = ray.put(np.frombuffer(archive.read_bytes(), np.uint8))
-        unfinished = ray.remote(num_cpus=0)(Unfinished).remote()
+        attempts = ray.remote(num_cpus=0)(AttemptCounter).remote()
         version, threads = catdog.__version__, self._plan.cpus
-        self._arguments = (content, version, device, threads, with_maps, unfinished)
+        self._arguments = (content, version, device, threads, with_maps, attempts)
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         files = iter(paths)

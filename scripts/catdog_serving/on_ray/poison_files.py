@@ -1,4 +1,4 @@
-"""Find the file that kills its reader: Ray would give its block to new actors for ever."""
+"""Poison files: find the one that kills its reader, whose block Ray would retry for ever."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,14 +18,14 @@ _LOSSES_OF_A_BLOCK = 2
 _LOSSES_OF_A_FILE = 2
 
 
-class Unfinished:
-    """Counts what was begun and never ended; an actor of its own, which outlives the others."""
+class AttemptCounter:
+    """Counts attempts that never ended; an actor of its own, which outlives the others."""
 
     def __init__(self) -> None:
         self._begun: Counter[str] = Counter()
 
     def begin(self, name: str) -> int:
-        """How often it was begun before without an end."""
+        """How many attempts at it were begun before, and never ended."""
         self._begun[name] += 1
         return self._begun[name] - 1
 
@@ -33,41 +33,41 @@ class Unfinished:
         del self._begun[name]
 
 
-def classify_carefully(
-    backend: Backend, files: list[AnyPath], unfinished: "ActorHandle[Unfinished]"
+def classify_block(
+    backend: Backend, files: list[AnyPath], attempts: "ActorHandle[AttemptCounter]"
 ) -> Iterator[ImageResult]:
     """Classify a block, which actors may have died on before; one result per file, in order.
 
     After some losses its files are tried one by one, and one that actors died on again is
-    given up: an error that `--resume` tries again.
+    a poison file and given up: an error that `--resume` tries again.
     """
     block = f"block {files[0]}"
-    lost = _begun_before(unfinished, block)
+    lost = _begun_before(attempts, block)
     if lost < _LOSSES_OF_A_BLOCK:
         yield from backend.classify_files(files)
     else:
-        yield from _one_by_one(backend, files, unfinished)
-    unfinished.end.remote(block)
+        yield from _one_by_one(backend, files, attempts)
+    attempts.end.remote(block)
 
 
 def _one_by_one(
-    backend: Backend, files: Iterable[AnyPath], unfinished: "ActorHandle[Unfinished]"
+    backend: Backend, files: Iterable[AnyPath], attempts: "ActorHandle[AttemptCounter]"
 ) -> Iterator[ImageResult]:
     for file in files:
-        lost = _begun_before(unfinished, str(file))
+        lost = _begun_before(attempts, str(file))
         if lost < _LOSSES_OF_A_FILE:
             yield from backend.classify_files([file])
-            unfinished.end.remote(str(file))
+            attempts.end.remote(str(file))
         else:
             reason = f"every process that had it died, {_LOSSES_OF_A_BLOCK + lost} in all"
             yield ImageResult(FileInfo(file), ImageFailure(UNREADABLE, reason))
 
 
-def _begun_before(unfinished: "ActorHandle[Unfinished]", name: str) -> int:
+def _begun_before(attempts: "ActorHandle[AttemptCounter]", name: str) -> int:
     import ray
     from ray.exceptions import RayActorError
 
-    times: ObjectRef[int] = unfinished.begin.remote(name)
+    times: ObjectRef[int] = attempts.begin.remote(name)
     try:
         return ray.get(times)
     except RayActorError:  # lost with its node: the run goes on without it
