@@ -14,7 +14,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
-from tests.support.archives import BuildArchive, cached_archive, found_weights
+from tests.support.archive_cache import BuildArchive, cached_archive, found_weights
 from tests.support.configs import MakeConfig
 from tests.support.paths import PHOTOS, ROOT
 from tests.support.reference import reference_masses

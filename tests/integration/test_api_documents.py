@@ -13,10 +13,10 @@ from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAP
 from PIL import Image
 
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.loads import send_all, send_one
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pictures import encode
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_all, send_one
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"^POST (\S+)  (.+)\n(\d{3})(?: (.*))?$", DOCUMENT, re.MULTILINE)

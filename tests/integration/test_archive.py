@@ -14,7 +14,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_version, open_archive
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import repack
+from tests.support.archive_cache import repack
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 

@@ -4,9 +4,9 @@ import signal
 
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.autoscalers import following
-from tests.support.loads import send_one
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_one
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 

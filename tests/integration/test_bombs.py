@@ -10,7 +10,7 @@ from catdog.structure import detect_format
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
 from tests.support import bombs
-from tests.support.loads import Answer, send_all
+from tests.support.raw_requests import Answer, send_all
 
 CAT = bombs.cat()
 IMAGE, JSON = {"Content-Type": "image/jpeg"}, {"Content-Type": "application/json"}

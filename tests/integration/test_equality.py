@@ -18,7 +18,7 @@ from catdog_serving.build.export import build_module
 from catdog_serving.build.weights import Weights
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import open_archive
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 from tests.support.reference import reference_masses, reference_pixels
 
 BATCH = 8

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from catdog_serving.evaluation.evaluate import evaluate_folder
+from catdog_serving.evaluation.evaluate_folder import evaluate_folder
 from catdog_serving.evaluation.evaluation import Evaluation, evaluate
 from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.local_backend import LocalBackend

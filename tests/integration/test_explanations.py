@@ -16,8 +16,8 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.loads import post_all
 from tests.support.paths import SAMPLES
+from tests.support.raw_requests import post_all
 
 CAT = SAMPLES / "chelsea.png"
 MAP = {"Catdog-Map": "true"}

@@ -11,10 +11,10 @@ import pytest
 
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.loads import send_one, steady_load
 from tests.support.operators import CAT, assert_one_version, catdog, make_broken, started
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_one, steady_load
 
 
 @pytest.mark.parametrize(

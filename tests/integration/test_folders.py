@@ -23,7 +23,7 @@ from tests.support.albums import (
     make_album,
     rows_of,
 )
-from tests.support.archives import repack
+from tests.support.archive_cache import repack
 from tests.support.paths import PHOTOS
 from tests.support.pictures import encode, noise
 from tests.support.processes import wait_until

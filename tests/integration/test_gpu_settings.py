@@ -7,7 +7,7 @@ import pytest
 from catdog.cpu import usable_cores
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 from tests.support.versions import as_default, loaded_beside

@@ -14,11 +14,11 @@ import requests
 from catdog_serving.monitoring.series import scrape
 from catdog_serving.torchserve.model_log import last_failure
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import repack
-from tests.support.commands import catdog_here
-from tests.support.loads import send_one
+from tests.support.archive_cache import repack
+from tests.support.command_line import catdog_here
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_one
 from tests.support.versions import loaded_beside
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()

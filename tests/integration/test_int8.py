@@ -24,7 +24,7 @@ from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.monitoring.status import print_status
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import repack
+from tests.support.archive_cache import repack
 from tests.support.paths import PHOTOS, ROOT, SAMPLES
 from tests.support.pictures import LIMITS
 from tests.support.versions import as_default, loaded_beside

@@ -10,9 +10,9 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.loads import send_all
 from tests.support.paths import SAMPLES
 from tests.support.pictures import encode, noise, png
+from tests.support.raw_requests import send_all
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 OCTETS = {"Content-Type": "application/octet-stream"}

@@ -22,7 +22,7 @@ from catdog_serving.build.export import build_module
 from catdog_serving.build.golden import sample_pixels
 from catdog_serving.build.weights import Weights
 from catdog_serving.model_archive import open_archive
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 from tests.support.reference import reference_pixels
 
 SAMPLE_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")

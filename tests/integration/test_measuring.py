@@ -13,7 +13,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.batching import Batching, write_batching
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
-from tests.support.commands import catdog_here
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 
 

@@ -5,9 +5,9 @@ import re
 import requests
 
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.loads import send_all
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_all
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 OCTETS = {"Content-Type": "application/octet-stream"}

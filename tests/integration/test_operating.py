@@ -10,8 +10,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import archive_version, file_sha256
 from catdog_serving.rollout.scale import scale
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import BuildArchive
-from tests.support.loads import steady_load
+from tests.support.archive_cache import BuildArchive
 from tests.support.operators import (
     CAT,
     assert_one_version,
@@ -21,6 +20,7 @@ from tests.support.operators import (
     versions_of,
 )
 from tests.support.processes import wait_until
+from tests.support.raw_requests import steady_load
 
 TRAINED = "efficientnet-lite0-57934424"
 

@@ -17,8 +17,8 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
-from tests.support.archives import repack
-from tests.support.commands import catdog_here
+from tests.support.archive_cache import repack
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import assert_nothing_left, foreground_server, processes_of, wait_until

@@ -22,9 +22,9 @@ from catdog_serving.monitoring.looks import Look, looks
 from catdog_serving.monitoring.series import scrape
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
-from tests.support.loads import send_all
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_all
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 BUSY = re.compile(r".*inference_p95_ms=\d.*\n")  # a line of an interval with traffic

@@ -16,7 +16,7 @@ import pytest
 
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.hostile import corpus
-from tests.support.loads import send_one
+from tests.support.raw_requests import send_one
 
 MINUTES = int(os.environ.get("CATDOG_SOAK_MINUTES", "30"))
 RATE_PER_S = 12

@@ -10,9 +10,9 @@ from pathlib import Path
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.autoscalers import SHORT, following
 from tests.support.configs import MakeConfig
-from tests.support.loads import send_one
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
+from tests.support.raw_requests import send_one
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 BURST = 24  # requests under way; 3 full batches

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from catdog_serving.bench.load import arrival_times, closed_loop, send_at
+from catdog_serving.bench.load_generator import arrival_times, closed_loop, send_at
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.autoscalers import following

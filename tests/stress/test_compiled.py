@@ -8,7 +8,7 @@ import pytest
 from catdog.model_info import ModelInfo
 from catdog.runtime import load_runtime
 from catdog_serving.model_archive import open_archive
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

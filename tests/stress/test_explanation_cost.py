@@ -15,11 +15,11 @@ from catdog.classifier import Classifier
 from catdog.labels import CAT_INDICES
 from catdog.postprocess import class_probabilities
 from catdog.transforms import ModelInput
-from catdog_serving.bench.load import closed_loop
+from catdog_serving.bench.load_generator import closed_loop
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import archive_facts, open_archive
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import BuildArchive, with_handler
+from tests.support.archive_cache import BuildArchive, with_handler
 from tests.support.configs import MakeConfig
 
 ROUNDS = 9

@@ -8,7 +8,7 @@ from catdog_serving.folder.iterate import find_sources
 from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import process_sources
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.loads import send_all
+from tests.support.raw_requests import send_all
 
 ROUNDS = 7
 JOBS = 16

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
-from tests.support.loads import send_all
+from tests.support.raw_requests import send_all
 
 
 def test_full_queue(archive: Path, make_config: MakeConfig, photos: list[Path]) -> None:

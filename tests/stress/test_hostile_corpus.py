@@ -12,10 +12,10 @@ from catdog.classifier import Classifier
 from catdog.results import Prediction
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 from tests.support.hostile import corpus
-from tests.support.loads import send_one
 from tests.support.pictures import encode
+from tests.support.raw_requests import send_one
 
 MAX_SECONDS = 2.0
 MAX_GROWTH_BYTES = 150e6

@@ -13,8 +13,8 @@ from catdog.results import Prediction
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
-from tests.support.loads import Answer, send_one
 from tests.support.processes import assert_nothing_left, foreground_server, wait_until
+from tests.support.raw_requests import Answer, send_one
 
 KILLS = 5
 CONCURRENCY = 8

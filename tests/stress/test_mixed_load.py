@@ -10,8 +10,8 @@ import pytest
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.hostile import corpus
-from tests.support.loads import send_all, send_one
 from tests.support.paths import SAMPLES
+from tests.support.raw_requests import send_all, send_one
 
 REQUESTS = 2000
 CONCURRENCY = 32

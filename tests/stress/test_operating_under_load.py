@@ -10,10 +10,10 @@ import numpy as np
 from catdog_serving.rollout.deploy import deploy, rollback
 from catdog_serving.rollout.scale import scale
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 from tests.support.configs import MakeConfig
-from tests.support.loads import steady_load
 from tests.support.processes import wait_until
+from tests.support.raw_requests import steady_load
 
 PER_S = 15
 SECONDS = 180

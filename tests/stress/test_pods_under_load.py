@@ -14,12 +14,12 @@ import pytest
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import CatDogError
-from tests.support.archives import with_handler
+from tests.support.archive_cache import with_handler
+from tests.support.kubernetes_service import Service, service
 from tests.support.operators import CLOCK
 from tests.support.paths import SAMPLES
 from tests.support.pods import Pod, Secrets, running_pods
 from tests.support.processes import wait_until
-from tests.support.services import Service, service
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 ONE_SHOT, KEEPING = 20, 4  # clients; each always has a request under way

@@ -51,7 +51,7 @@ import json, os, sys
 from pathlib import Path
 from catdog_serving.folder.process import process_folder
 from catdog_serving.on_ray import actor
-from catdog_serving.on_ray.backend import RayBackend
+from catdog_serving.on_ray.ray_backend import RayBackend
 
 class Deadly(actor.FolderActor):
     def __init__(self, *arguments):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.rows import Row
-from tests.support.commands import catdog_here
+from tests.support.command_line import catdog_here
 from tests.support.paths import SAMPLES
 from tests.support.pictures import encode
 

@@ -15,11 +15,11 @@ import onnx
 from onnx import numpy_helper
 
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archives import repack, with_handler
-from tests.support.commands import catdog_here
-from tests.support.loads import Answer, send_one
+from tests.support.archive_cache import repack, with_handler
+from tests.support.command_line import catdog_here
 from tests.support.paths import SAMPLES
 from tests.support.processes import processes_of, wait_until
+from tests.support.raw_requests import Answer, send_one
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 BATCHING: dict[str, object] = {"batchSize": 4, "maxBatchDelay": 40}  # not TorchServe's defaults

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from catdog.classifier import Classifier
-from catdog_serving.bench.load import LoadResult, closed_loop, open_loop
+from catdog_serving.bench.load_generator import LoadResult, closed_loop, open_loop
 from catdog_serving.bench.rounds import Contender, Measured
 from catdog_serving.errors import NotReadyError
 

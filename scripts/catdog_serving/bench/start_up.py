@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from catdog_serving.bench.load import closed_loop
+from catdog_serving.bench.load_generator import closed_loop
 from catdog_serving.bench.rounds import Contender, Measured
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.private_config import private_config

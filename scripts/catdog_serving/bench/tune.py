@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from catdog.cpu import usable_cores
-from catdog_serving.bench.load import closed_loop, open_loop
+from catdog_serving.bench.load_generator import closed_loop, open_loop
 from catdog_serving.bench.tune_settings import Goal, Trial, best, ranked, settings_to_try
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_owner

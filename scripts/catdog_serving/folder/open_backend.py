@@ -43,7 +43,7 @@ def open_backend(
 
         return LocalBackend(archive or ServingConfig.read(config_path).archive, with_maps)
     if name == "ray":
-        from catdog_serving.on_ray.backend import RayBackend
+        from catdog_serving.on_ray.ray_backend import RayBackend
 
         archive = archive or ServingConfig.read(config_path).archive
         return RayBackend(archive, address, jobs, with_maps)

@@ -12,7 +12,7 @@ from catdog.runtime import choose_placement, load_runtime
 from catdog.torch_module import PixelsToLogits, fold_batch_norm
 from catdog.transforms import Preprocessing
 from catdog_serving.model_archive import open_archive
-from tests.support.archives import BuildArchive
+from tests.support.archive_cache import BuildArchive
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

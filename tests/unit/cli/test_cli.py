@@ -14,7 +14,7 @@ from catdog_serving.cli import deploy, rollback, scale
 from catdog_serving.rollout.deploy import DeployTimes
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
-from tests.support.commands import CATDOG, catdog, catdog_here
+from tests.support.command_line import CATDOG, catdog, catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server, send
 from tests.support.paths import ROOT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.extras import install_hint
-from tests.support.commands import catdog_here
+from tests.support.command_line import catdog_here
 from tests.support.paths import SAMPLES
 
 PICTURE = str(SAMPLES / "rocket.jpg")

@@ -12,7 +12,7 @@ import pytest
 from catdog_serving.reports import folder_report
 from catdog_serving.reports.folder_report import write_folder_report
 from catdog_serving.viewer.links import file_link
-from tests.support.pages import ParsedPage
+from tests.support.parsed_page import ParsedPage
 from tests.support.pictures import encode, noise
 from tests.support.report_rows import HOSTILE, MODEL, failure, folder, picture
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from catdog_serving.torchserve.api_page import STYLE, render
-from tests.support.pages import policy_hash
+from tests.support.parsed_page import policy_hash
 from tests.support.paths import ROOT
 
 SOURCE = ROOT / "docs" / "openapi.yaml"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from catdog_serving.errors import NotReadyError
 from catdog_serving.reports.folder_report import _LAYOUT as LAYOUT
 from catdog_serving.viewer.page import embedded_json, write_page
-from tests.support.pages import ParsedPage, policy_hash
+from tests.support.parsed_page import ParsedPage, policy_hash
 from tests.support.report_rows import HOSTILE
 
 

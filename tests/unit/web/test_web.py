@@ -17,7 +17,7 @@ from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownPicture
 from catdog_serving.web.service import Service
 from catdog_serving.web.visitor import Visitor
-from tests.support.commands import catdog_here
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer
 from tests.support.http_servers import http_server, send

@@ -12,7 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.evaluation.evaluate import class_folders, evaluate_folder, print_evaluation
+from catdog_serving.evaluation.evaluate_folder import (
+    class_folders,
+    evaluate_folder,
+    print_evaluation,
+)
 from catdog_serving.evaluation.evaluation import Evaluation, evaluate
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import draw_plots
@@ -216,7 +220,8 @@ def test_a_missing_extra_is_found_before_the_work(
 
 def test_the_modules_load_without_the_extra() -> None:
     script = (
-        "import sys, catdog_serving.evaluation.evaluate, catdog_serving.reports.evaluation_report; "
+        "import sys, catdog_serving.evaluation.evaluate_folder; "
+        "import catdog_serving.reports.evaluation_report; "
         "print({'sklearn', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
     )
     result = subprocess.run(

@@ -26,7 +26,7 @@ from catdog_serving.folder.local_backend import wrong_version
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
 from catdog_serving.model_archive import archive_facts, check_owner
-from catdog_serving.on_ray.actors import plan_actors
+from catdog_serving.on_ray.actor_plan import plan_actors
 from catdog_serving.on_ray.poison_files import AttemptCounter
 from catdog_serving.on_ray.session import running_ray
 

@@ -3,7 +3,7 @@
 import pytest
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.on_ray.actors import ActorPlan, plan_actors
+from catdog_serving.on_ray.actor_plan import ActorPlan, plan_actors
 
 LAPTOP = [{"CPU": 2.0}]
 FARM = [{"CPU": 4.0}, {"CPU": 4.0}, {"CPU": 16.0}, {"memory": 1e9}]

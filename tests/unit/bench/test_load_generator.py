@@ -8,7 +8,13 @@ from http.server import BaseHTTPRequestHandler
 import numpy as np
 import pytest
 
-from catdog_serving.bench.load import NO_ANSWER, arrival_times, closed_loop, open_loop, send_at
+from catdog_serving.bench.load_generator import (
+    NO_ANSWER,
+    arrival_times,
+    closed_loop,
+    open_loop,
+    send_at,
+)
 from catdog_serving.errors import ServerUnavailableError
 from catdog_serving.torchserve.private_config import free_ports
 from tests.support.http_servers import http_server, send

@@ -9,7 +9,7 @@ from threading import Event, Thread, local
 
 import requests
 
-from catdog_serving.bench.load import arrival_times
+from catdog_serving.bench.load_generator import arrival_times
 
 TIMEOUT_S = 60
 
