@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from catdog.classifier import Classifier
-from catdog_serving.bench import contenders
+from catdog_serving.bench import benchmarks
 from catdog_serving.bench.bench_archives import BenchFiles, Subject
 from catdog_serving.bench.machine import machine_facts, versions
-from catdog_serving.bench.rounds import Contender, Figures, run_rounds
+from catdog_serving.bench.rounds import Benchmark, RoundResults, run_rounds
 from catdog_serving.bench.start_up import start_up
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
@@ -38,7 +38,7 @@ class Plan:
 
     Attributes:
         rounds: Of everything but open loops and folders.
-        seconds: One contender in one round takes at least that.
+        seconds: One benchmark in one round takes at least that.
         enough_s: After that time no further round of them begins; there are two at least.
         batches: In-process batch sizes; 1 and 8 must be among them.
         concurrencies: Requests under way in closed loops; 1 and 16 must be among them.
@@ -80,13 +80,13 @@ class BenchResult:
     """What a run saw.
 
     Attributes:
-        conditions: Machine, versions, date, settings: all but the figures.
-        figures: By contender and quantity.
+        conditions: Machine, versions, date, settings: all but the measurements.
+        measurements: By benchmark and quantity.
         multiply_adds: Of the network, for one picture.
     """
 
     conditions: dict[str, Any]
-    figures: Figures
+    measurements: RoundResults
     multiply_adds: int
 
     @property
@@ -139,17 +139,19 @@ def run_bench(
             server.wait_for_workers(int(private.served_batching["minWorkers"]))
             urls[precision] = private.inference_url
         compared = _compared(plan, loop, classifiers, urls, pictures)
-        figures = run_rounds(compared, plan.rounds, tell, plan.enough_s)
-        figures |= run_rounds(_open_loops(plan, urls, pictures, figures), plan.open_rounds, tell)
+        measurements = run_rounds(compared, plan.rounds, tell, plan.enough_s)
+        measurements |= run_rounds(
+            _open_loops(plan, urls, pictures, measurements), plan.open_rounds, tell
+        )
         multiply_adds = loop.multiply_adds()
         stack.close()
         if plan.folder_pictures:
             commands = _commands(plan, config, subject, files, pictures, scratch)
-            figures |= run_rounds(commands, plan.folder_rounds, tell)
+            measurements |= run_rounds(commands, plan.folder_rounds, tell)
         if plan.start_rounds:
             starts = [start_up(p, config, file, pictures) for p, file in files.archives.items()]
-            figures |= run_rounds(starts, plan.start_rounds, tell)
-        return BenchResult(conditions, figures, multiply_adds)
+            measurements |= run_rounds(starts, plan.start_rounds, tell)
+        return BenchResult(conditions, measurements, multiply_adds)
 
 
 def _conditions(
@@ -187,32 +189,32 @@ def _compared(
     classifiers: dict[str, Classifier],
     urls: dict[str, str],
     pictures: Sequence[bytes],
-) -> list[Contender]:
+) -> list[Benchmark]:
     """What is compared by images per second, so ordered that neighbours are compared most."""
-    found = [contenders.matmul(plan.seconds), contenders.reference(loop, pictures, plan.seconds)]
+    found = [benchmarks.matmul(plan.seconds), benchmarks.reference(loop, pictures, plan.seconds)]
     for precision, classifier in classifiers.items():
         found += [
-            contenders.in_process(precision, classifier, pictures, batch, plan.seconds)
+            benchmarks.in_process(precision, classifier, pictures, batch, plan.seconds)
             for batch in plan.batches
         ]
         found += [
-            contenders.served(precision, urls[precision], pictures, concurrency, plan.seconds)
+            benchmarks.served(precision, urls[precision], pictures, concurrency, plan.seconds)
             for concurrency in plan.concurrencies
         ]
     any_classifier = next(iter(classifiers.values()))
-    return found + contenders.preprocessing(any_classifier, pictures, plan.seconds)
+    return found + benchmarks.preprocessing(any_classifier, pictures, plan.seconds)
 
 
 def _open_loops(
-    plan: Plan, urls: dict[str, str], pictures: Sequence[bytes], figures: Figures
-) -> list[Contender]:
+    plan: Plan, urls: dict[str, str], pictures: Sequence[bytes], measurements: RoundResults
+) -> list[Benchmark]:
     return [
-        contenders.open_loop_at(
+        benchmarks.open_loop_at(
             precision,
             url,
             pictures,
             percent,
-            figures[f"served_{precision}_c16"]["images_per_s"].median,
+            measurements[f"served_{precision}_c16"]["images_per_s"].median,
             plan.open_seconds,
         )
         for precision, url in urls.items()
@@ -227,20 +229,20 @@ def _commands(
     files: BenchFiles,
     pictures: Sequence[bytes],
     scratch: Path,
-) -> list[Contender]:
+) -> list[Benchmark]:
     """Whole commands over one folder: the reference script, and `--backend local`."""
     folder = scratch / "pictures"
     folder.mkdir()
     for number, picture in enumerate(islice(cycle(pictures), plan.folder_pictures)):
         (folder / f"{number:05}.jpg").write_bytes(picture)
     script = ("-m", "catdog_serving.bench.reference", subject.network, files.state, folder)
-    found = [contenders.whole_command("folder_reference", script, plan.folder_pictures)]
+    found = [benchmarks.whole_command("folder_reference", script, plan.folder_pictures)]
     for precision, archive in files.archives.items():
         command = (
             *("-m", "catdog_serving", "classify", folder, "--backend", "local"),
             *("--archive", archive, "--config", config.path),
         )
         found.append(
-            contenders.whole_command(f"folder_local_{precision}", command, plan.folder_pictures)
+            benchmarks.whole_command(f"folder_local_{precision}", command, plan.folder_pictures)
         )
     return found

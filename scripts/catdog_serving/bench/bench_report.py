@@ -6,17 +6,17 @@ from typing import Any
 from rich.table import Table
 
 from catdog_serving.bench.bench import BenchResult
-from catdog_serving.bench.rounds import Figure, difference, ratio
+from catdog_serving.bench.rounds import Measurement, difference, ratio
 
 # Quantities that the table shows, with their heading; the JSON has all.
 _COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
 
 
-def ratios(result: BenchResult) -> dict[str, Figure]:
+def ratios(result: BenchResult) -> dict[str, Measurement]:
     """What is compared, round by round: each ratio's name says what is over what."""
-    figures = result.figures
-    rate = {name: found.get("images_per_s") for name, found in figures.items()}
-    found: dict[str, Figure] = {}
+    measurements = result.measurements
+    rate = {name: found.get("images_per_s") for name, found in measurements.items()}
+    found: dict[str, Measurement] = {}
 
     def add(name: str, above: str, below: str) -> None:
         above_rate, below_rate = rate.get(above), rate.get(below)
@@ -38,12 +38,12 @@ def ratios(result: BenchResult) -> dict[str, Figure]:
     return found
 
 
-def overheads_ms(result: BenchResult) -> dict[str, Figure]:
+def overheads_ms(result: BenchResult) -> dict[str, Measurement]:
     """What a server adds to a lone picture: p50 of one request at a time - p50 in process."""
     return {
         f"served_{precision}_c1_p50_over_inprocess": difference(
-            result.figures[f"served_{precision}_c1"]["p50_ms"],
-            result.figures[f"inprocess_{precision}_b1"]["p50_ms"],
+            result.measurements[f"served_{precision}_c1"]["p50_ms"],
+            result.measurements[f"inprocess_{precision}_b1"]["p50_ms"],
         )
         for precision in result.precisions
     }
@@ -56,14 +56,16 @@ def to_dict(result: BenchResult) -> dict[str, Any]:
         **result.conditions,
         "multiply_adds": result.multiply_adds,
         "figures": {
-            name: {quantity: figure.to_dict() for quantity, figure in found.items()}
-            for name, found in result.figures.items()
+            name: {quantity: measurement.to_dict() for quantity, measurement in found.items()}
+            for name, found in result.measurements.items()
         },
-        "ratios": {name: figure.to_dict()["median"] for name, figure in compared.items()},
-        "overheads_ms": {name: figure.to_dict()["median"] for name, figure in overheads.items()},
+        "ratios": {name: measurement.to_dict()["median"] for name, measurement in compared.items()},
+        "overheads_ms": {
+            name: measurement.to_dict()["median"] for name, measurement in overheads.items()
+        },
         "spreads": {
-            name: [figure.to_dict()["low"], figure.to_dict()["high"]]
-            for name, figure in (compared | overheads).items()
+            name: [measurement.to_dict()["low"], measurement.to_dict()["high"]]
+            for name, measurement in (compared | overheads).items()
         },
         "answered_503": _total(result, "answered_503"),
         "not_200": _total(result, "not_200"),
@@ -117,21 +119,23 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _fraction_of_peak(result: BenchResult, name: str) -> Figure:
+def _fraction_of_peak(result: BenchResult, name: str) -> Measurement:
     """The share of float32's matrix-product peak that the network reaches, decoding included."""
-    rate = result.figures[name]["images_per_s"]
-    needed = Figure(tuple(2 * result.multiply_adds * value / 1e9 for value in rate.values))
-    return ratio(needed, result.figures["matmul"]["gflop_per_s"])
+    rate = result.measurements[name]["images_per_s"]
+    needed = Measurement(tuple(2 * result.multiply_adds * value / 1e9 for value in rate.values))
+    return ratio(needed, result.measurements["matmul"]["gflop_per_s"])
 
 
-def _waits_in_batches(result: BenchResult, precision: str) -> Figure:
+def _waits_in_batches(result: BenchResult, precision: str) -> Measurement:
     """p99 at 80 % of capacity, counted in the time of one full batch in process."""
-    batch_ms = result.figures[f"inprocess_{precision}_b8"]["p50_ms"].median
-    p99 = result.figures[f"open_{precision}_80"]["p99_ms"]
-    return Figure(tuple(value / batch_ms for value in p99.values))
+    batch_ms = result.measurements[f"inprocess_{precision}_b8"]["p50_ms"].median
+    p99 = result.measurements[f"open_{precision}_80"]["p99_ms"]
+    return Measurement(tuple(value / batch_ms for value in p99.values))
 
 
 def _total(result: BenchResult, quantity: str) -> int:
     return sum(
-        round(sum(found[quantity].values)) for found in result.figures.values() if quantity in found
+        round(sum(found[quantity].values))
+        for found in result.measurements.values()
+        if quantity in found
     )

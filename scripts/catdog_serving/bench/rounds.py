@@ -1,6 +1,6 @@
 """Compare things on a noisy machine: interleaved rounds, medians and their spread.
 
-Each round runs every contender for a short time, so that what else the machine
+Each round runs every benchmark for a short time, so that what else the machine
 does meets all of them alike. Ratios are taken within a round and only then
 summed up: single times of two runs must not be compared.
 """
@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# What one run of a contender gives: names with their unit, such as images_per_s or p50_ms.
-Measured = Mapping[str, float]
+# What one run of a benchmark gives: names with their unit, such as images_per_s or p50_ms.
+Quantities = Mapping[str, float]
 
 
 _FEWEST_ROUNDS = 2  # or there would be no spread
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One quantity over the rounds, in their order."""
 
     values: tuple[float, ...]
@@ -43,7 +43,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Benchmark:
     """Something to measure.
 
     Attributes:
@@ -52,49 +52,49 @@ class Contender:
     """
 
     name: str
-    run: Callable[[], Measured]
+    run: Callable[[], Quantities]
 
 
-Figures = dict[str, dict[str, Figure]]  # contender -> quantity -> figure
+RoundResults = dict[str, dict[str, Measurement]]  # benchmark -> quantity -> measurement
 
 
 def run_rounds(
-    contenders: Sequence[Contender],
+    benchmarks: Sequence[Benchmark],
     rounds: int,
     tell: Callable[[str], None] = lambda _: None,
     enough_s: float | None = None,
-) -> Figures:
-    """Run all contenders once a round; every second round backwards, so that none is always first.
+) -> RoundResults:
+    """Run all benchmarks once a round; every second round backwards, so that none is always first.
 
     Args:
-        contenders: At least one.
+        benchmarks: At least one.
         rounds: At most so many.
         tell: Is given a line before each run.
         enough_s: From the third on, no round begins after that time.
     """
-    seen: dict[str, list[Measured]] = {contender.name: [] for contender in contenders}
+    seen: dict[str, list[Quantities]] = {benchmark.name: [] for benchmark in benchmarks}
     start = time.perf_counter()
     for number in range(rounds):
         enough = enough_s is not None and time.perf_counter() - start > enough_s
         if enough and number >= _FEWEST_ROUNDS:
             break
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
-            tell(f"round {number + 1} of {rounds}: {contender.name}")
-            seen[contender.name].append(contender.run())
+        for benchmark in benchmarks if number % 2 == 0 else reversed(benchmarks):
+            tell(f"round {number + 1} of {rounds}: {benchmark.name}")
+            seen[benchmark.name].append(benchmark.run())
     return {
-        name: {key: Figure(tuple(one[key] for one in measured)) for key in measured[0]}
+        name: {key: Measurement(tuple(one[key] for one in measured)) for key in measured[0]}
         for name, measured in seen.items()
     }
 
 
-def ratio(above: Figure, below: Figure) -> Figure:
+def ratio(above: Measurement, below: Measurement) -> Measurement:
     """Round by round, above / below."""
-    return Figure(tuple(a / b for a, b in zip(above.values, below.values, strict=True)))
+    return Measurement(tuple(a / b for a, b in zip(above.values, below.values, strict=True)))
 
 
-def difference(above: Figure, below: Figure) -> Figure:
+def difference(above: Measurement, below: Measurement) -> Measurement:
     """Round by round, above - below."""
-    return Figure(tuple(a - b for a, b in zip(above.values, below.values, strict=True)))
+    return Measurement(tuple(a - b for a, b in zip(above.values, below.values, strict=True)))
 
 
 def _rounded(value: float) -> float:

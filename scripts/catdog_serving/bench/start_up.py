@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from catdog_serving.bench.load_generator import closed_loop
-from catdog_serving.bench.rounds import Contender, Measured
+from catdog_serving.bench.rounds import Benchmark, Quantities
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
@@ -20,7 +20,7 @@ _WORK_S = 10.0  # of full batches, after which memory no longer grows
 
 def start_up(
     precision: str, config: ServingConfig, archive: Path, pictures: Sequence[bytes]
-) -> Contender:
+) -> Benchmark:
     """Start a server of its own, load it for a while, stop it.
 
     Gives `ready_s`, from the call to an answered first picture, and the resident memory
@@ -28,7 +28,7 @@ def start_up(
     file cache is warm from the second round on.
     """
 
-    def run() -> Measured:
+    def run() -> Quantities:
         with tempfile.TemporaryDirectory(prefix="catdog-start-") as scratch:
             server = TorchServe(private_config(config, Path(scratch), archive))
             before = time.perf_counter()
@@ -47,7 +47,7 @@ def start_up(
                     "java_gb_after_work": _resident_gb(java.pid),
                 }
 
-    return Contender(f"start_{precision}", run)
+    return Benchmark(f"start_{precision}", run)
 
 
 def _resident_gb(pid: int) -> float:

@@ -1,10 +1,10 @@
-"""What the bench's JSON says, from figures whose ratios are known."""
+"""What the bench's JSON says, from measurements whose ratios are known."""
 
 import json
 
 from catdog_serving.bench.bench import BenchResult
 from catdog_serving.bench.bench_report import summary_lines, to_dict, to_json_line
-from catdog_serving.bench.rounds import Figure, Figures
+from catdog_serving.bench.rounds import Measurement, RoundResults
 
 MULTIPLY_ADDS = 10_000_000_000
 
@@ -12,37 +12,42 @@ MULTIPLY_ADDS = 10_000_000_000
 def result() -> BenchResult:
     """int8 is three times the reference and served 0.9 of that; fp32 twice and all of it."""
     reference = (4.0, 2.0)  # the machine was half as fast in the second round
-    figures: Figures = {
-        "matmul": {"gflop_per_s": figure(320, 160)},
-        "reference": {"images_per_s": figure(*reference)},
+    measurements: RoundResults = {
+        "matmul": {"gflop_per_s": measurement(320, 160)},
+        "reference": {"images_per_s": measurement(*reference)},
     }
     for precision, speed, served in (("fp32", 2, 1.0), ("int8", 3, 0.9)):
         rates = [rate * speed for rate in reference]
-        figures |= {
-            f"inprocess_{precision}_b1": {"images_per_s": figure(*rates), "p50_ms": figure(90, 92)},
+        measurements |= {
+            f"inprocess_{precision}_b1": {
+                "images_per_s": measurement(*rates),
+                "p50_ms": measurement(90, 92),
+            },
             f"inprocess_{precision}_b8": {
-                "images_per_s": figure(*rates),
-                "p50_ms": figure(1000, 1000),
+                "images_per_s": measurement(*rates),
+                "p50_ms": measurement(1000, 1000),
             },
             f"served_{precision}_c1": {
-                "images_per_s": figure(*rates),
-                "p50_ms": figure(100, 98),
-                "answered_503": figure(0, 0),
-                "not_200": figure(0, 1),
+                "images_per_s": measurement(*rates),
+                "p50_ms": measurement(100, 98),
+                "answered_503": measurement(0, 0),
+                "not_200": measurement(0, 1),
             },
-            f"served_{precision}_c16": {"images_per_s": figure(*(rate * served for rate in rates))},
+            f"served_{precision}_c16": {
+                "images_per_s": measurement(*(rate * served for rate in rates))
+            },
             # One round only, as open loops have their own number.
             f"open_{precision}_80": {
-                "p99_ms": figure(2500),
-                "answered_503": figure(2),
-                "not_200": figure(3),
+                "p99_ms": measurement(2500),
+                "answered_503": measurement(2),
+                "not_200": measurement(3),
             },
         }
-    return BenchResult({"settings": {"precisions": ["fp32", "int8"]}}, figures, MULTIPLY_ADDS)
+    return BenchResult({"settings": {"precisions": ["fp32", "int8"]}}, measurements, MULTIPLY_ADDS)
 
 
-def figure(*values: float) -> Figure:
-    return Figure(values)
+def measurement(*values: float) -> Measurement:
+    return Measurement(values)
 
 
 def test_ratios_are_plain_numbers_taken_within_a_round() -> None:

@@ -1,35 +1,35 @@
-"""Interleaved rounds: their order, their figures, and ratios within a round."""
+"""Interleaved rounds: their order, their measurements, and ratios within a round."""
 
-from catdog_serving.bench.rounds import Contender, Figure, difference, ratio, run_rounds
+from catdog_serving.bench.rounds import Benchmark, Measurement, difference, ratio, run_rounds
 
 
 def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:
     order: list[str] = []
 
-    def contender(name: str) -> Contender:
+    def benchmark(name: str) -> Benchmark:
         def run() -> dict[str, float]:
             order.append(name)
             return {"images_per_s": float(len(order))}
 
-        return Contender(name, run)
+        return Benchmark(name, run)
 
-    figures = run_rounds([contender("a"), contender("b"), contender("c")], 3)
+    measurements = run_rounds([benchmark("a"), benchmark("b"), benchmark("c")], 3)
     assert "".join(order) == "abccbaabc"
-    assert figures["a"]["images_per_s"].values == (1, 6, 7)
+    assert measurements["a"]["images_per_s"].values == (1, 6, 7)
 
 
-def test_a_figure_has_its_median_and_its_ends() -> None:
-    figure = Figure((3.0, 1.0, 10.0))
-    assert figure.to_dict() == {"median": 3, "low": 1, "high": 10, "values": [3, 1, 10]}
+def test_a_measurement_has_its_median_and_its_ends() -> None:
+    measurement = Measurement((3.0, 1.0, 10.0))
+    assert measurement.to_dict() == {"median": 3, "low": 1, "high": 10, "values": [3, 1, 10]}
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
     # The machine became half as fast in the second round; the ratio did not change.
-    fast, slow = Figure((8.0, 4.0)), Figure((2.0, 1.0))
+    fast, slow = Measurement((8.0, 4.0)), Measurement((2.0, 1.0))
     assert ratio(fast, slow).values == (4, 4)
     assert difference(fast, slow).values == (6, 3)
 
 
 def test_when_there_was_enough_time_no_third_round_begins() -> None:
-    slow = Contender("slow", lambda: {"images_per_s": 1.0})
+    slow = Benchmark("slow", lambda: {"images_per_s": 1.0})
     assert len(run_rounds([slow], 5, enough_s=0)["slow"]["images_per_s"].values) == 2

@@ -17,7 +17,7 @@ import numpy as np
 
 from catdog.classifier import Classifier
 from catdog_serving.bench.load_generator import LoadResult, closed_loop, open_loop
-from catdog_serving.bench.rounds import Contender, Measured
+from catdog_serving.bench.rounds import Benchmark, Quantities
 from catdog_serving.errors import NotReadyError
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _MATMUL_SIDE = 2048  # large enough for full speed, small enough for half a second
 
 
-def reference(loop: "ReferenceLoop", pictures: Sequence[bytes], seconds: float) -> Contender:
+def reference(loop: "ReferenceLoop", pictures: Sequence[bytes], seconds: float) -> Benchmark:
     """One picture at a time through the eager network."""
-    return Contender(
+    return Benchmark(
         "reference",
         lambda: _timed_calls(lambda batch: loop.classify(batch[0]), pictures, 1, seconds),
     )
@@ -36,9 +36,9 @@ def reference(loop: "ReferenceLoop", pictures: Sequence[bytes], seconds: float) 
 
 def in_process(
     precision: str, classifier: Classifier, pictures: Sequence[bytes], batch: int, seconds: float
-) -> Contender:
+) -> Benchmark:
     """The archive's own classifier, one batch after the other."""
-    return Contender(
+    return Benchmark(
         f"inprocess_{precision}_b{batch}",
         lambda: _timed_calls(classifier.classify, pictures, batch, seconds),
     )
@@ -46,10 +46,10 @@ def in_process(
 
 def preprocessing(
     classifier: Classifier, pictures: Sequence[bytes], seconds: float
-) -> list[Contender]:
+) -> list[Benchmark]:
     """Decoding and resizing alone: one after the other, and as a batch of 8 is decoded."""
     return [
-        Contender(
+        Benchmark(
             f"preprocess_b{batch}",
             lambda batch=batch: _timed_calls(  # type: ignore[misc]
                 classifier.preprocess, pictures, batch, seconds
@@ -61,11 +61,11 @@ def preprocessing(
 
 def served(
     precision: str, url: str, pictures: Sequence[bytes], concurrency: int, seconds: float
-) -> Contender:
+) -> Benchmark:
     """A closed loop on a server."""
-    return Contender(
+    return Benchmark(
         f"served_{precision}_c{concurrency}",
-        lambda: _load_figures(closed_loop(url, pictures, concurrency, seconds)),
+        lambda: _load_quantities(closed_loop(url, pictures, concurrency, seconds)),
     )
 
 
@@ -76,37 +76,37 @@ def open_loop_at(
     percent: int,
     capacity_images_per_s: float,
     seconds: float,
-) -> Contender:
+) -> Benchmark:
     """Poisson arrivals at a share of what the server's closed loop reached."""
     rate = capacity_images_per_s * percent / 100
     seeds = iter(range(percent, 1_000_000, 100))  # other arrivals in every round
-    return Contender(
+    return Benchmark(
         f"open_{precision}_{percent}",
         lambda: {
             "offered_images_per_s": rate,
-            **_load_figures(open_loop(url, pictures, rate, seconds, next(seeds))),
+            **_load_quantities(open_loop(url, pictures, rate, seconds, next(seeds))),
         },
     )
 
 
-def matmul(seconds: float) -> Contender:
+def matmul(seconds: float) -> Benchmark:
     """The machine's peak: float32 matrix products, 2 operations a multiply-add.
 
     By numpy's OpenBLAS: it reached 210 GFLOP/s where torch reached 190 and ONNX Runtime 188.
     """
 
-    def run() -> Measured:
+    def run() -> Quantities:
         a = np.random.default_rng(0).random((_MATMUL_SIDE, _MATMUL_SIDE), dtype=np.float32)
         took = _timed_calls(lambda _: a @ a, [b""], 1, seconds)
         return {"gflop_per_s": 2 * _MATMUL_SIDE**3 / took["best_ms"] / 1e6}
 
-    return Contender("matmul", run)
+    return Benchmark("matmul", run)
 
 
-def whole_command(name: str, command: Sequence[str | Path], pictures: int) -> Contender:
+def whole_command(name: str, command: Sequence[str | Path], pictures: int) -> Benchmark:
     """A command from its start to its end, imports and loading included."""
 
-    def run() -> Measured:
+    def run() -> Quantities:
         start = time.perf_counter()
         result = subprocess.run(
             [sys.executable, *map(str, command)], capture_output=True, text=True, check=False
@@ -118,12 +118,12 @@ def whole_command(name: str, command: Sequence[str | Path], pictures: int) -> Co
             )
         return {"seconds": seconds, "images_per_s": pictures / seconds}
 
-    return Contender(name, run)
+    return Benchmark(name, run)
 
 
 def _timed_calls(
     call: Callable[[list[bytes]], object], pictures: Sequence[bytes], batch: int, seconds: float
-) -> Measured:
+) -> Quantities:
     """Call with one batch after the other until the time is up; at least once."""
     supply = cycle(pictures)
     took_s: list[float] = []
@@ -139,7 +139,7 @@ def _timed_calls(
     }
 
 
-def _load_figures(result: LoadResult) -> Measured:
+def _load_quantities(result: LoadResult) -> Quantities:
     answers = sum(result.statuses.values())
     return {
         "images_per_s": result.images_per_s,
