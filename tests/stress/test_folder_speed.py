@@ -4,7 +4,7 @@ import statistics
 import time
 from pathlib import Path
 
-from catdog_serving.folder.iterate import find_sources
+from catdog_serving.folder.find_files import find_sources
 from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process import process_sources
 from catdog_serving.torchserve.server import TorchServe

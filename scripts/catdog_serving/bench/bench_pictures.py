@@ -8,7 +8,7 @@ from PIL import Image
 
 from catdog.decode import Decoder, InvalidImage, Limits
 from catdog_serving.errors import UsageError
-from catdog_serving.folder.iterate import ImageFiles
+from catdog_serving.folder.find_files import ImageFiles
 from catdog_serving.sample_pictures import SAMPLES
 
 COUNT = 48

@@ -66,7 +66,7 @@ def classify(
 ) -> None:
     """Classify pictures and folders: cat, dog or neither, the breed, and the means."""
     from catdog_serving.folder.classify_run import ClassifyRun, run_classify
-    from catdog_serving.folder.iterate import Shard
+    from catdog_serving.folder.find_files import Shard
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.remote_path import parse_path
 

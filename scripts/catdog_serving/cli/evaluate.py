@@ -39,7 +39,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy on pictures whose class is known by their folder."""
     from catdog_serving.evaluation.evaluate_folder import evaluate_folder, print_evaluation
-    from catdog_serving.folder.iterate import check_not_read, find_sources
+    from catdog_serving.folder.find_files import check_not_read, find_sources
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.progress import FolderProgress
     from catdog_serving.reports.evaluation_report import write_evaluation_report

@@ -29,7 +29,7 @@ def explain(
     """Draw where the cat or the dog is: a map and a box over each picture."""
     from catdog_serving.folder.explain_files import explain_files
     from catdog_serving.folder.files import ImageFailure
-    from catdog_serving.folder.iterate import find_sources
+    from catdog_serving.folder.find_files import find_sources
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.outputs import explained_header, explained_row
     from catdog_serving.folder.progress import FolderProgress

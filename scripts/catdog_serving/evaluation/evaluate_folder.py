@@ -18,7 +18,7 @@ from catdog_serving.evaluation.metrics import Share
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.files import ImageFailure
-from catdog_serving.folder.iterate import ImageFiles
+from catdog_serving.folder.find_files import ImageFiles
 from catdog_serving.folder.outputs import printable
 
 _UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there

@@ -15,7 +15,7 @@ from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.iterate import (
+from catdog_serving.folder.find_files import (
     ImageFiles,
     Shard,
     check_not_read,

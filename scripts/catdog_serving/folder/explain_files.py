@@ -13,8 +13,13 @@ from catdog.results import Explanation
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.files import INVALID_IMAGE, UNWRITABLE, ImageFailure, read_file
+from catdog_serving.folder.find_files import (
+    ImageFiles,
+    check_not_read,
+    check_outside,
+    relative_path,
+)
 from catdog_serving.folder.formats import folder_decoder
-from catdog_serving.folder.iterate import ImageFiles, check_not_read, check_outside, relative_path
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.ordered_map import ordered_map
 

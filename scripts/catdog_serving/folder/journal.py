@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
-from catdog_serving.folder.iterate import sort_key
+from catdog_serving.folder.find_files import sort_key
 from catdog_serving.folder.remote_path import parse_path
 from catdog_serving.folder.rows import Row
 

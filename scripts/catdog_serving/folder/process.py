@@ -10,7 +10,7 @@ from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.files import UNREADABLE
-from catdog_serving.folder.iterate import ImageFiles, find_sources, sort_key
+from catdog_serving.folder.find_files import ImageFiles, find_sources, sort_key
 from catdog_serving.folder.journal import row_key
 from catdog_serving.folder.remote_path import AnyPath, parse_path
 from catdog_serving.folder.rows import Row, to_row

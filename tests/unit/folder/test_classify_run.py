@@ -9,7 +9,7 @@ from rich.console import Console
 
 from catdog_serving.errors import RefusedError, UsageError
 from catdog_serving.folder.classify_run import ClassifyRun, run_classify
-from catdog_serving.folder.iterate import Shard
+from catdog_serving.folder.find_files import Shard
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.remote_path import parse_path
 from tests.support.stub_backend import NameBackend, touch

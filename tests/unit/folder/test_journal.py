@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
-from catdog_serving.folder.iterate import Shard, find_sources
+from catdog_serving.folder.find_files import Shard, find_sources
 from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
 from catdog_serving.folder.merge import merge_journals
 from catdog_serving.folder.process import process_sources

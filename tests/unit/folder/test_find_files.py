@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.folder.iterate import ImageFiles, Shard, check_outside, find_sources, sort_key
+from catdog_serving.folder.find_files import (
+    ImageFiles,
+    Shard,
+    check_outside,
+    find_sources,
+    sort_key,
+)
 from tests.support.stub_backend import touch
 
 
