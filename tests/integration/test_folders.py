@@ -12,7 +12,7 @@ from catdog_serving.errors import RefusedError
 from catdog_serving.folder.backends import HttpBackend
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.open_backend import open_backend
-from catdog_serving.folder.process import FolderReport, process_folder
+from catdog_serving.folder.process_folder import FolderReport, process_folder
 from catdog_serving.folder.rows import Row
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.albums import (

@@ -10,7 +10,7 @@ import pytest
 
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process import process_folder
+from catdog_serving.folder.process_folder import process_folder
 from catdog_serving.folder.rows import Row
 from tests.support.albums import assert_same_rows, rows_of, small_album
 from tests.support.ray_clusters import classify, ended, ray_cluster

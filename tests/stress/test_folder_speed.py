@@ -6,7 +6,7 @@ from pathlib import Path
 
 from catdog_serving.folder.find_files import find_sources
 from catdog_serving.folder.open_backend import open_backend
-from catdog_serving.folder.process import process_sources
+from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.raw_requests import send_all
 

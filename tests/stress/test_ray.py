@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process import process_folder
+from catdog_serving.folder.process_folder import process_folder
 from catdog_serving.folder.rows import Row
 from tests.support.albums import assert_same_rows, rows_of
 from tests.support.paths import ROOT
@@ -32,7 +32,7 @@ from pathlib import Path
 import psutil
 begun = time.perf_counter()
 from catdog_serving.folder.open_backend import open_backend
-from catdog_serving.folder.process import process_folder
+from catdog_serving.folder.process_folder import process_folder
 name, actors, archive, folder, warm = sys.argv[1:]
 times = []
 with open_backend(name, None, Path(archive), None, int(actors) or None) as backend:
@@ -49,7 +49,7 @@ print(json.dumps({"files": len(times), "seconds": seconds, "cpu_s": cpu_s, "rate
 POISON = """
 import json, os, sys
 from pathlib import Path
-from catdog_serving.folder.process import process_folder
+from catdog_serving.folder.process_folder import process_folder
 from catdog_serving.on_ray import actor
 from catdog_serving.on_ray.ray_backend import RayBackend
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process import process_folder
+from catdog_serving.folder.process_folder import process_folder
 from catdog_serving.folder.rows import Row
 from tests.support.albums import assert_same_rows, rows_of, small_album
 from tests.support.paths import ROOT

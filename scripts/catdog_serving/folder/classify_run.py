@@ -31,7 +31,7 @@ from catdog_serving.folder.journal import (
     to_line,
 )
 from catdog_serving.folder.parquet import check_parquet, write_parquet
-from catdog_serving.folder.process import FolderReport, process_sources
+from catdog_serving.folder.process_folder import FolderReport, process_sources
 from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.remote_path import AnyPath, RemotePath, local_path
 from catdog_serving.folder.rows import Row

@@ -14,7 +14,7 @@ from catdog.results import ModelId
 from catdog_serving.folder.explain_files import ExplainedFile
 from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.journal import to_line
-from catdog_serving.folder.process import FolderReport
+from catdog_serving.folder.process_folder import FolderReport
 from catdog_serving.folder.rows import Row
 
 _STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}

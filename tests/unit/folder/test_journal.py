@@ -12,7 +12,7 @@ from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.find_files import Shard, find_sources
 from catdog_serving.folder.journal import Journal, first_line, read_journal, to_line
 from catdog_serving.folder.merge import merge_journals
-from catdog_serving.folder.process import process_sources
+from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult, Row
 from tests.support.stub_backend import MODEL, NameBackend, touch

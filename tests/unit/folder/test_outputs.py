@@ -10,7 +10,7 @@ from rich.console import Console
 from catdog.results import ModelId
 from catdog_serving.folder import outputs
 from catdog_serving.folder.files import FileInfo, ImageFailure
-from catdog_serving.folder.process import FolderReport
+from catdog_serving.folder.process_folder import FolderReport
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from tests.support.stub_backend import MODEL, prediction
 

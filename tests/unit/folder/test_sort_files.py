@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.find_files import find_sources
-from catdog_serving.folder.process import process_folder, process_sources
+from catdog_serving.folder.process_folder import process_folder, process_sources
 from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import SortReport, sort_files
 from tests.support.stub_backend import NameBackend, touch

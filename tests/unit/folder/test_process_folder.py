@@ -10,7 +10,7 @@ from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.files import FileInfo, ImageFailure, read_file
 from catdog_serving.folder.find_files import find_sources
-from catdog_serving.folder.process import FolderReport, process_folder, process_sources
+from catdog_serving.folder.process_folder import FolderReport, process_folder, process_sources
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from tests.support.stub_backend import NameBackend, prediction, touch
 
