@@ -16,7 +16,7 @@ from catdog.model_info import INT8_GOLDEN_TOLERANCE, ModelInfo
 from catdog.runtime import load_runtime
 from catdog_serving.build import quantise
 from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
-from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_pictures
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.client import CatDogClient

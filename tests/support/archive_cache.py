@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import catdog_serving.build
 from catdog.networks import get_network
-from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.model_archive import open_archive

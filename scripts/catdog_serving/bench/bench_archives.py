@@ -16,7 +16,7 @@ from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.bench_pictures import sample_crops
 from catdog_serving.bench.machine import versions
 from catdog_serving.build.agreement import AgreementGate
-from catdog_serving.build.archive import ArchiveSpec, build_archive
+from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint

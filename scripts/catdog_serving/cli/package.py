@@ -60,7 +60,7 @@ def package(
     ] = None,
 ) -> None:
     """Build and check the model archive."""
-    from catdog_serving.build.archive import ArchiveSpec, build_archive
+    from catdog_serving.build.build_archive import ArchiveSpec, build_archive
     from catdog_serving.model_archive import file_sha256
     from catdog_serving.torchserve.serving_config import ServingConfig
 

@@ -6,7 +6,7 @@ import pytest
 
 from catdog_serving.bench import bench_archives
 from catdog_serving.bench.bench_archives import PRECISIONS, Subject, bench_files, default_cache
-from catdog_serving.build.archive import ArchiveSpec
+from catdog_serving.build.build_archive import ArchiveSpec
 from tests.support.paths import ROOT
 
 SETTINGS = ROOT / "config" / "model-config.yaml"
