@@ -18,8 +18,8 @@ from functools import partial
 import pytest
 import requests
 
-from catdog_serving.monitoring.looks import Look, looks
 from catdog_serving.monitoring.series import scrape
+from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
@@ -88,11 +88,11 @@ def test_a_pipe_gets_one_line_per_interval_with_what_was_sent(server: TorchServe
 
 
 def test_looks_measure_the_traffic_between_them_and_add_none(server: TorchServe) -> None:
-    watch = looks(server, 0.5)
+    watch = take_snapshots(server, 0.5)
     first, idle = next(watch), next(watch)
-    assert isinstance(first, Look)
+    assert isinstance(first, Snapshot)
     assert first.rates is None
-    assert isinstance(idle, Look)
+    assert isinstance(idle, Snapshot)
     assert idle.rates is not None
     assert (idle.rates.requests_per_s, idle.rates.errors_per_s, idle.rates.stages) == (0, 0, {})
 
@@ -101,7 +101,7 @@ def test_looks_measure_the_traffic_between_them_and_add_none(server: TorchServe)
     send_all(server.config.inference_url, [(CAT, {})] * 12 + [(b"junk", {})] * 4, 16)
     wait_until(lambda: answered() == before + 16, "the series")
     busy = next(watch)
-    assert isinstance(busy, Look)
+    assert isinstance(busy, Snapshot)
     assert busy.rates is not None
     assert busy.rates.requests_per_s == busy.rates.answers_per_s > 0
     assert busy.rates.invalid_per_s == pytest.approx(busy.rates.answers_per_s / 4)

@@ -2,7 +2,7 @@
 
 Requests come at random times (Poisson) at a rate that depends on the time. A free worker takes
 up to a batch of those that wait; a batch takes `base_s + per_picture_s x pictures`, with noise,
-and longer if workers share cores. A full queue refuses. What a look reports is counted as the
+and longer if workers share cores. A full queue refuses. What a snapshot reports is counted as the
 server's series are: a batch when it ends.
 """
 
@@ -70,8 +70,8 @@ class QueueModel:
             self.now_s += length_s
             self._serve(self.now_s)
 
-    def look(self) -> Load:
-        """What happened since the last look."""
+    def load(self) -> Load:
+        """What happened since the last snapshot."""
         seconds = self.now_s - self._looked_s
         ended = [batch for batch in self._ends if batch[0] <= self.now_s]
         self._ends = [batch for batch in self._ends if batch[0] > self.now_s]
@@ -130,7 +130,7 @@ def follow(
     while model.now_s < end_s:
         model.step(interval_s)
         before, now_s = model.workers, model.now_s
-        decision = policy.decide(model.look(), before, now_s)
+        decision = policy.decide(model.load(), before, now_s)
         if decision.workers != before:
             model.scale(decision.workers)
             policy.applied(decision.workers - before, model.now_s)

@@ -14,7 +14,7 @@ def autoscale(
     low: Annotated[int, typer.Option("--min", min=1, metavar="A", help="Never fewer workers.")],
     high: Annotated[int, typer.Option("--max", min=1, metavar="B", help="Never more workers.")],
     interval: Annotated[
-        float, typer.Option(min=0.5, metavar="SECONDS", help="Between two looks.")
+        float, typer.Option(min=0.5, metavar="SECONDS", help="Between two snapshots.")
     ] = 2.0,
     max_wait: Annotated[
         float,
@@ -39,7 +39,7 @@ def autoscale(
     )
     server = TorchServe(ServingConfig.read(config))
     console.print(
-        f"autoscale {low} to {high} workers, a look every {interval:g} s; Ctrl-C ends it and "
+        f"autoscale {low} to {high} workers, a snapshot every {interval:g} s; Ctrl-C ends it and "
         f"leaves the workers{'; dry run' if dry_run else ''}",
         highlight=False,
         soft_wrap=True,

@@ -15,7 +15,7 @@ def status(
         bool, typer.Option("--watch", help="Rates, times, queue and memory, until Ctrl-C.")
     ] = False,
     interval: Annotated[
-        float, typer.Option(min=0.5, metavar="SECONDS", help="Between two looks of --watch.")
+        float, typer.Option(min=0.5, metavar="SECONDS", help="Between two snapshots of --watch.")
     ] = 2.0,
 ) -> None:
     """Show models, versions, workers and queue; exit 0 only when a worker is READY."""

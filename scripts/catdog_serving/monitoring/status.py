@@ -14,7 +14,7 @@ from catdog_serving.torchserve.serving_config import ServingConfig
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """One look at a server.
+    """State of a server at one moment, as its management API has it.
 
     Attributes:
         url: Where it answers predictions.

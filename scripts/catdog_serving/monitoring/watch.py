@@ -8,40 +8,40 @@ from rich.table import Table
 from rich.text import Text
 
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.looks import Look, looks
 from catdog_serving.monitoring.rates import Rates
+from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 
 
 def watch(server: TorchServe, console: Console, interval_s: float) -> None:
-    """Show a look every `interval_s` seconds until Ctrl-C: a picture in a terminal, else lines."""
+    """Show a snapshot every `interval_s` seconds until Ctrl-C: a screen, or lines for a file."""
     try:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
-                for look in looks(server, interval_s):
-                    live.update(picture(look), refresh=True)
+                for snapshot in take_snapshots(server, interval_s):
+                    live.update(screen(snapshot), refresh=True)
         else:
-            for look in looks(server, interval_s):
-                console.print(line(look), highlight=False, markup=False, soft_wrap=True)
+            for snapshot in take_snapshots(server, interval_s):
+                console.print(line(snapshot), highlight=False, markup=False, soft_wrap=True)
     except KeyboardInterrupt:
         return  # how a watch ends
 
 
-def line(look: Look | ServerError) -> str:
+def line(snapshot: Snapshot | ServerError) -> str:
     """One line in the style of the request log: what a program or a log can keep."""
     stamp = datetime.now().isoformat(timespec="seconds")
-    if isinstance(look, ServerError):
-        return f"{stamp} down: {' '.join(str(look).split())}"
-    workers = [worker for model in look.status.models for worker in model.workers]
-    facts = look.status.facts
+    if isinstance(snapshot, ServerError):
+        return f"{stamp} down: {' '.join(str(snapshot).split())}"
+    workers = [worker for model in snapshot.status.models for worker in model.workers]
+    facts = snapshot.status.facts
     pairs: dict[str, object] = {
         "model": f"{facts['network']}/{facts['weights']}" if facts else "-",
-        "uptime_s": "-" if look.uptime_s is None else f"{look.uptime_s:.0f}",
+        "uptime_s": "-" if snapshot.uptime_s is None else f"{snapshot.uptime_s:.0f}",
         "ready": f"{sum(w.status == 'READY' for w in workers)}/{len(workers)}",
-        "waiting": sum(model.pending_requests for model in look.status.models),
-        "memory_mb": f"{sum(look.memory_bytes.values()) / 1e6:.0f}",
+        "waiting": sum(model.pending_requests for model in snapshot.status.models),
+        "memory_mb": f"{sum(snapshot.memory_bytes.values()) / 1e6:.0f}",
     }
-    if (r := look.rates) is not None:
+    if (r := snapshot.rates) is not None:
         inference = r.stages.get("inference")
         pairs |= {
             "requests_per_s": f"{r.requests_per_s:.1f}",
@@ -57,13 +57,13 @@ def line(look: Look | ServerError) -> str:
     return " ".join([stamp, *(f"{key}={value}" for key, value in pairs.items())])
 
 
-def picture(look: Look | ServerError) -> Group:
+def screen(snapshot: Snapshot | ServerError) -> Group:
     """What a terminal shows."""
     stamp = f"{datetime.now():%H:%M:%S}  (Ctrl-C ends this)"
-    if isinstance(look, ServerError):
-        return Group(Text(f"{stamp}\n\n{look}", style="red"))
-    status = look.status
-    up = "" if look.uptime_s is None else f", up {_duration(look.uptime_s)}"
+    if isinstance(snapshot, ServerError):
+        return Group(Text(f"{stamp}\n\n{snapshot}", style="red"))
+    status = snapshot.status
+    up = "" if snapshot.uptime_s is None else f", up {_duration(snapshot.uptime_s)}"
     model = status.model_line
     if status.is_ready and status.facts is None:
         model = "not asked for while requests wait"
@@ -71,13 +71,15 @@ def picture(look: Look | ServerError) -> Group:
     if not status.is_ready:
         why = f"; the last one failed: {status.failure}" if status.failure else ""
         head.append(f"no worker is READY{why}\n", style="red")
-    if look.rates is None:
-        return Group(head, Text("measuring ..."), _workers(look))
-    return Group(head, _numbers(look, look.rates), _stages(look.rates), _workers(look))
+    if snapshot.rates is None:
+        return Group(head, Text("measuring ..."), _workers(snapshot))
+    return Group(
+        head, _numbers(snapshot, snapshot.rates), _stages(snapshot.rates), _workers(snapshot)
+    )
 
 
-def _numbers(look: Look, r: Rates) -> Table:
-    models = look.status.models
+def _numbers(snapshot: Snapshot, r: Rates) -> Table:
+    models = snapshot.status.models
     waiting = sum(model.pending_requests for model in models)
     room = sum(model.queue_free for model in models)
     batch = "-"
@@ -105,13 +107,13 @@ def _stages(r: Rates) -> Table:
     return table
 
 
-def _workers(look: Look) -> Table:
+def _workers(snapshot: Snapshot) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("\nversion", "\nworker", "\nstate", "\npid", "\nmemory"):
         table.add_column(column, justify="right" if column in ("\npid", "\nmemory") else "left")
-    for model in look.status.models:
+    for model in snapshot.status.models:
         for worker in model.workers:
-            memory = look.memory_bytes.get(worker.id)
+            memory = snapshot.memory_bytes.get(worker.id)
             table.add_row(
                 f"{model.version}{' (default)' if model.default else ''}",
                 worker.id,

@@ -1,4 +1,4 @@
-"""`catdog autoscale`: look, decide, change the number of workers, say why; without end.
+"""`catdog autoscale`: take a snapshot, decide, change the number of workers, say why; without end.
 
 TorchServe's own `maxWorkers` does not scale by itself. What is decided is the policy's
 (autoscale_policy.py); how workers come and go without losing a request is the caller's.
@@ -10,8 +10,8 @@ from datetime import datetime
 
 from catdog.cpu import usable_cores
 from catdog_serving.errors import CatDogError, ServerError
-from catdog_serving.monitoring.looks import Look, looks
 from catdog_serving.monitoring.memory import available_bytes
+from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
 from catdog_serving.rollout.autoscale_policy import Decision, Load, Policy
 from catdog_serving.rollout.autoscale_settings import PolicySettings
 from catdog_serving.torchserve.server import TorchServe
@@ -49,24 +49,24 @@ class Autoscaler:
         self._was_warned = False
         self._told_s: dict[str, float] = {}  # when a line of that kind was last told
 
-    def see(self, look: Look | ServerError) -> None:
-        """Take in one look, and act on it."""
-        if isinstance(look, ServerError):
-            self._away(look)
+    def act_on(self, snapshot: Snapshot | ServerError) -> None:
+        """Decide on what one snapshot shows, and carry it out."""
+        if isinstance(snapshot, ServerError):
+            self._away(snapshot)
             return
         if self._is_away:
             self._is_away = False
             self._say("the server is back")
-        if not self._was_warned and look.status.facts:
+        if not self._was_warned and snapshot.status.facts:
             self._was_warned = True
-            for warning in warnings(look, self._policy.settings):
+            for warning in warnings(snapshot, self._policy.settings):
                 self._say(f"warning: {warning}")
-        load = load_of(look)
+        load = load_of(snapshot)
         if isinstance(load, str):
             self._policy.forget()
             self._say_once_a_minute(load, f"waiting: {load}")
             return
-        workers = len(look.status.models[0].workers)
+        workers = len(snapshot.status.models[0].workers)
         decision = self._policy.decide(load, workers, self._clock())
         if decision.workers == workers:
             self._say_once_a_minute("steady", f"{_count(workers)}: {decision.reason}")
@@ -116,39 +116,39 @@ def autoscale(
 ) -> None:
     """Follow a server until the process is told to end; `change` undoes what it cannot finish."""
     scaler = Autoscaler(policy, change, tell, dry_run=dry_run)
-    for look in looks(server, interval_s):
-        scaler.see(look)
+    for snapshot in take_snapshots(server, interval_s):
+        scaler.act_on(snapshot)
 
 
-def load_of(look: Look) -> Load | str:
-    """The load of one look, or why nothing can be said or done now."""
-    if look.rates is None:
+def load_of(snapshot: Snapshot) -> Load | str:
+    """The load of one snapshot, or why nothing can be said or done now."""
+    if snapshot.rates is None:
         return "measuring"
-    if not look.status.models:
+    if not snapshot.status.models:
         return "catdog is not loaded; see: catdog status"
-    default, *others = look.status.models
+    default, *others = snapshot.status.models
     loaded = [model.version for model in others if model.workers]
     if loaded:
         return f"version {', '.join(loaded)} is loaded beside {default.version}, as in a deploy"
     if default.ready_workers < len(default.workers):
         return f"{default.ready_workers} of {len(default.workers)} workers are READY"
-    pictures = look.rates.batch_pictures
+    pictures = snapshot.rates.batch_pictures
     return Load(
-        requests_per_s=look.rates.requests_per_s,
-        answers_per_s=look.rates.answers_per_s,
-        busy_workers=look.rates.busy_workers,
+        requests_per_s=snapshot.rates.requests_per_s,
+        answers_per_s=snapshot.rates.answers_per_s,
+        busy_workers=snapshot.rates.busy_workers,
         batch_fill=pictures and pictures / default.batch_size,
-        queue_s=look.rates.queue_s,
+        queue_s=snapshot.rates.queue_s,
         waiting=default.pending_requests,
     )
 
 
-def warnings(look: Look, settings: PolicySettings) -> list[str]:
+def warnings(snapshot: Snapshot, settings: PolicySettings) -> list[str]:
     """What an operator should know before the load comes."""
     found = []
-    workers = [worker for model in look.status.models for worker in model.workers]
+    workers = [worker for model in snapshot.status.models for worker in model.workers]
     more = settings.max_workers - len(workers)
-    each, left = max(look.memory_bytes.values(), default=0), available_bytes()
+    each, left = max(snapshot.memory_bytes.values(), default=0), available_bytes()
     if more * each > left:
         found.append(
             f"--max {settings.max_workers} is more than memory allows: {more} more workers take "
@@ -156,7 +156,7 @@ def warnings(look: Look, settings: PolicySettings) -> list[str]:
             "--max, or free memory"
         )
     cores = usable_cores()
-    threads = (look.status.facts or {}).get("threads", 1)
+    threads = (snapshot.status.facts or {}).get("threads", 1)
     if settings.max_workers * threads > cores and not any(worker.gpu for worker in workers):
         what_to_do = f"choose a --max of up to {cores}"
         if settings.max_workers <= cores:

@@ -4,7 +4,7 @@ The rules are those of Kubernetes' HorizontalPodAutoscaler (stabilization window
 minute: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/), on what a
 queue shows:
 
-- upwards, if every look of the last `high_s` asks for more (`too_few`): to the smallest number
+- upwards, if every snapshot of the last `high_s` asks for more (`too_few`): to the smallest number
   that they ask for, which may be several more at once;
 - downwards, if all of the last `calm_s` had workers to spare (`too_many`, on means over
   `mean_s`): one at a time;
@@ -28,7 +28,7 @@ _JUMP = 1.25
 
 @dataclass(frozen=True)
 class Load:
-    """What one look saw, over the time since the look before.
+    """Load of one snapshot, over the time since the snapshot before.
 
     Attributes:
         requests_per_s: What came, requests that were refused by a full queue included.
@@ -66,14 +66,14 @@ def too_few(load: Load, workers: int, settings: PolicySettings) -> Decision | No
     """How many workers a load needs that is too much for these; None if it is not.
 
     Args:
-        load: Of one look, with answers.
+        load: Of one snapshot, with answers.
         workers: How many there are, at least 1.
         settings: The thresholds.
 
     Returns:
         More than `workers`, limits aside.
     """
-    busy = min(load.busy_workers, workers)  # a batch longer than the look counts at its end
+    busy = min(load.busy_workers, workers)  # a batch longer than the interval counts at its end
     filled = load.batch_fill is not None and load.batch_fill >= settings.up_fill
     if filled and busy / workers >= settings.up_utilisation:
         limit = f"workers over {settings.up_utilisation:.0%} busy"
@@ -100,7 +100,7 @@ def too_many(load: Load, workers: int, settings: PolicySettings) -> bool:
 
 
 def mean_load(loads: Sequence[Load]) -> Load:
-    """The mean of looks of equal length, at least one; waits count by the answers."""
+    """The mean of intervals of equal length, at least one; waits count by the answers."""
     count = len(loads)
     answers = sum(load.answers_per_s for load in loads)
     waits = sum(load.answers_per_s * (load.queue_s or 0) for load in loads)
@@ -116,8 +116,8 @@ def mean_load(loads: Sequence[Load]) -> Load:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """A look and what it says; `spare` is that of the mean up to it."""
+class _Snapshot:
+    """A snapshot and what it says; `spare` is that of the mean up to it."""
 
     time_s: float
     load: Load
@@ -126,7 +126,7 @@ class _Look:
 
 
 class Policy:
-    """Decides from look to look; it has no clock of its own.
+    """Decides from snapshot to snapshot; it has no clock of its own.
 
     After a decision for another number of workers, call `applied` when they are there, or
     `failed`. Times are seconds of any clock that never goes back.
@@ -134,9 +134,9 @@ class Policy:
 
     def __init__(self, settings: PolicySettings) -> None:
         self.settings = settings
-        self._looks: deque[_Look] = deque()
-        self._since_s = math.inf  # the first look that counts
-        self._workers = 0  # of those looks
+        self._snapshots: deque[_Snapshot] = deque()
+        self._since_s = math.inf  # the first snapshot that counts
+        self._workers = 0  # of those snapshots
         self._changes: deque[tuple[float, int]] = deque()  # time, workers added (or, below 0, gone)
         self._rest_until_s = -math.inf
         self._last_down_s = -math.inf
@@ -146,7 +146,7 @@ class Policy:
         """The number of workers from now on; the same number means: change nothing.
 
         Args:
-            load: Since the last look.
+            load: Since the last snapshot.
             workers: How many there are, all READY.
             now_s: The time.
 
@@ -163,9 +163,9 @@ class Policy:
         if load.answers_per_s == 0 and load.waiting > 0:
             return Decision(workers, f"all within one long batch: {load}")
         self._remember(load, workers, now_s)
-        if self._looks[-1].more:
-            return self._up(self._looks[-1].more, workers, now_s)
-        if self._looks[-1].spare:
+        if self._snapshots[-1].more:
+            return self._up(self._snapshots[-1].more, workers, now_s)
+        if self._snapshots[-1].spare:
             return self._down(workers, now_s)
         return Decision(workers, str(load))
 
@@ -186,7 +186,7 @@ class Policy:
 
     def forget(self) -> None:
         """What was seen so far no longer counts, such as after a restart of the server."""
-        self._looks.clear()
+        self._snapshots.clear()
         self._since_s = math.inf
 
     def _rest(self, until_s: float) -> None:
@@ -198,17 +198,17 @@ class Policy:
             self.forget()
         self._workers = workers
         self._since_s = min(self._since_s, now_s)
-        recent = [load, *(look.load for look in self._last(self.settings.mean_s, now_s))]
+        recent = [load, *(snapshot.load for snapshot in self._last(self.settings.mean_s, now_s))]
         more = too_few(load, workers, self.settings) if load.answers_per_s > 0 else None
         spare = not more and too_many(mean_load(recent), workers, self.settings)
-        self._looks.append(_Look(now_s, load, more, spare))
+        self._snapshots.append(_Snapshot(now_s, load, more, spare))
         oldest_s = now_s - max(self._calm_s, self.settings.high_s, self.settings.mean_s)
-        while self._looks[0].time_s < oldest_s:
-            self._looks.popleft()
+        while self._snapshots[0].time_s < oldest_s:
+            self._snapshots.popleft()
 
     def _up(self, more: Decision, workers: int, now_s: float) -> Decision:
         seconds = self.settings.high_s
-        asked = [look.more.workers for look in self._last(seconds, now_s) if look.more]
+        asked = [snapshot.more.workers for snapshot in self._last(seconds, now_s) if snapshot.more]
         if not self._covers(seconds, now_s) or len(asked) < len(self._last(seconds, now_s)):
             return Decision(workers, f"not for {seconds:g} s yet: {more.reason}")
         if workers == self.settings.max_workers:
@@ -220,12 +220,12 @@ class Policy:
         return Decision(min(min(asked), workers + room, self.settings.max_workers), more.reason)
 
     def _down(self, workers: int, now_s: float) -> Decision:
-        load = self._looks[-1].load
+        load = self._snapshots[-1].load
         if workers == self.settings.min_workers:
             return Decision(workers, str(load))
         if (
             self._covers(self._calm_s, now_s)
-            and all(look.spare for look in self._last(self._calm_s, now_s))
+            and all(snapshot.spare for snapshot in self._last(self._calm_s, now_s))
             and self._changed(now_s, up=False) < self.settings.removed_per_minute
         ):
             share = f"{workers - 1} would be under {self.settings.down_utilisation:.0%} busy"
@@ -235,8 +235,8 @@ class Policy:
     def _covers(self, seconds: float, now_s: float) -> bool:
         return self._since_s <= now_s - seconds
 
-    def _last(self, seconds: float, now_s: float) -> list[_Look]:
-        return [look for look in self._looks if look.time_s >= now_s - seconds]
+    def _last(self, seconds: float, now_s: float) -> list[_Snapshot]:
+        return [snapshot for snapshot in self._snapshots if snapshot.time_s >= now_s - seconds]
 
     def _changed(self, now_s: float, *, up: bool) -> int:
         """Workers that were added, or removed, within the last minute."""

@@ -24,7 +24,7 @@ class PolicySettings:
         down_queue_s: And only while the mean wait is below this, under `up_queue_s`.
         high_s: How long the load must be too high before a step up.
         calm_s: How long it must be low before a step down.
-        mean_s: Low on average over so long: single looks are noisy.
+        mean_s: Low on average over so long: single snapshots are noisy.
         settle_s: After a change nothing is looked at for so long: new workers warm up.
         retry_s: After a change that failed.
         drain_s: A queue is to be worked off within this time.

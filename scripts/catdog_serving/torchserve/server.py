@@ -108,7 +108,7 @@ class TorchServe:
             return client.versions()
 
     def status(self) -> ServerStatus:
-        """One look at the server.
+        """State of the server at this moment.
 
         The model's facts come through the queue. One that is full or slow refuses the question,
         and is no reason to call the server unfit: its workers are READY all the same.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from threading import Lock
 
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.looks import Look, looks
+from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.views import problem
@@ -15,33 +15,35 @@ SHORTEST_INTERVAL_S = 1.0
 
 
 class Service:
-    """Looks at this machine's server whenever a tab asks; several tabs share the looks."""
+    """Takes snapshots of this machine's server when a tab asks; several tabs share them."""
 
     def __init__(self, config: ServingConfig) -> None:
         self._config = config
-        self._looks = self._new_looks()
+        self._snapshots = self._new_snapshots()
         self._lock = Lock()
         self._html = ""
-        self._looked = 0.0
+        self._taken = 0.0
 
     def view(self) -> str:
         """The tab's HTML, at most a second old."""
         with self._lock:
-            if not self._html or time.monotonic() - self._looked >= SHORTEST_INTERVAL_S:
-                look = self._look()
-                self._html = self._away(look) if isinstance(look, ServerError) else _table(look)
-                self._looked = time.monotonic()
+            if not self._html or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
+                snapshot = self._next_snapshot()
+                self._html = (
+                    self._away(snapshot) if isinstance(snapshot, ServerError) else _table(snapshot)
+                )
+                self._taken = time.monotonic()
             return self._html
 
-    def _look(self) -> Look | ServerError:
+    def _next_snapshot(self) -> Snapshot | ServerError:
         try:
-            return next(self._looks)
-        except Exception:  # a bug: it ends the looks, and the next one starts them anew
-            self._looks = self._new_looks()
+            return next(self._snapshots)
+        except Exception:  # a bug: it ends the snapshots, and the next one starts them anew
+            self._snapshots = self._new_snapshots()
             raise
 
-    def _new_looks(self) -> Iterator[Look | ServerError]:
-        return looks(TorchServe(self._config), 0)
+    def _new_snapshots(self) -> Iterator[Snapshot | ServerError]:
+        return take_snapshots(TorchServe(self._config), 0)
 
     def _away(self, error: ServerError) -> str:
         if error.status is None:
@@ -50,11 +52,11 @@ class Service:
         return problem(f"The server does not say how it is: {error.message}")
 
 
-def _table(look: Look) -> str:
-    status = look.status
+def _table(snapshot: Snapshot) -> str:
+    status = snapshot.status
     workers = [worker for model in status.models for worker in model.workers]
     ready = sum(worker.status == "READY" for worker in workers)
-    rates = look.rates
+    rates = snapshot.rates
     rows = {
         "Model": status.model_line,
         "Versions": ", ".join(
@@ -67,7 +69,7 @@ def _table(look: Look) -> str:
         "Time": "no requests"
         if rates is None or rates.request_s is None
         else f"{rates.request_s * 1000:.0f} ms mean",
-        "Memory": f"{sum(look.memory_bytes.values()) / 1e6:.0f} MB in workers",
+        "Memory": f"{sum(snapshot.memory_bytes.values()) / 1e6:.0f} MB in workers",
         "Address": status.url,
     }
     cells = "".join(

@@ -8,8 +8,8 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, ServerUnavailableError
 from catdog_serving.monitoring import memory
-from catdog_serving.monitoring.looks import Look
 from catdog_serving.monitoring.rates import Rates
+from catdog_serving.monitoring.snapshots import Snapshot
 from catdog_serving.monitoring.status import ServerStatus
 from catdog_serving.rollout import autoscale as module
 from catdog_serving.rollout.autoscale import Autoscaler
@@ -28,7 +28,7 @@ def version(name: str, states: list[str], default: bool = True) -> ModelStatus:
     return ModelStatus(name, default, 8, 5, 60, 120, tuple(workers), 48, 0)
 
 
-def look(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Look:
+def snapshot(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Snapshot:
     """Workers that are READY; `busy` of them compute, with full batches."""
     rates = Rates(
         requests_per_s=40,
@@ -43,11 +43,11 @@ def look(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Look:
     )
     models = (version("1.0", ["READY"] * workers), *others)
     memory_bytes = {worker.id: 700_000_000 for worker in models[0].workers}
-    return Look(ServerStatus("http://x", models, {"threads": 1}, None), rates, memory_bytes, 10)
+    return Snapshot(ServerStatus("http://x", models, {"threads": 1}, None), rates, memory_bytes, 10)
 
 
 class Loop:
-    """An Autoscaler with a clock of its own; a look every two seconds."""
+    """An Autoscaler with a clock of its own; a snapshot every two seconds."""
 
     def __init__(
         self, change: Callable[[int], object] | None = None, high: int = 2, dry_run: bool = False
@@ -63,9 +63,9 @@ class Loop:
             clock=lambda: self.now_s,
         )
 
-    def see(self, seen: Look | ServerUnavailableError, times: int = 1) -> None:
+    def see(self, seen: Snapshot | ServerUnavailableError, times: int = 1) -> None:
         for _ in range(times):
-            self.scaler.see(seen)
+            self.scaler.act_on(seen)
             self.now_s += 2
 
     def said(self, words: str) -> list[str]:
@@ -81,7 +81,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_decision_is_a_line_with_its_reason_and_then_a_line_when_it_is_done() -> None:
     loop = Loop()
-    loop.see(look(busy=0.95), 3)
+    loop.see(snapshot(busy=0.95), 3)
     assert loop.changes == [2]
     (decided,) = loop.said("scale 1 -> 2: workers over 80% busy: 40.0 requests/s, 0.95 busy")
     (done,) = loop.said("2 workers READY after 0.0 s")
@@ -90,30 +90,30 @@ def test_a_decision_is_a_line_with_its_reason_and_then_a_line_when_it_is_done() 
 
 def test_ten_quiet_minutes_are_ten_lines() -> None:
     loop = Loop()
-    loop.see(look(), 300)
+    loop.see(snapshot(), 300)
     assert loop.changes == []
     assert len(loop.lines) == len(loop.said("1 worker: 40.0 requests/s, 0.10 busy")) == 10
 
 
 def test_a_dry_run_says_once_a_minute_what_it_would_do_and_does_nothing() -> None:
     loop = Loop(dry_run=True)
-    loop.see(look(busy=0.95), 62)  # two minutes, and four seconds for the first decision
+    loop.see(snapshot(busy=0.95), 62)  # two minutes, and four seconds for the first decision
     assert loop.changes == []
     assert len(loop.said("would scale 1 -> 2: workers over 80% busy")) == 2
 
 
 def test_a_server_that_is_away_is_said_once_and_so_is_its_return() -> None:
     loop = Loop()
-    loop.see(look(busy=0.95), 2)
+    loop.see(snapshot(busy=0.95), 2)
     loop.see(AWAY, 50)
-    loop.see(replace(look(busy=0.95), rates=None))
+    loop.see(replace(snapshot(busy=0.95), rates=None))
     assert len(loop.said("the server is away, waiting for it: no management API at")) == 1
     assert "\n" not in loop.said("away")[0]
     assert len(loop.said("the server is back")) == 1
     # What was seen before does not count: the load must be high for four seconds again.
-    loop.see(look(busy=0.95), 2)
+    loop.see(snapshot(busy=0.95), 2)
     assert loop.changes == []
-    loop.see(look(busy=0.95))
+    loop.see(snapshot(busy=0.95))
     assert loop.changes == [2]
 
 
@@ -122,33 +122,36 @@ def test_a_change_that_fails_is_a_line_and_tried_again_after_a_minute() -> None:
         raise NotReadyError("catdog deploy is changing this server;\ntry again")
 
     loop = Loop(refuse)
-    loop.see(look(busy=0.95), 20)
+    loop.see(snapshot(busy=0.95), 20)
     assert loop.said("not scaled: catdog deploy is changing this server; try again")
-    loop.see(look(busy=0.95), 20)
+    loop.see(snapshot(busy=0.95), 20)
     assert len(loop.said("not scaled")) == 2
 
 
 def test_a_bug_is_not_taken_for_a_failure() -> None:
     loop = Loop({}.__getitem__)
     with pytest.raises(KeyError):
-        loop.see(look(busy=0.95), 3)
+        loop.see(snapshot(busy=0.95), 3)
 
 
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        (look(1, 0.95, version("2.0", ["READY"], default=False)), "version 2.0 is loaded beside"),
+        (
+            snapshot(1, 0.95, version("2.0", ["READY"], default=False)),
+            "version 2.0 is loaded beside",
+        ),
         (
             replace(
-                look(2, 1.9),
+                snapshot(2, 1.9),
                 status=ServerStatus("", (version("1.0", ["READY", "UNLOADING"]),), None, None),
             ),
             "1 of 2 workers are READY",
         ),
-        (replace(look(), status=ServerStatus("", (), None, None)), "catdog is not loaded"),
+        (replace(snapshot(), status=ServerStatus("", (), None, None)), "catdog is not loaded"),
     ],
 )
-def test_nothing_is_decided_while_the_server_is_changing(seen: Look, reason: str) -> None:
+def test_nothing_is_decided_while_the_server_is_changing(seen: Snapshot, reason: str) -> None:
     loop = Loop(high=4)
     loop.see(seen, 20)
     assert loop.changes == []
@@ -157,14 +160,14 @@ def test_nothing_is_decided_while_the_server_is_changing(seen: Look, reason: str
 
 def test_a_version_without_workers_does_not_count() -> None:
     loop = Loop()
-    loop.see(look(1, 0.95, version("2.0", [], default=False)), 3)
+    loop.see(snapshot(1, 0.95, version("2.0", [], default=False)), 3)
     assert loop.changes == [2]
 
 
 def test_workers_below_the_minimum_are_added_at_once() -> None:
     loop = Loop()
     none = ServerStatus("", (version("1.0", []),), None, None)
-    loop.see(replace(look(), status=none, memory_bytes={}))
+    loop.see(replace(snapshot(), status=none, memory_bytes={}))
     assert loop.changes == [1]
     assert loop.said("scale 0 -> 1: --min is 1 and --max is 2")
 
@@ -174,12 +177,12 @@ def test_a_maximum_that_memory_does_not_allow_is_warned_of_once(
 ) -> None:
     monkeypatch.setattr(module, "available_bytes", lambda: 2 * 10**9)
     loop = Loop(high=5)
-    loop.see(look(), 40)
+    loop.see(snapshot(), 40)
     (warning,) = loop.said("warning")
     assert "--max 5 is more than memory allows: 4 more workers take about 2.8 GB" in warning
     assert "2.0 GB is free" in warning
     fits = Loop(high=3)
-    fits.see(look())
+    fits.see(snapshot())
     assert fits.said("warning") == []
 
 
@@ -196,7 +199,7 @@ def test_workers_that_would_share_cores_are_warned_of(
 ) -> None:
     monkeypatch.setattr(module, "usable_cores", lambda: 2)
     loop = Loop(high=high)
-    seen = look()
+    seen = snapshot()
     loop.see(replace(seen, status=replace(seen.status, facts={"threads": threads})), 40)
     warnings = loop.said("warning: --max")
     assert len(warnings) == (advice is not None)

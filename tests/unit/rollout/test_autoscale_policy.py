@@ -1,4 +1,4 @@
-"""The policy of `catdog autoscale`, look by look."""
+"""The policy of `catdog autoscale`, snapshot by snapshot."""
 
 import math
 from itertools import pairwise
@@ -27,7 +27,7 @@ def one_less(seen: Load, workers: int) -> bool:
     return too_many(seen, workers, ONE_TO_FOUR)
 
 
-# --- what one look says ----------------------------------------------------------------------
+# --- what one snapshot says -------------------------------------------------------------------
 
 
 def test_what_is_needed_follows_what_came_and_not_what_was_answered() -> None:
@@ -66,7 +66,7 @@ def test_a_worker_goes_only_if_the_others_can_do_the_work() -> None:
 
 
 def test_the_end_of_a_long_batch_is_no_reason_for_many_workers() -> None:
-    # More busy seconds than the look has; 4 pictures a second would need 3.5 workers.
+    # More busy seconds than the interval has; 4 pictures a second would need 3.5 workers.
     assert more(Load(1.1, 4, 3.5, 1, 3, 5), 1) == 2
 
 
@@ -87,7 +87,7 @@ def test_a_reason_gives_the_numbers() -> None:
     )
 
 
-# --- from look to look -----------------------------------------------------------------------
+# --- from snapshot to snapshot ----------------------------------------------------------------
 
 
 def test_up_needs_a_high_load_for_a_while_and_may_take_several_steps_at_once() -> None:
@@ -161,7 +161,7 @@ def test_after_a_change_that_failed_it_waits_before_it_tries_again() -> None:
     assert policy.decide(FULL, 1, 4).workers == 3
     policy.failed(4)
     again = next(now_s for now_s in range(6, 200, 2) if policy.decide(FULL, 1, now_s).workers > 1)
-    assert again == 68  # 60 s of rest, 4 s of looks
+    assert again == 68  # 60 s of rest, 4 s of snapshots
     below = Policy(PolicySettings(2, 4))
     assert below.decide(IDLE, 1, 0).workers == 2
     below.failed(0)

@@ -1,4 +1,4 @@
-"""Look at a running server again and again, without disturbing it.
+"""Take snapshots of a running server again and again, without disturbing it.
 
 The describe API and the metrics address are answered by Java alone. The one question
 that a worker must answer, for the model's facts, is asked once per set of workers and
@@ -25,12 +25,12 @@ TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Look:
-    """One look at a server that answers.
+class Snapshot:
+    """State of a server that answers, at one moment.
 
     Attributes:
         status: Its versions, workers and model.
-        rates: Since the look before; None for the first one, and after the server was away.
+        rates: Since the snapshot before; None for the first one, and after the server was away.
         memory_bytes: Resident memory by worker id; without workers that do not run here.
         uptime_s: None if `catdog serve` did not start it.
     """
@@ -59,8 +59,8 @@ class _Facts:
         return self._facts
 
 
-def looks(server: TorchServe, interval_s: float) -> Iterator[Look | ServerError]:
-    """A look every `interval_s` seconds, without end; while the server is away, its error."""
+def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
+    """A snapshot every `interval_s` seconds, without end; while the server is away, its error."""
     before: tuple[float, Series] | None = None
     with server.management() as management, requests.Session() as session:
         facts = _Facts(management)
@@ -75,7 +75,7 @@ def looks(server: TorchServe, interval_s: float) -> Iterator[Look | ServerError]
                 status = ServerStatus(server.config.inference_url, models, known, failure)
                 since = before and rates(before[1], series, now - before[0])
                 before = now, series
-                yield Look(status, since, _memory(models), _uptime_s(server))
+                yield Snapshot(status, since, _memory(models), _uptime_s(server))
             except ServerError as error:
                 before = None
                 yield error

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.looks import Look, looks
 from catdog_serving.monitoring.rates import quantile, rates
 from catdog_serving.monitoring.series import parse_series
-from catdog_serving.monitoring.watch import line, picture
+from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
+from catdog_serving.monitoring.watch import line, screen
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FACTS, FakeServer, series
@@ -65,29 +65,29 @@ def fake() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def watched(fake: FakeServer, make_config: MakeConfig) -> Iterator[Look | ServerError]:
+def watched(fake: FakeServer, make_config: MakeConfig) -> Iterator[Snapshot | ServerError]:
     config = make_config(None, management_address=fake.url, metrics_address=fake.url)
-    return looks(TorchServe(config), 0.01)
+    return take_snapshots(TorchServe(config), 0.01)
 
 
 def test_a_server_that_is_away_is_waited_for(
-    fake: FakeServer, watched: Iterator[Look | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
 ) -> None:
-    assert isinstance(next(watched), Look)
+    assert isinstance(next(watched), Snapshot)
     fake.down = True
     assert isinstance(next(watched), ServerError)
     assert isinstance(next(watched), ServerError)
     fake.down, fake.text = False, series(5, 4, 1)
     back = next(watched)
-    assert isinstance(back, Look)
+    assert isinstance(back, Snapshot)
     assert back.rates is None  # nothing to compare with
     again = next(watched)
-    assert isinstance(again, Look)
+    assert isinstance(again, Snapshot)
     assert again.rates is not None
     assert again.rates.requests_per_s == 0
 
 
-def test_an_error_is_one_line(fake: FakeServer, watched: Iterator[Look | ServerError]) -> None:
+def test_an_error_is_one_line(fake: FakeServer, watched: Iterator[Snapshot | ServerError]) -> None:
     fake.text = "<html>\nnot found\n</html>"
     told = line(next(watched))
     assert " down: no series at " in told
@@ -95,7 +95,7 @@ def test_an_error_is_one_line(fake: FakeServer, watched: Iterator[Look | ServerE
 
 
 def test_nonsense_at_the_metrics_address_is_named(
-    fake: FakeServer, watched: Iterator[Look | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
 ) -> None:
     fake.text = "<html>not found</html>"
     error = next(watched)
@@ -104,39 +104,39 @@ def test_nonsense_at_the_metrics_address_is_named(
 
 
 def test_facts_are_asked_for_once_per_set_of_workers_and_never_while_requests_wait(
-    fake: FakeServer, watched: Iterator[Look | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
 ) -> None:
     fake.pending = 3
-    assert [look_facts(next(watched)) for _ in range(2)] == [None, None]
+    assert [snapshot_facts(next(watched)) for _ in range(2)] == [None, None]
     assert fake.facts_asked == 0
     fake.pending = 0
-    assert [look_facts(next(watched)) for _ in range(3)] == [FACTS] * 3
+    assert [snapshot_facts(next(watched)) for _ in range(3)] == [FACTS] * 3
     assert fake.facts_asked == 1
     fake.state = "UNLOADING"
-    assert look_facts(next(watched)) is None
+    assert snapshot_facts(next(watched)) is None
     fake.state, fake.pid = "READY", 0
-    assert [look_facts(next(watched)) for _ in range(3)] == [FACTS] * 3
+    assert [snapshot_facts(next(watched)) for _ in range(3)] == [FACTS] * 3
     assert fake.facts_asked == 2
 
 
-def look_facts(look: Look | ServerError) -> dict[str, object] | None:
-    assert isinstance(look, Look)
-    return look.status.facts
+def snapshot_facts(snapshot: Snapshot | ServerError) -> dict[str, object] | None:
+    assert isinstance(snapshot, Snapshot)
+    return snapshot.status.facts
 
 
-def test_a_line_and_a_picture_say_what_was_measured(
-    fake: FakeServer, watched: Iterator[Look | ServerError]
+def test_a_line_and_a_screen_say_what_was_measured(
+    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
 ) -> None:
     next(watched)
     fake.text = series(150, 120, 30)
-    look = next(watched)
-    values = dict(pair.split("=") for pair in line(look).split()[1:])
+    snapshot = next(watched)
+    values = dict(pair.split("=") for pair in line(snapshot).split()[1:])
     assert (values["model"], values["ready"]) == ("resnet152/IMAGENET1K_V1", "1/1")
     assert (values["batch"], values["mean_ms"], values["wait_ms"]) == ("4.0", "200.0", "100.0")
     assert values["inference_p50_ms"] == "100.0"
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(picture(look))
+        console.print(screen(snapshot))
     text = capture.get()
     assert "resnet152 IMAGENET1K_V1, runtime onnx fp32 on cpu" in text
     assert "4.0 of 8 pictures (50%)" in text
