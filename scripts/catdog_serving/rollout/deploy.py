@@ -15,9 +15,9 @@ from pathlib import Path
 from catdog.model_info import ModelInfo
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import check_owner, file_sha256
+from catdog_serving.rollout.canary import CanaryWatch
 from catdog_serving.rollout.draining import drain
 from catdog_serving.rollout.exclusive import exclusive
-from catdog_serving.rollout.probation import Probation
 from catdog_serving.rollout.rollover import (
     Tell,
     default_version,
@@ -100,7 +100,7 @@ def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell
     config = server.config
     with server.management() as management:
         resume(server, management)
-        probation = Probation(server)
+        canary = CanaryWatch(server)
         tell(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
         info = _verified(archive)
         tell(f"checked  {_described(info)}; its golden pictures get their masses")
@@ -113,10 +113,10 @@ def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell
                 tell(f"ready    version {version} beside {old.version}, workers: {workers}")
                 _check_served_golden(server, archive, info, old, version)
                 tell("asked    the golden pictures get the same masses over HTTP")
-                probation.begin()
+                canary.begin()
                 management.set_default(version)
                 tell(f"default  version {version}")
-                tell(f"watched  {probation.watch(management, version, times.watch)}")
+                tell(f"watched  {canary.watch(management, version, times.watch)}")
                 drain(management, old.version)
                 _put_in_place(files)
         server.run.record_loaded()

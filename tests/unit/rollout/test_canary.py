@@ -1,30 +1,30 @@
 import pytest
 
 from catdog_serving.monitoring.series import parse_series
-from catdog_serving.rollout.probation import Seen
+from catdog_serving.rollout.canary import TrafficWindow
 
-QUIET = Seen(seconds=5, requests=0, failed=0, mean_s=None)
+QUIET = TrafficWindow(seconds=5, requests=0, failed=0, mean_s=None)
 
 
-def seen(requests: int = 100, failed: int = 0, mean_s: float | None = 0.02) -> Seen:
-    return Seen(10, requests, failed, mean_s)
+def window(requests: int = 100, failed: int = 0, mean_s: float | None = 0.02) -> TrafficWindow:
+    return TrafficWindow(10, requests, failed, mean_s)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "bad"),
     [
-        (QUIET, seen(failed=1), False),
-        (QUIET, seen(failed=2), True),
-        (QUIET, seen(requests=10, failed=1), True),
-        (QUIET, seen(requests=0), False),
-        (QUIET, seen(requests=0, failed=1), True),
+        (QUIET, window(failed=1), False),
+        (QUIET, window(failed=2), True),
+        (QUIET, window(requests=10, failed=1), True),
+        (QUIET, window(requests=0), False),
+        (QUIET, window(requests=0, failed=1), True),
         # an overloaded server refused 20 % before: a faster model is welcome
-        (seen(failed=20), seen(failed=21), False),
-        (seen(failed=20), seen(failed=30), True),
+        (window(failed=20), window(failed=21), False),
+        (window(failed=20), window(failed=30), True),
     ],
 )
 def test_one_request_in_a_hundred_may_fail_on_top_of_what_failed_before(
-    before: Seen, after: Seen, bad: bool
+    before: TrafficWindow, after: TrafficWindow, bad: bool
 ) -> None:
     assert after.fails_more(before) == bad
 
@@ -43,17 +43,17 @@ def test_one_request_in_a_hundred_may_fail_on_top_of_what_failed_before(
 def test_slow_is_over_a_second_and_three_times_as_long_as_before(
     before_s: float | None, after_s: float | None, bad: bool
 ) -> None:
-    assert seen(mean_s=after_s).is_too_slow(seen(mean_s=before_s)) == bad
+    assert window(mean_s=after_s).is_too_slow(window(mean_s=before_s)) == bad
 
 
-def test_what_was_seen_is_the_rise_of_the_series() -> None:
+def test_a_window_is_the_rise_of_the_series() -> None:
     before = parse_series("ts_inference_requests_total{} 10\n")
     after = parse_series(
         "ts_inference_requests_total{} 40\n"
         "catdog_batch_pictures_sum{} 25\ncatdog_batch_pictures_count{} 5\n"
         "ts_inference_latency_microseconds{} 500000\nRequests5XX{} 5\n"
     )
-    found = Seen.between((100.0, before), (110.0, after))
-    assert found == Seen(seconds=10, requests=30, failed=5, mean_s=pytest.approx(0.02))
+    found = TrafficWindow.between((100.0, before), (110.0, after))
+    assert found == TrafficWindow(seconds=10, requests=30, failed=5, mean_s=pytest.approx(0.02))
     assert str(found) == "10 s: 30 requests, 5 failed, 20 ms mean"
     assert str(QUIET) == "5 s: no requests"

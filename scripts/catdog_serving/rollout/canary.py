@@ -1,4 +1,4 @@
-"""Is a version that has just become the default good enough to stay?
+"""Canary watch: is a version that has just become the default good enough to stay?
 
 TorchServe counts requests by the version that the client named, so those of the default
 cannot be told apart by version; after the switch they are the new one's.
@@ -27,7 +27,7 @@ _POLL_S = 0.5
 _TIMEOUT_S = 10.0
 
 
-class Probation:
+class CanaryWatch:
     """Compares the time from `begin` on with the time from the construction to there.
 
     Raises:
@@ -36,11 +36,11 @@ class Probation:
 
     def __init__(self, server: TorchServe) -> None:
         self._server = server
-        self._before = self._look()
+        self._earlier = self._scrape()
 
     def begin(self) -> None:
         """Call it just before the new version becomes the default."""
-        self._start = self._look()
+        self._start = self._scrape()
 
     def watch(self, management: ManagementClient, version: str, seconds: float) -> str:
         """Watch the new version, and say in a line what was seen.
@@ -51,35 +51,35 @@ class Probation:
         """
         since = datetime.now()
         workers = _ready(management, version)
-        before = Seen.between(self._before, self._start)
+        before = TrafficWindow.between(self._earlier, self._start)
         deadline = time.monotonic() + seconds
         while True:
             time.sleep(max(0.0, min(_POLL_S, deadline - time.monotonic())))
             # In this order: a worker that died of the requests that failed is the better reason.
-            seen = Seen.between(self._start, self._look())
+            window = TrafficWindow.between(self._start, self._scrape())
             lost = workers - _ready(management, version)
             if lost:
                 reason = last_failure(self._server.run.model_log, since) or "no traceback"
                 ids = ", ".join(sorted(worker for worker, _ in lost))
                 raise RefusedError(f"worker {ids} of version {version} died: {reason}")
-            if seen.fails_more(before):
-                raise RefusedError(f"version {version} as the default: {seen}; before: {before}")
+            if window.fails_more(before):
+                raise RefusedError(f"version {version} as the default: {window}; before: {before}")
             # A worker that never answers is killed by TorchServe, and lost.
-            if time.monotonic() >= deadline and (seen.mean_s is not None or not seen.requests):
+            if time.monotonic() >= deadline and (window.mean_s is not None or not window.requests):
                 break
-        if seen.is_too_slow(before):
-            raise RefusedError(f"version {version} as the default: {seen}; before: {before}")
-        return str(seen)
+        if window.is_too_slow(before):
+            raise RefusedError(f"version {version} as the default: {window}; before: {before}")
+        return str(window)
 
-    def _look(self) -> tuple[float, Series]:
+    def _scrape(self) -> tuple[float, Series]:
         with requests.Session() as session:
             url = self._server.config.values["metrics_address"]
             return time.monotonic(), scrape(session, url, _TIMEOUT_S)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What clients got over some time.
+class TrafficWindow:
+    """Traffic that clients got answered over some time.
 
     Attributes:
         seconds: How long it was.
@@ -94,7 +94,7 @@ class Seen:
     mean_s: float | None
 
     @classmethod
-    def between(cls, before: tuple[float, Series], after: tuple[float, Series]) -> "Seen":
+    def between(cls, before: tuple[float, Series], after: tuple[float, Series]) -> "TrafficWindow":
         seconds = max(after[0] - before[0], 1e-3)
         found: Rates = rates(before[1], after[1], seconds)
         return cls(
@@ -104,11 +104,11 @@ class Seen:
             mean_s=found.request_s,
         )
 
-    def fails_more(self, before: "Seen") -> bool:
+    def fails_more(self, before: "TrafficWindow") -> bool:
         allowed = MAX_ERRORS + before.failed / max(1, before.requests)
         return self.failed > allowed * self.requests
 
-    def is_too_slow(self, before: "Seen") -> bool:
+    def is_too_slow(self, before: "TrafficWindow") -> bool:
         limit_s = max(SLOW_S, SLOWER * (before.mean_s or 0.0))
         return self.mean_s is not None and self.mean_s > limit_s
 
