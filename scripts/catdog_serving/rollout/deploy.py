@@ -18,15 +18,15 @@ from catdog_serving.model_archive import check_owner, file_sha256
 from catdog_serving.rollout.canary import CanaryWatch
 from catdog_serving.rollout.draining import drain
 from catdog_serving.rollout.exclusive import exclusive
-from catdog_serving.rollout.rollover import (
+from catdog_serving.rollout.stamping import holds, next_version, pack, stamp
+from catdog_serving.rollout.switch import (
     Tell,
     default_version,
     resume,
-    second_version,
+    rollout,
     served_folder,
     staged_archive,
 )
-from catdog_serving.rollout.stamping import holds, next_version, pack, stamp
 from catdog_serving.torchserve.management import ModelStatus
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -109,7 +109,7 @@ def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell
         workers = max(1, len(old.workers))
         with staged_archive(config) as staged, _new_files(config, archive, old) as files:
             stamp(archive, staged, version)
-            with second_version(server, management, staged, workers, times.ready, tell):
+            with rollout(server, management, staged, workers, times.ready, tell):
                 tell(f"ready    version {version} beside {old.version}, workers: {workers}")
                 _check_served_golden(server, archive, info, old, version)
                 tell("asked    the golden pictures get the same masses over HTTP")

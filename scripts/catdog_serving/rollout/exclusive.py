@@ -1,21 +1,17 @@
-"""One operator at a time, and a note of what to undo if one is killed.
+"""Operator lock: one operator at a time changes versions or workers of a server.
 
-Both lie in the run directory, so they are gone when the server stops.
+It lies in the run directory, so it is gone when the server stops.
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 
-from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.run_directory import RunDirectory
 
 _LOCK = "operator.lock"
-_NOTE = "rollover.json"
 
 
 @contextmanager
@@ -46,26 +42,3 @@ def exclusive(run: RunDirectory, command: str) -> Iterator[None]:
         file.write(f"catdog {command} (process {os.getpid()})")
         file.flush()
         yield
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """Two versions of which one is to go."""
-
-    keep: str
-    drop: str
-
-
-def write_note(run: RunDirectory, note: Unfinished) -> None:
-    """Remember what to do if this process does not live to do it."""
-    atomic_write(run.path / _NOTE, [json.dumps(asdict(note)).encode()])
-
-
-def read_note(run: RunDirectory) -> Unfinished | None:
-    """What an operator's command that was killed left to do; None if there was none."""
-    path = run.path / _NOTE
-    return Unfinished(**json.loads(path.read_bytes())) if path.is_file() else None
-
-
-def remove_note(run: RunDirectory) -> None:
-    (run.path / _NOTE).unlink(missing_ok=True)

@@ -11,16 +11,16 @@ from datetime import datetime
 from catdog_serving.errors import UsageError
 from catdog_serving.rollout.draining import drain
 from catdog_serving.rollout.exclusive import exclusive
-from catdog_serving.rollout.rollover import (
+from catdog_serving.rollout.stamping import next_version, pack
+from catdog_serving.rollout.switch import (
     check_memory,
     default_version,
     resume,
-    second_version,
+    rollout,
     served_folder,
     staged_archive,
     wait_ready,
 )
-from catdog_serving.rollout.stamping import next_version, pack
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, check_workers
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 
@@ -96,7 +96,7 @@ def _scale_down(
     loaded = [each.version for each in management.versions()]
     with staged_archive(server.config) as archive:
         pack(served_folder(model), archive, next_version(loaded))
-        with second_version(server, management, archive, workers, wait_s) as (old, new):
+        with rollout(server, management, archive, workers, wait_s) as (old, new):
             management.set_default(new)
             drain(management, old.version)
     return new

@@ -12,8 +12,8 @@ from catdog.model_info import MODEL_INFO_FILE
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import archive_facts, file_sha256
-from catdog_serving.rollout.rollover import served_folder
 from catdog_serving.rollout.stamping import holds
+from catdog_serving.rollout.switch import served_folder
 from catdog_serving.torchserve.management import ModelStatus
 from catdog_serving.torchserve.server import TorchServe
 

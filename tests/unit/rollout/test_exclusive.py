@@ -7,13 +7,7 @@ import psutil
 import pytest
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.rollout.exclusive import (
-    Unfinished,
-    exclusive,
-    read_note,
-    remove_note,
-    write_note,
-)
+from catdog_serving.rollout.exclusive import exclusive
 from catdog_serving.torchserve.run_directory import RunDirectory
 
 
@@ -57,13 +51,3 @@ def test_without_a_server_there_is_nothing_to_change(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="start it with: catdog serve"):
         with exclusive(RunDirectory(tmp_path / "none"), "deploy"):
             pass
-
-
-def test_a_note_lasts_until_it_is_removed(run: RunDirectory) -> None:
-    assert read_note(run) is None
-    write_note(run, Unfinished(keep="1.0", drop="2.0"))
-    write_note(run, Unfinished(keep="2.0", drop="1.0"))
-    assert read_note(run) == Unfinished(keep="2.0", drop="1.0")
-    remove_note(run)
-    remove_note(run)
-    assert read_note(run) is None

@@ -1,18 +1,26 @@
-"""Waiting for workers and draining, beside a stand-in for the management API."""
+"""The switch of versions, beside a stand-in for the management API."""
 
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from itertools import chain, repeat
+from pathlib import Path
 
 import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.rollout import draining
 from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.rollover import wait_ready
+from catdog_serving.rollout.switch import (
+    PendingSwitch,
+    read_pending,
+    remove_pending,
+    wait_ready,
+    write_pending,
+)
 from catdog_serving.torchserve.management import ManagementClient
+from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server, send
@@ -26,7 +34,7 @@ class FakeTorchServe:
         self.workers = {"9000": "READY", "9001": "READY"}
         self.answering: Iterator[str | None] = repeat("9000")
         self.questions = 0
-        self.looks = 0
+        self.polls = 0
 
     def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
         if request.path == "/models/catdog":
@@ -37,7 +45,7 @@ class FakeTorchServe:
             worker = next(self.answering)
             entry["customizedMetadata"] = {} if worker is None else {"worker": worker}
         else:
-            self.looks += 1
+            self.polls += 1
             entry = self.entry("1.0", next(self.pending))
         return send(request, 200, json.dumps([entry, self.entry("2.0", 0)]).encode())
 
@@ -75,7 +83,7 @@ def test_a_drained_version_had_an_empty_queue_and_an_answer_of_each_worker(
     fake.pending = chain([3, 1, 0, 2], repeat(0))
     fake.answering = iter(["9000", "9000", "9000", "9001"])
     drain(management, "1.0")
-    assert fake.looks > 4  # the queue that was empty for a moment did not count
+    assert fake.polls > 4  # the queue that was empty for a moment did not count
     assert fake.questions == 4
 
 
@@ -146,3 +154,15 @@ def test_workers_that_are_not_ready_are_named_with_the_reason(
         wait_ready(server, management, "1.0", 1, 60, now)
     finally:
         server.run.remove()
+
+
+def test_a_pending_switch_lasts_until_it_is_removed(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    assert read_pending(run) is None
+    write_pending(run, PendingSwitch(keep="1.0", drop="2.0"))
+    write_pending(run, PendingSwitch(keep="2.0", drop="1.0"))
+    assert read_pending(run) == PendingSwitch(keep="2.0", drop="1.0")
+    remove_pending(run)
+    remove_pending(run)
+    assert read_pending(run) is None

@@ -1,35 +1,63 @@
-"""Bring up a second version of catdog beside the first, and let one of them go without a loss.
+"""Switch a running server from one version of catdog to another, without a lost request.
 
 What lost no request on a real server (and what a plain scale-down or DELETE does lose: the
 batches under way and all that waits): register, wait until READY, make the other one the
 default, drain, remove. Whatever fails on the way is undone, Ctrl-C included; a process that
-was killed leaves a note in the run directory, and the next command goes on from there.
+was killed leaves its pending switch in the run directory, and the next command finishes it.
 """
 
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_version
 from catdog_serving.monitoring.memory import available_bytes
 from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.exclusive import Unfinished, read_note, remove_note, write_note
 from catdog_serving.rollout.stamping import settings_for
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 Tell = Callable[[str], None]
 
+# In the run directory. The name is older than the module's: a killed command may have left one.
+_PENDING = "rollover.json"
 _POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class PendingSwitch:
+    """Two versions of which one is to go."""
+
+    keep: str
+    drop: str
+
+
+def write_pending(run: RunDirectory, pending: PendingSwitch) -> None:
+    """Remember what to do if this process does not live to do it."""
+    atomic_write(run.path / _PENDING, [json.dumps(asdict(pending)).encode()])
+
+
+def read_pending(run: RunDirectory) -> PendingSwitch | None:
+    """Read what an operator's command that was killed left to do; None if there was none."""
+    path = run.path / _PENDING
+    return PendingSwitch(**json.loads(path.read_bytes())) if path.is_file() else None
+
+
+def remove_pending(run: RunDirectory) -> None:
+    (run.path / _PENDING).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -43,7 +71,7 @@ def staged_archive(config: ServingConfig) -> Iterator[Path]:
 
 
 @contextmanager
-def second_version(
+def rollout(
     server: TorchServe,
     management: ManagementClient,
     archive: Path,
@@ -72,9 +100,10 @@ def second_version(
     """
     old, new = default_version(management), archive_version(archive)
     check_memory(old, workers)
-    back, on = Unfinished(keep=old.version, drop=new), Unfinished(keep=new, drop=old.version)
+    undo = PendingSwitch(keep=old.version, drop=new)
+    commit = PendingSwitch(keep=new, drop=old.version)
     since = datetime.now()
-    write_note(server.run, back)
+    write_pending(server.run, undo)
     try:
         management.register(archive.name, settings_for(archive, server.config, workers))
         wait_ready(server, management, new, workers, timeout_s, since)
@@ -82,7 +111,7 @@ def second_version(
     except BaseException as error:
         with _uninterrupted():
             try:
-                settle(server, management, back)
+                finish(server, management, undo)
             except CatDogError as stuck:
                 raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
         tell(f"undone   version {old.version} serves as before")
@@ -90,29 +119,29 @@ def second_version(
             raise RefusedError(f"{error}; version {old.version} serves as before") from error
         raise
     with _uninterrupted():
-        write_note(server.run, on)
+        write_pending(server.run, commit)
         management.unregister(old.version)
-        remove_note(server.run)
+        remove_pending(server.run)
 
 
 def resume(server: TorchServe, management: ManagementClient) -> None:
     """Finish what a command that was killed has left, if there is something."""
     for leftover in server.config.model_store.glob(".catdog-*.mar"):
         leftover.unlink()
-    note = read_note(server.run)
-    if note is not None:
-        settle(server, management, note)
+    pending = read_pending(server.run)
+    if pending is not None:
+        finish(server, management, pending)
 
 
-def settle(server: TorchServe, management: ManagementClient, note: Unfinished) -> None:
+def finish(server: TorchServe, management: ManagementClient, pending: PendingSwitch) -> None:
     """Make sure that one version is the default, and let the other one go."""
     loaded = {model.version: model for model in management.versions()}
-    if note.drop in loaded and note.keep in loaded:
-        if loaded[note.drop].default:
-            management.set_default(note.keep)
-        drain(management, note.drop)
-        management.unregister(note.drop)
-    remove_note(server.run)
+    if pending.drop in loaded and pending.keep in loaded:
+        if loaded[pending.drop].default:
+            management.set_default(pending.keep)
+        drain(management, pending.drop)
+        management.unregister(pending.drop)
+    remove_pending(server.run)
 
 
 def default_version(management: ManagementClient) -> ModelStatus:
