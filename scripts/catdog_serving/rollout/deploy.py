@@ -17,7 +17,7 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import check_owner, file_sha256
 from catdog_serving.rollout.canary import CanaryWatch
 from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.exclusive import exclusive
+from catdog_serving.rollout.operator_lock import operator_lock
 from catdog_serving.rollout.stamping import holds, next_version, pack, stamp
 from catdog_serving.rollout.switch import (
     Tell,
@@ -76,7 +76,7 @@ def deploy(
             is missing, memory or disk is short, or the server is lost meanwhile.
     """
     check_owner(archive)
-    with exclusive(server.run, "deploy"):
+    with operator_lock(server.run, "deploy"):
         return _take_over(server, archive, times, tell)
 
 
@@ -89,7 +89,7 @@ def rollback(
         As `deploy` does, and `NotReadyError` if there was no deploy.
     """
     previous = server.config.previous_archive
-    with exclusive(server.run, "rollback"):
+    with operator_lock(server.run, "rollback"):
         if not previous.is_file():
             raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
         check_owner(previous)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from catdog_serving.errors import UsageError
 from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.exclusive import exclusive
+from catdog_serving.rollout.operator_lock import operator_lock
 from catdog_serving.rollout.stamping import next_version, pack
 from catdog_serving.rollout.switch import (
     check_memory,
@@ -64,7 +64,7 @@ def scale(
     """
     check_workers(workers)
     start = time.monotonic()
-    with exclusive(server.run, f"scale {workers}"), server.management() as management:
+    with operator_lock(server.run, f"scale {workers}"), server.management() as management:
         resume(server, management)
         model = default_version(management)
         version, before = model.version, len(model.workers)

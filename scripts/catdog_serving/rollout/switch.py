@@ -84,7 +84,7 @@ def rollout(
     The body makes the new version the default and drains the old. If it raises, all is undone.
 
     Args:
-        server: To be changed by nobody else meanwhile, see `exclusive`.
+        server: To be changed by nobody else meanwhile, see `operator_lock`.
         management: Its client.
         archive: In the model store, stamped with a version that is not loaded.
         workers: Of the new version.

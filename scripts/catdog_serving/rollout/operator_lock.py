@@ -15,8 +15,8 @@ _LOCK = "operator.lock"
 
 
 @contextmanager
-def exclusive(run: RunDirectory, command: str) -> Iterator[None]:
-    """Nobody else changes versions or workers meanwhile; the lock goes with this process.
+def operator_lock(run: RunDirectory, command: str) -> Iterator[None]:
+    """Keep other commands from changing versions or workers; a process that ends gives it back.
 
     Args:
         run: Of the server that will be changed.
