@@ -16,7 +16,7 @@ from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.model_archive import open_archive
-from catdog_serving.rollout.stamping import pack
+from catdog_serving.rollout.archive_copy import pack_folder
 from catdog_serving.sample_pictures import SAMPLES
 from tests.support.paths import ROOT
 
@@ -94,5 +94,5 @@ def with_handler(archive: Path, target: Path, before: str, after: str) -> Path:
         facts = json.loads((folder / "model.json").read_text())
         facts["code_sha256"] = code_sha256(folder)
         (folder / "model.json").write_text(json.dumps(facts))
-        pack(folder, target, "1.0")
+        pack_folder(folder, target, "1.0")
     return target

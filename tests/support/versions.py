@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catdog_serving.rollout.stamping import settings_for, stamp
+from catdog_serving.rollout.archive_copy import copy_archive, settings_for
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.processes import wait_until
 
@@ -18,7 +18,7 @@ def loaded_beside(server: TorchServe, archive: Path, workers: int = 1) -> Iterat
     Gives the version; it is gone in the end, and what was the default still is.
     """
     copy = server.config.model_store / "beside.mar"
-    stamp(archive, copy, VERSION)
+    copy_archive(archive, copy, VERSION)
     try:
         with server.management() as management:
             management.register(copy.name, settings_for(copy, server.config, workers))

@@ -15,10 +15,15 @@ from pathlib import Path
 from catdog.model_info import ModelInfo
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import check_owner, file_sha256
+from catdog_serving.rollout.archive_copy import (
+    copy_archive,
+    has_files_of,
+    next_version,
+    pack_folder,
+)
 from catdog_serving.rollout.canary import CanaryWatch
 from catdog_serving.rollout.draining import drain
 from catdog_serving.rollout.operator_lock import operator_lock
-from catdog_serving.rollout.stamping import holds, next_version, pack, stamp
 from catdog_serving.rollout.switch import (
     Tell,
     default_version,
@@ -108,7 +113,7 @@ def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell
         version = next_version(model.version for model in management.versions())
         workers = max(1, len(old.workers))
         with staged_archive(config) as staged, _new_files(config, archive, old) as files:
-            stamp(archive, staged, version)
+            copy_archive(archive, staged, version)
             with rollout(server, management, staged, workers, times.ready, tell):
                 tell(f"ready    version {version} beside {old.version}, workers: {workers}")
                 _check_served_golden(server, archive, info, old, version)
@@ -170,13 +175,14 @@ def _new_files(
     files = {current: config.archive}
     try:
         folder = _folder_of(old)
-        if folder is not None and not holds(config.archive, folder):
-            pack(folder, previous, version)  # `catdog package` has written over what is served
+        if folder is not None and not has_files_of(config.archive, folder):
+            # `catdog package` has written over what is served.
+            pack_folder(folder, previous, version)
             files = {previous: config.previous_archive} | files
         elif config.archive.is_file():
-            stamp(config.archive, previous, version)
+            copy_archive(config.archive, previous, version)
             files = {previous: config.previous_archive} | files
-        stamp(archive, current, version)
+        copy_archive(archive, current, version)
         yield files
     finally:
         for path in (previous, current):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from catdog_serving.errors import UsageError
+from catdog_serving.rollout.archive_copy import next_version, pack_folder
 from catdog_serving.rollout.draining import drain
 from catdog_serving.rollout.operator_lock import operator_lock
-from catdog_serving.rollout.stamping import next_version, pack
 from catdog_serving.rollout.switch import (
     check_memory,
     default_version,
@@ -95,7 +95,7 @@ def _scale_down(
     """Replace a version by a copy of itself with fewer workers; the new version's name."""
     loaded = [each.version for each in management.versions()]
     with staged_archive(server.config) as archive:
-        pack(served_folder(model), archive, next_version(loaded))
+        pack_folder(served_folder(model), archive, next_version(loaded))
         with rollout(server, management, archive, workers, wait_s) as (old, new):
             management.set_default(new)
             drain(management, old.version)

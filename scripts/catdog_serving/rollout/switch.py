@@ -22,8 +22,8 @@ from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_version
 from catdog_serving.monitoring.memory import available_bytes
+from catdog_serving.rollout.archive_copy import settings_for
 from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.stamping import settings_for
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.model_log import last_failure
 from catdog_serving.torchserve.run_directory import RunDirectory

@@ -12,7 +12,7 @@ from catdog.model_info import MODEL_INFO_FILE
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import archive_facts, file_sha256
-from catdog_serving.rollout.stamping import holds
+from catdog_serving.rollout.archive_copy import has_files_of
 from catdog_serving.rollout.switch import served_folder
 from catdog_serving.torchserve.management import ModelStatus
 from catdog_serving.torchserve.server import TorchServe
@@ -67,7 +67,7 @@ def loaded_versions(server: TorchServe) -> list[LoadedVersion]:
             found.append(LoadedVersion(status, None, None))
             continue
         files = (server.config.archive, server.config.previous_archive)
-        same = next((path.name for path in files if holds(path, folder)), None)
+        same = next((path.name for path in files if has_files_of(path, folder)), None)
         found.append(LoadedVersion(status, facts, same))
     return found
 

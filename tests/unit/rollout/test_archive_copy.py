@@ -5,7 +5,13 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.model_archive import archive_version, file_sha256
-from catdog_serving.rollout.stamping import holds, next_version, pack, settings_for, stamp
+from catdog_serving.rollout.archive_copy import (
+    copy_archive,
+    has_files_of,
+    next_version,
+    pack_folder,
+    settings_for,
+)
 from tests.support.configs import MakeConfig
 from tests.support.model_dirs import model_info, write_model_dir
 from tests.support.paths import ROOT
@@ -40,38 +46,38 @@ def test_the_next_version_is_the_next_whole_number(loaded: list[str], expected: 
 
 def test_a_copy_differs_by_its_version_alone(folder: Path, tmp_path: Path) -> None:
     first, second, again = (tmp_path / f"{n}.mar" for n in ("first", "second", "again"))
-    pack(folder, first, "1.0")
-    stamp(first, second, "2.0")
+    pack_folder(folder, first, "1.0")
+    copy_archive(first, second, "2.0")
     assert [archive_version(path) for path in (first, second)] == ["1.0", "2.0"]
-    assert holds(first, folder)
-    assert holds(second, folder)
+    assert has_files_of(first, folder)
+    assert has_files_of(second, folder)
     with zipfile.ZipFile(second) as made:
         assert made.testzip() is None
         assert made.read("model.onnx") == b"weights" * 1000
         assert not [name for name in made.namelist() if "__pycache__" in name]
     # and the way back gives the first file's own bytes: an archive keeps its SHA-256
-    stamp(second, again, "1.0")
+    copy_archive(second, again, "1.0")
     assert file_sha256(again) == file_sha256(first)
-    stamp(first, again, "1.0")
+    copy_archive(first, again, "1.0")
     assert file_sha256(again) == file_sha256(first)
 
 
 @pytest.mark.parametrize("change", ["model.onnx", "model-config.yaml", "new.txt"])
 def test_other_content_is_found(folder: Path, tmp_path: Path, change: str) -> None:
     archive = tmp_path / "x.mar"
-    pack(folder, archive, "1.0")
+    pack_folder(folder, archive, "1.0")
     (folder / change).write_text("another")
-    assert not holds(archive, folder)
-    assert not holds(tmp_path / "none.mar", folder)
+    assert not has_files_of(archive, folder)
+    assert not has_files_of(tmp_path / "none.mar", folder)
     (tmp_path / "junk.mar").write_text("junk")
-    assert not holds(tmp_path / "junk.mar", folder)
+    assert not has_files_of(tmp_path / "junk.mar", folder)
 
 
 def test_a_copy_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
-    pack(folder, tmp_path / "x.mar", "1.0")
+    pack_folder(folder, tmp_path / "x.mar", "1.0")
     for version in ("1.0", "2.0"):
         with pytest.raises(NotReadyError, match=r"cannot write .*/none/y.mar: No such file"):
-            stamp(tmp_path / "x.mar", tmp_path / "none" / "y.mar", version)
+            copy_archive(tmp_path / "x.mar", tmp_path / "none" / "y.mar", version)
 
 
 def test_batching_is_the_configurations_and_time_outs_are_the_archives(
@@ -80,13 +86,13 @@ def test_batching_is_the_configurations_and_time_outs_are_the_archives(
     config = make_config(None, batching={"batchSize": 4, "maxBatchDelay": 7, "maxWorkers": 9})
     yaml = (ROOT / "config" / "model-config.yaml").read_text()
     (folder / "model-config.yaml").write_text(yaml.replace(": 60", ": 61").replace(": 120", ": 99"))
-    pack(folder, tmp_path / "x.mar", "1.0")
+    pack_folder(folder, tmp_path / "x.mar", "1.0")
     settings = settings_for(tmp_path / "x.mar", config, workers=3)
     assert (settings.workers, settings.batch_size, settings.max_batch_delay_ms) == (3, 4, 7)
     assert (settings.response_timeout_s, settings.startup_timeout_s) == (61, 99)
 
     (folder / "model-config.yaml").write_text("handler: {}\n")
-    pack(folder, tmp_path / "x.mar", "1.0")
+    pack_folder(folder, tmp_path / "x.mar", "1.0")
     config = make_config(None, batching={"responseTimeout": 30})
     settings = settings_for(tmp_path / "x.mar", config, workers=1)
     assert (settings.response_timeout_s, settings.startup_timeout_s) == (30, 120)

@@ -1,4 +1,4 @@
-"""Copies of an archive under another version number.
+"""Archive copy: an archive under another version number.
 
 TorchServe takes a version from the archive's manifest and nowhere else, so an archive
 that is to be loaded beside itself, or beside an older one, has to be copied with another.
@@ -32,7 +32,7 @@ def next_version(loaded: Iterable[str]) -> str:
     return f"{1 + max((int(number[0]) for number in numbers if number), default=0)}.0"
 
 
-def stamp(archive: Path, target: Path, version: str) -> None:
+def copy_archive(archive: Path, target: Path, version: str) -> None:
     """Copy an archive; byte for byte if it has that version already.
 
     Raises:
@@ -49,13 +49,13 @@ def stamp(archive: Path, target: Path, version: str) -> None:
     ):
         for entry in source.infolist():
             if entry.filename == MANIFEST:
-                made.writestr(copy.copy(entry), _restamped(source.read(entry), version))
+                made.writestr(copy.copy(entry), _with_version(source.read(entry), version))
                 continue
             with source.open(entry) as content, made.open(copy.copy(entry), "w") as packed:
                 shutil.copyfileobj(content, packed, 1 << 20)
 
 
-def pack(model_dir: Path, target: Path, version: str) -> None:
+def pack_folder(model_dir: Path, target: Path, version: str) -> None:
     """Make an archive of a folder that TorchServe unpacked.
 
     Raises:
@@ -66,14 +66,14 @@ def pack(model_dir: Path, target: Path, version: str) -> None:
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
             if name == MANIFEST:
-                made.writestr(entry, _restamped(path.read_bytes(), version))
+                made.writestr(entry, _with_version(path.read_bytes(), version))
                 continue
             entry.file_size = path.stat().st_size  # zipfile decides by it about its 64-bit form
             with path.open("rb") as content, made.open(entry, "w") as packed:
                 shutil.copyfileobj(content, packed, 1 << 20)
 
 
-def holds(archive: Path, model_dir: Path) -> bool:
+def has_files_of(archive: Path, model_dir: Path) -> bool:
     """Whether an archive has the files of an unpacked one; its version may be another."""
     if not archive.is_file():
         return False
@@ -83,10 +83,10 @@ def holds(archive: Path, model_dir: Path) -> bool:
             entries = {e.filename: e for e in packed.infolist() if not e.is_dir()}
             if entries.keys() != files.keys():
                 return False
-            manifest = _restamped(packed.read(MANIFEST), "")
+            manifest = _with_version(packed.read(MANIFEST), "")
     except zipfile.BadZipFile:
         return False
-    if manifest != _restamped(files[MANIFEST].read_bytes(), ""):
+    if manifest != _with_version(files[MANIFEST].read_bytes(), ""):
         return False
     return all(
         entry.file_size == files[name].stat().st_size and _crc(files[name]) == entry.CRC
@@ -133,7 +133,7 @@ def _files(model_dir: Path) -> dict[str, Path]:
     }
 
 
-def _restamped(manifest: bytes, version: str) -> bytes:
+def _with_version(manifest: bytes, version: str) -> bytes:
     values = json.loads(manifest)
     values["model"]["modelVersion"] = version
     return json.dumps(values, indent=2).encode()
