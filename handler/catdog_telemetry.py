@@ -1,6 +1,6 @@
-"""What an operator sees of each request: one log line, and series for Prometheus.
+"""What an operator sees of each request: one log line, and metrics for Prometheus.
 
-The series are declared in config/metrics.yaml; TorchServe drops undeclared ones
+The metrics are declared in config/metrics.yaml; TorchServe drops undeclared ones
 silently, so a missing declaration is reported once, when the worker starts.
 """
 
@@ -29,7 +29,7 @@ STAGE_SECONDS = "catdog_stage_seconds"  # histogram by stage
 WORKER_STARTS = "catdog_worker_starts"  # counter by worker
 WORKER_MEMORY = "catdog_worker_memory_bytes"  # gauge by worker: its resident memory
 
-SERIES = {
+METRICS = {
     PICTURES: MetricTypes.COUNTER,
     INVALID: MetricTypes.COUNTER,
     BATCH_PICTURES: MetricTypes.HISTOGRAM,
@@ -62,7 +62,7 @@ class StageClock:
 
 
 class Telemetry:
-    """Writes log lines and series for one worker.
+    """Writes log lines and metrics for one worker.
 
     Args:
         metrics: TorchServe's `context.metrics`.
@@ -76,12 +76,12 @@ class Telemetry:
         self._version = version
         self.worker = worker_id(sys.argv)
         self._process = psutil.Process()
-        self._series = {}
-        for name, kind in SERIES.items():
+        self._metrics = {}
+        for name, kind in METRICS.items():
             try:
-                self._series[name] = metrics.get_metric(name, kind)
+                self._metrics[name] = metrics.get_metric(name, kind)
             except MetricsCacheKeyError as error:
-                log.warning("series %s is not declared in metrics_config: %s", name, error)
+                log.warning("metric %s is not declared in metrics_config: %s", name, error)
 
     def started(self) -> None:
         """Report a worker that begins to load; one that fails is started again and counted again.
@@ -128,8 +128,8 @@ class Telemetry:
         self._add(WORKER_MEMORY, self._process.memory_info().rss, self.worker)
 
     def _add(self, name: str, value: float, *dimensions: str) -> None:
-        if name in self._series:
-            self._series[name].add_or_update(value, list(dimensions))
+        if name in self._metrics:
+            self._metrics[name].add_or_update(value, list(dimensions))
 
 
 def client_request_id(context: Any, index: int) -> str | None:

@@ -51,7 +51,7 @@ def test_elsewhere_every_api_wants_its_token(guarded: TorchServe) -> None:
         assert answer.status_code == 200 or "got no bytes" in answer.text
 
 
-def test_a_refused_token_shows_in_the_servers_own_series(guarded: TorchServe) -> None:
+def test_a_refused_token_shows_in_the_servers_own_metrics(guarded: TorchServe) -> None:
     """As docs/observability.md says; the access log cannot tell it from a bad picture."""
 
     def refusals() -> float:

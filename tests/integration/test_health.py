@@ -11,7 +11,7 @@ import psutil
 import pytest
 import requests
 
-from catdog_serving.monitoring.series import scrape
+from catdog_serving.monitoring.metrics_text import scrape
 from catdog_serving.torchserve.model_log import last_failure
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import repack
@@ -106,7 +106,7 @@ def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(own: TorchS
         assert status(own).returncode == 3
         # The start that failed is counted, under the id of the worker that it replaces.
         with requests.Session() as session:
-            series = scrape(session, own.config.values["metrics_address"], 10)
-        assert series.total("catdog_worker_starts", worker=worker.id) >= 2
+            metrics = scrape(session, own.config.values["metrics_address"], 10)
+        assert metrics.total("catdog_worker_starts", worker=worker.id) >= 2
     finally:
         own.stop()

@@ -157,7 +157,7 @@ def test_the_number_of_pods_is_the_autoscalers_alone() -> None:
     assert manifest("base/autoscaler.yaml")["spec"]["minReplicas"] >= 2
 
 
-def test_only_predictions_and_series_can_be_reached() -> None:
+def test_only_predictions_and_metrics_can_be_reached() -> None:
     services = list(yaml.safe_load_all((KUBERNETES / "base/service.yaml").read_text()))
     targets = {port["targetPort"] for service in services for port in service["spec"]["ports"]}
     ports = {p["name"] for c in containers().values() for p in c.get("ports", ())}

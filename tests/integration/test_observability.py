@@ -1,4 +1,4 @@
-"""The request log and the series, read back from a real server."""
+"""The request log and the metrics, read back from a real server."""
 
 import re
 
@@ -66,8 +66,8 @@ def test_the_access_log_has_only_what_never_reached_the_handler(server: TorchSer
     assert all(re.search(r'" (404|5\d\d) ', line) for line in lines), lines
 
 
-def test_the_series_count_what_was_sent(server: TorchServe) -> None:
-    before = series(server)
+def test_the_metrics_count_what_was_sent(server: TorchServe) -> None:
+    before = metrics(server)
     send_all(server.config.inference_url, [(CAT, OCTETS)] * 16 + [(b"junk", OCTETS)] * 3, 19)
     expected = {
         'catdog_pictures{label="cat",version="1.0"}': 16,
@@ -76,11 +76,11 @@ def test_the_series_count_what_was_sent(server: TorchServe) -> None:
     }
 
     def grown() -> bool:
-        now = series(server)
+        now = metrics(server)
         return all(now.get(k, 0) - before.get(k, 0) == n for k, n in expected.items())
 
-    wait_until(grown, "the series")
-    now = series(server)
+    wait_until(grown, "the metrics")
+    now = metrics(server)
     batches = now["catdog_batch_pictures_count{}"] - before.get("catdog_batch_pictures_count{}", 0)
     assert 19 / 8 <= batches < 19  # batching happened
     for stage in ("preprocess", "inference", "postprocess"):
@@ -88,16 +88,16 @@ def test_the_series_count_what_was_sent(server: TorchServe) -> None:
         assert now[key] > before.get(key, 0)
 
 
-def test_every_series_is_documented(server: TorchServe) -> None:
+def test_every_metric_is_documented(server: TorchServe) -> None:
     document = (ROOT / "docs" / "observability.md").read_text()
     post(server, CAT)
-    wait_until(lambda: "catdog_stage_seconds_sum" in str(series(server)), "the series")
-    for key in series(server):
+    wait_until(lambda: "catdog_stage_seconds_sum" in str(metrics(server)), "the metrics")
+    for key in metrics(server):
         name = re.sub(r"_(sum|count|bucket)$", "", key.partition("{")[0])
         assert f"`{name}`" in document, name
 
 
-def series(server: TorchServe) -> dict[str, float]:
+def metrics(server: TorchServe) -> dict[str, float]:
     """Every series at the metrics address, without host names and buckets."""
     text = requests.get(f"{server.config.values['metrics_address']}/metrics", timeout=10).text
     found: dict[str, float] = {}

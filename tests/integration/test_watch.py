@@ -18,7 +18,7 @@ from functools import partial
 import pytest
 import requests
 
-from catdog_serving.monitoring.series import scrape
+from catdog_serving.monitoring.metrics_text import scrape
 from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
@@ -99,7 +99,7 @@ def test_looks_measure_the_traffic_between_them_and_add_none(server: TorchServe)
     answered = partial(answers, server)
     before = answered()
     send_all(server.config.inference_url, [(CAT, {})] * 12 + [(b"junk", {})] * 4, 16)
-    wait_until(lambda: answered() == before + 16, "the series")
+    wait_until(lambda: answered() == before + 16, "the metrics")
     busy = next(watch)
     assert isinstance(busy, Snapshot)
     assert busy.rates is not None
@@ -119,8 +119,8 @@ def test_looks_measure_the_traffic_between_them_and_add_none(server: TorchServe)
 
 def answers(server: TorchServe) -> float:
     with requests.Session() as session:
-        series = scrape(session, server.config.values["metrics_address"], 10)
-    return series.total("catdog_batch_pictures_sum")
+        metrics = scrape(session, server.config.values["metrics_address"], 10)
+    return metrics.total("catdog_batch_pictures_sum")
 
 
 def test_a_terminal_is_redrawn(server: TorchServe) -> None:

@@ -16,7 +16,7 @@ FACTS = {
 }
 
 
-def series(requests: int, answered: int, batches: int) -> str:
+def metrics(requests: int, answered: int, batches: int) -> str:
     """As a server writes it after some traffic: 0.2 s in the server each, half of it waiting."""
     slow = batches - batches // 2
     return f"""
@@ -45,7 +45,7 @@ class FakeServer:
     pending: int = 0
     pid: int = -1
     state: str = "READY"
-    text: str = series(50, 40, 10)
+    text: str = metrics(50, 40, 10)
     facts_asked: int = field(default=0)
 
     def answer(self, request: BaseHTTPRequestHandler, _: bytes) -> None:

@@ -3,7 +3,7 @@
 Requests come at random times (Poisson) at a rate that depends on the time. A free worker takes
 up to a batch of those that wait; a batch takes `base_s + per_picture_s x pictures`, with noise,
 and longer if workers share cores. A full queue refuses. What a snapshot reports is counted as the
-server's series are: a batch when it ends.
+server's metrics are: a batch when it ends.
 """
 
 import heapq

@@ -285,7 +285,7 @@ def test_a_valid_client_id_is_echoed_under_its_own_name(
     assert context.get_response_headers(0).get("X-Client-Request-Id") == echoed
 
 
-def test_the_declared_series_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_declared_metrics_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         handle(tmp_path, [{"body": RED}, {"body": RED}, {"body": bytearray()}])
     prefix = "[METRICS]catdog_"
@@ -313,7 +313,7 @@ def test_a_worker_is_named_as_torchserve_names_it() -> None:
     assert worker_id(["pytest"]) == "unknown"
 
 
-def test_an_undeclared_series_warns_once_and_fails_nothing(
+def test_an_undeclared_metrics_warns_once_and_fails_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "metrics.yaml"

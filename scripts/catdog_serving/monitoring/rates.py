@@ -1,9 +1,9 @@
-"""What happened between two scrapes of a server's series."""
+"""What happened between two scrapes of a server's metrics."""
 
 import math
 from dataclasses import dataclass
 
-from catdog_serving.monitoring.series import Series
+from catdog_serving.monitoring.metrics_text import Metrics
 
 STAGES = ("preprocess", "inference", "postprocess")  # of catdog_stage_seconds
 
@@ -45,7 +45,7 @@ class Rates:
     stages: dict[str, Quantiles]
 
 
-def rates(before: Series, after: Series, seconds: float) -> Rates:
+def rates(before: Metrics, after: Metrics, seconds: float) -> Rates:
     """Compare two scrapes of one server.
 
     A server that was started again in between counts from 0, and so does the comparison.
@@ -57,7 +57,7 @@ def rates(before: Series, after: Series, seconds: float) -> Rates:
         seconds: The time between them, over 0.
     """
     if after.total(_REQUESTS) < before.total(_REQUESTS):
-        before = Series(())
+        before = Metrics(())
 
     def rise(name: str) -> float:
         return after.total(name) - before.total(name)

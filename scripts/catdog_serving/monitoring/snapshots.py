@@ -14,8 +14,8 @@ import psutil
 import requests
 
 from catdog_serving.errors import ServerError
+from catdog_serving.monitoring.metrics_text import Metrics, scrape
 from catdog_serving.monitoring.rates import Rates, rates
-from catdog_serving.monitoring.series import Series, scrape
 from catdog_serving.monitoring.status import ServerStatus
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.model_log import last_failure
@@ -61,20 +61,20 @@ class _Facts:
 
 def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
     """A snapshot every `interval_s` seconds, without end; while the server is away, its error."""
-    before: tuple[float, Series] | None = None
+    before: tuple[float, Metrics] | None = None
     with server.management() as management, requests.Session() as session:
         facts = _Facts(management)
         while True:
             start = time.monotonic()
             try:
                 models = tuple(management.versions())
-                series = scrape(session, server.config.values["metrics_address"], TIMEOUT_S)
+                metrics = scrape(session, server.config.values["metrics_address"], TIMEOUT_S)
                 now = time.monotonic()
                 known = facts.of(models)
                 failure = None if known else last_failure(server.run.model_log)
                 status = ServerStatus(server.config.inference_url, models, known, failure)
-                since = before and rates(before[1], series, now - before[0])
-                before = now, series
+                since = before and rates(before[1], metrics, now - before[0])
+                before = now, metrics
                 yield Snapshot(status, since, _memory(models), _uptime_s(server))
             except ServerError as error:
                 before = None

@@ -11,8 +11,8 @@ from datetime import datetime
 import requests
 
 from catdog_serving.errors import RefusedError
+from catdog_serving.monitoring.metrics_text import Metrics, scrape
 from catdog_serving.monitoring.rates import Rates, rates
-from catdog_serving.monitoring.series import Series, scrape
 from catdog_serving.torchserve.management import ManagementClient
 from catdog_serving.torchserve.model_log import last_failure
 from catdog_serving.torchserve.server import TorchServe
@@ -31,7 +31,7 @@ class CanaryWatch:
     """Compares the time from `begin` on with the time from the construction to there.
 
     Raises:
-        ServerUnavailableError: If there are no series at metrics_address.
+        ServerUnavailableError: If there are no metrics at metrics_address.
     """
 
     def __init__(self, server: TorchServe) -> None:
@@ -71,7 +71,7 @@ class CanaryWatch:
             raise RefusedError(f"version {version} as the default: {window}; before: {before}")
         return str(window)
 
-    def _scrape(self) -> tuple[float, Series]:
+    def _scrape(self) -> tuple[float, Metrics]:
         with requests.Session() as session:
             url = self._server.config.values["metrics_address"]
             return time.monotonic(), scrape(session, url, _TIMEOUT_S)
@@ -94,7 +94,9 @@ class TrafficWindow:
     mean_s: float | None
 
     @classmethod
-    def between(cls, before: tuple[float, Series], after: tuple[float, Series]) -> "TrafficWindow":
+    def between(
+        cls, before: tuple[float, Metrics], after: tuple[float, Metrics]
+    ) -> "TrafficWindow":
         seconds = max(after[0] - before[0], 1e-3)
         found: Rates = rates(before[1], after[1], seconds)
         return cls(

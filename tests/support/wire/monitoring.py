@@ -61,7 +61,7 @@ def log(lines: list[str]) -> str:
 
 
 def rules() -> str:
-    """The recorded series and the alerts, each with the metrics that it is computed from."""
+    """The recorded metrics and the alerts, each with the metrics that it is computed from."""
     document = yaml.safe_load((CONFIG / "prometheus" / "rules.yml").read_text(encoding="utf-8"))
     found = [rule for group in document["groups"] for rule in group["rules"]]
     return _sorted(f"{_rule(rule)} <- {', '.join(sorted(_names(rule['expr'])))}" for rule in found)

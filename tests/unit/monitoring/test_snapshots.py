@@ -7,20 +7,20 @@ import pytest
 from rich.console import Console
 
 from catdog_serving.errors import ServerError
+from catdog_serving.monitoring.metrics_text import parse_metrics
 from catdog_serving.monitoring.rates import quantile, rates
-from catdog_serving.monitoring.series import parse_series
 from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
 from catdog_serving.monitoring.watch import line, screen
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
-from tests.support.fake_server import FACTS, FakeServer, series
+from tests.support.fake_server import FACTS, FakeServer, metrics
 from tests.support.http_servers import http_server
 
 
 def test_rates_are_the_rise_over_the_time() -> None:
     # 5xx have no series before the first one.
-    after = series(requests=150, answered=120, batches=30) + 'Requests5XX{Level="Host",} 30\n'
-    found = rates(parse_series(series(50, 40, 10)), parse_series(after), seconds=4)
+    after = metrics(requests=150, answered=120, batches=30) + 'Requests5XX{Level="Host",} 30\n'
+    found = rates(parse_metrics(metrics(50, 40, 10)), parse_metrics(after), seconds=4)
     assert (found.requests_per_s, found.answers_per_s) == (25, 20)
     assert (found.invalid_per_s, found.errors_per_s) == (10, 7.5)
     assert (found.request_s, found.queue_s) == pytest.approx((0.2, 0.1))
@@ -32,7 +32,7 @@ def test_rates_are_the_rise_over_the_time() -> None:
 
 
 def test_a_mean_of_nothing_is_none() -> None:
-    same = parse_series(series(50, 40, 10))
+    same = parse_metrics(metrics(50, 40, 10))
     found = rates(same, same, seconds=2)
     assert (found.requests_per_s, found.answers_per_s) == (0, 0)
     assert (found.request_s, found.queue_s, found.batch_pictures) == (None, None, None)
@@ -40,7 +40,9 @@ def test_a_mean_of_nothing_is_none() -> None:
 
 
 def test_a_restarted_server_counts_from_0() -> None:
-    found = rates(parse_series(series(500, 400, 100)), parse_series(series(30, 20, 10)), seconds=2)
+    found = rates(
+        parse_metrics(metrics(500, 400, 100)), parse_metrics(metrics(30, 20, 10)), seconds=2
+    )
     assert (found.requests_per_s, found.answers_per_s, found.batch_pictures) == (15, 10, 2)
 
 
@@ -77,7 +79,7 @@ def test_a_server_that_is_away_is_waited_for(
     fake.down = True
     assert isinstance(next(watched), ServerError)
     assert isinstance(next(watched), ServerError)
-    fake.down, fake.text = False, series(5, 4, 1)
+    fake.down, fake.text = False, metrics(5, 4, 1)
     back = next(watched)
     assert isinstance(back, Snapshot)
     assert back.rates is None  # nothing to compare with
@@ -90,7 +92,7 @@ def test_a_server_that_is_away_is_waited_for(
 def test_an_error_is_one_line(fake: FakeServer, watched: Iterator[Snapshot | ServerError]) -> None:
     fake.text = "<html>\nnot found\n</html>"
     told = line(next(watched))
-    assert " down: no series at " in told
+    assert " down: no metrics at " in told
     assert "\n" not in told
 
 
@@ -100,7 +102,7 @@ def test_nonsense_at_the_metrics_address_is_named(
     fake.text = "<html>not found</html>"
     error = next(watched)
     assert isinstance(error, ServerError)
-    assert "no series at" in str(error)
+    assert "no metrics at" in str(error)
 
 
 def test_facts_are_asked_for_once_per_set_of_workers_and_never_while_requests_wait(
@@ -128,7 +130,7 @@ def test_a_line_and_a_screen_say_what_was_measured(
     fake: FakeServer, watched: Iterator[Snapshot | ServerError]
 ) -> None:
     next(watched)
-    fake.text = series(150, 120, 30)
+    fake.text = metrics(150, 120, 30)
     snapshot = next(watched)
     values = dict(pair.split("=") for pair in line(snapshot).split()[1:])
     assert (values["model"], values["ready"]) == ("resnet152/IMAGENET1K_V1", "1/1")

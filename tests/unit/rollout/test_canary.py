@@ -1,6 +1,6 @@
 import pytest
 
-from catdog_serving.monitoring.series import parse_series
+from catdog_serving.monitoring.metrics_text import parse_metrics
 from catdog_serving.rollout.canary import TrafficWindow
 
 QUIET = TrafficWindow(seconds=5, requests=0, failed=0, mean_s=None)
@@ -46,9 +46,9 @@ def test_slow_is_over_a_second_and_three_times_as_long_as_before(
     assert window(mean_s=after_s).is_too_slow(window(mean_s=before_s)) == bad
 
 
-def test_a_window_is_the_rise_of_the_series() -> None:
-    before = parse_series("ts_inference_requests_total{} 10\n")
-    after = parse_series(
+def test_a_window_is_the_rise_of_the_metrics() -> None:
+    before = parse_metrics("ts_inference_requests_total{} 10\n")
+    after = parse_metrics(
         "ts_inference_requests_total{} 40\n"
         "catdog_batch_pictures_sum{} 25\ncatdog_batch_pictures_count{} 5\n"
         "ts_inference_latency_microseconds{} 500000\nRequests5XX{} 5\n"

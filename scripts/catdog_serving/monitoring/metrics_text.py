@@ -1,4 +1,4 @@
-"""Read a metrics address: Prometheus' text format, as far as TorchServe writes it.
+"""Metrics text: Prometheus' text format, as far as TorchServe writes it.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4.
 """
@@ -23,7 +23,7 @@ _ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 @dataclass(frozen=True)
 class Sample:
-    """One line: a series and its value."""
+    """Value of one time series, which is a name with labels: one line."""
 
     name: str
     labels: dict[str, str]
@@ -31,7 +31,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Series:
+class Metrics:
     """All samples of one scrape."""
 
     samples: tuple[Sample, ...]
@@ -53,13 +53,13 @@ class Series:
         return dict(sorted(counts.items()))
 
 
-def parse_series(text: str) -> Series:
+def parse_metrics(text: str) -> Metrics:
     """Parse an answer of a metrics address.
 
     Raises:
         ValueError: If a line is neither a sample nor a comment.
     """
-    return Series(
+    return Metrics(
         tuple(
             _parse_sample(line)
             for line in text.split("\n")
@@ -68,18 +68,18 @@ def parse_series(text: str) -> Series:
     )
 
 
-def scrape(session: requests.Session, url: str, timeout_s: float) -> Series:
+def scrape(session: requests.Session, url: str, timeout_s: float) -> Metrics:
     """Ask a metrics address.
 
     Raises:
-        ServerUnavailableError: If nothing answers there, or something else than series.
+        ServerUnavailableError: If nothing answers there, or something else than metrics.
     """
     try:
         response = session.get(f"{url.rstrip('/')}/metrics", timeout=timeout_s)
         response.raise_for_status()
-        return parse_series(response.text)
+        return parse_metrics(response.text)
     except (requests.RequestException, ValueError) as error:
-        raise ServerUnavailableError(f"no series at {url}/metrics: {error}") from error
+        raise ServerUnavailableError(f"no metrics at {url}/metrics: {error}") from error
 
 
 def _parse_sample(line: str) -> Sample:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from catdog_serving.monitoring.series import Sample, parse_series
+from catdog_serving.monitoring.metrics_text import Sample, parse_metrics
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ from catdog_serving.monitoring.series import Sample, parse_series
 )
 def test_a_line_is_a_sample(line: str, expected: Sample) -> None:
     text = f"# HELP a something\n# TYPE a gauge\n\n{line}\n"
-    assert parse_series(text).samples == (expected,)
+    assert parse_metrics(text).samples == (expected,)
 
 
 def test_not_a_number_is_a_value() -> None:
-    (sample,) = parse_series("a NaN").samples
+    (sample,) = parse_metrics("a NaN").samples
     assert math.isnan(sample.value)
 
 
@@ -35,16 +35,16 @@ def test_not_a_number_is_a_value() -> None:
 )
 def test_anything_else_is_named(line: str) -> None:
     with pytest.raises(ValueError, match="no line of Prometheus|could not convert"):
-        parse_series(f"up 1\n{line}\n")
+        parse_metrics(f"up 1\n{line}\n")
 
 
 def test_totals_and_buckets_are_taken_over_the_labels_that_are_not_named() -> None:
-    series = parse_series(
+    metrics = parse_metrics(
         'r{v="1",k="a"} 2\nr{v="2",k="a"} 3\nr{v="2",k="b"} 4\n'
         'h_bucket{v="1",le="+Inf"} 7\nh_bucket{v="1",le="0.5"} 5\nh_bucket{v="2",le="0.5"} 1\n'
     )
-    assert series.total("r") == 9
-    assert series.total("r", k="a") == 5
-    assert series.total("absent") == 0
-    assert series.buckets("h") == {0.5: 6, math.inf: 7}
-    assert series.buckets("h", v="1") == {0.5: 5, math.inf: 7}
+    assert metrics.total("r") == 9
+    assert metrics.total("r", k="a") == 5
+    assert metrics.total("absent") == 0
+    assert metrics.buckets("h") == {0.5: 6, math.inf: 7}
+    assert metrics.buckets("h", v="1") == {0.5: 5, math.inf: 7}
