@@ -74,12 +74,12 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
     """The product's own config/, on free ports and with a model store of its own."""
 
     def make(
-        archive: Path | None, batching: dict[str, object] | None = None, **values: str
+        archive: Path | None, worker_settings: dict[str, object] | None = None, **values: str
     ) -> ServingConfig:
         root = tmp_path_factory.mktemp("serving")
         shutil.copytree(ROOT / "config", root / "config")
         source = ServingConfig.read(ROOT / "config" / "config.properties")
-        return private_config(source, root, archive, batching, values)
+        return private_config(source, root, archive, worker_settings, values)
 
     return make
 

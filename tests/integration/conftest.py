@@ -14,7 +14,7 @@ from catdog_serving.torchserve.server import TorchServe
 from tests.support.browser import chromium
 from tests.support.configs import MakeConfig
 from tests.support.edge import Edge, running_edge
-from tests.support.operators import BATCHING, slow_archive
+from tests.support.operators import WORKER_SETTINGS, slow_archive
 from tests.support.processes import wait_until
 
 # Of these a test goes with the first that it uses: `pytest --dist loadgroup` runs a group in one
@@ -67,7 +67,7 @@ def guarded(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
 @pytest.fixture(scope="session")
 def small_queue(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
     """A server that takes three requests: one under way, two that wait."""
-    config = make_config(archive, job_queue_size="2", batching={"batchSize": 1})
+    config = make_config(archive, job_queue_size="2", worker_settings={"batchSize": 1})
     with TorchServe(config) as server:
         yield server
 
@@ -98,5 +98,5 @@ def good(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def running(good: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
     """A server to scale and to deploy to; each test leaves one worker of `good` serving."""
-    with TorchServe(make_config(good, batching=BATCHING)) as server:
+    with TorchServe(make_config(good, worker_settings=WORKER_SETTINGS)) as server:
         yield server

@@ -233,7 +233,7 @@ def test_the_limits_fit_the_servers() -> None:
     assert int(read_timeout_s) > 2 * int(response_timeout_s)
     (address, under_way) = re.findall(r"server ([\d.:]+) max_conns=(\d+);", CONF["site.conf"])[0]
     assert config.inference_url == f"http://{address}"
-    queue, batch = int(config.values["job_queue_size"]), int(config.batching["batchSize"])
+    queue, batch = int(config.values["job_queue_size"]), int(config.worker_settings["batchSize"])
     assert queue + batch <= int(under_way) <= 64  # 64: docs/reliability.md
     (of_one_key,) = re.findall(r"limit_conn key_requests (\d+);", CONF["site.conf"])
     assert int(of_one_key) <= queue // 3

@@ -37,7 +37,7 @@ def test_four_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
 ) -> None:
     config = make_config(
         build("efficientnet_lite0", None, "torch"),
-        batching={"minWorkers": 4, "maxWorkers": 4},
+        worker_settings={"minWorkers": 4, "maxWorkers": 4},
     )
     with TorchServe(config) as server:
         server.wait_for_workers(4)
@@ -73,7 +73,7 @@ def test_without_settings_a_torch_archive_gets_a_worker_a_gpu_and_an_onnx_archiv
     build: BuildArchive, archive: Path, make_config: MakeConfig
 ) -> None:
     with_torch = make_config(build("efficientnet_lite0", None, "torch"))
-    assert (with_torch.gpus, with_torch.served_batching["minWorkers"]) == (2, 2)
+    assert (with_torch.gpus, with_torch.served_worker_settings["minWorkers"]) == (2, 2)
     assert with_torch.default_jobs == 2 * 2 * 8
     with_onnx = make_config(archive)
-    assert (with_onnx.gpus, with_onnx.served_batching["minWorkers"]) == (0, 1)
+    assert (with_onnx.gpus, with_onnx.served_worker_settings["minWorkers"]) == (0, 1)

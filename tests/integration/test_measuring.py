@@ -10,9 +10,9 @@ from catdog_serving.bench.tune import TuneTimes, check_ready, tune
 from catdog_serving.bench.tune_report import tune_table
 from catdog_serving.bench.tune_settings import Goal
 from catdog_serving.errors import NotReadyError
-from catdog_serving.torchserve.batching import Batching, write_batching
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.worker_settings import WorkerSettings, write_worker_settings
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 
@@ -21,16 +21,16 @@ def test_tune_measures_settings_and_its_choice_can_be_written(
     archive: Path, make_config: MakeConfig
 ) -> None:
     config = make_config(archive)
-    current = Batching.of(config)
-    settings = (current, Batching(workers=1, batch_size=4, max_batch_delay_ms=1))
+    current = WorkerSettings.of(config)
+    settings = (current, WorkerSettings(workers=1, batch_size=4, max_batch_delay_ms=1))
     times = TuneTimes(closed=0.5, opened=1.0, final_runs=0)
     tuned = tune(config, settings, bench_pictures(None), Goal(p99_ms=60_000), times)
-    assert {trial.batching for trial in tuned.trials} == set(settings)
+    assert {trial.worker_settings for trial in tuned.trials} == set(settings)
     assert all(trial.images_per_s > 0 and trial.p50_ms > 0 for trial in tuned.trials)
     assert tuned.chosen is not None
     assert tuned.untried == ()
-    write_batching(config.path, tuned.chosen.batching)
-    assert Batching.of(ServingConfig.read(config.path)) == tuned.chosen.batching
+    write_worker_settings(config.path, tuned.chosen.worker_settings)
+    assert WorkerSettings.of(ServingConfig.read(config.path)) == tuned.chosen.worker_settings
 
     console = Console(width=120)
     with console.capture() as shown:

@@ -72,7 +72,7 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
     document = json.loads(status.stdout)
     assert document["ready"] is True
     assert document["model"]["network"] == "efficientnet_lite0"
-    assert document["versions"][0]["batch_size"] == config.batching["batchSize"]
+    assert document["versions"][0]["batch_size"] == config.worker_settings["batchSize"]
 
     by_http = catdog("classify", SAMPLES, "--config", config.path)
     assert by_http.returncode == 0, by_http.stderr
@@ -239,8 +239,8 @@ def test_the_plain_way_works_too(archive: Path, make_config: MakeConfig, tmp_pat
         ).json()
         # Only because the archive is stamped with the version that the configuration names.
         assert described["modelVersion"] == config.named_version
-        assert described["batchSize"] == config.batching["batchSize"]
-        assert described["maxBatchDelay"] == config.batching["maxBatchDelay"]
+        assert described["batchSize"] == config.worker_settings["batchSize"]
+        assert described["maxBatchDelay"] == config.worker_settings["maxBatchDelay"]
     finally:
         subprocess.run(
             [torchserve, "--stop", "--foreground"], cwd=config.root, env=environment, check=True

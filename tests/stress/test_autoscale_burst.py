@@ -25,8 +25,8 @@ def test_a_burst_adds_a_worker_and_calm_takes_it_back_without_a_failed_request(
         statuses, text = burst_and_calm(server)
         (model,) = server.versions()
         assert model.ready_workers == 1
-        assert model.batch_size == server.config.batching["batchSize"]
-        assert model.max_batch_delay_ms == server.config.batching["maxBatchDelay"]
+        assert model.batch_size == server.config.worker_settings["batchSize"]
+        assert model.max_batch_delay_ms == server.config.worker_settings["maxBatchDelay"]
     print(f"\n{len(statuses)} requests, {dict(Counter(statuses))}\n{text}")
     assert Counter(statuses) == {200: len(statuses)}
     assert len(statuses) > 100

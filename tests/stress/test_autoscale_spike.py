@@ -111,7 +111,7 @@ def measure(
 @pytest.mark.parametrize("most", [1, 2])
 def test_spike(most: int, make_config: MakeConfig, archive: Path) -> None:
     """`most` is maxWorkers of config.properties: the cores are shared out by it."""
-    config = make_config(archive, batching={"minWorkers": 1, "maxWorkers": most})
+    config = make_config(archive, worker_settings={"minWorkers": 1, "maxWorkers": most})
     fixed, rate = measure("one worker", config, None, follow=False)
     scaled, _ = measure("autoscale 1 to 2", config, rate, follow=True)
     print(f"\nmaxWorkers {most}: one worker answers {rate:.1f} a second")

@@ -11,7 +11,7 @@ from tests.support.raw_requests import send_all
 
 
 def test_full_queue(archive: Path, make_config: MakeConfig, photos: list[Path]) -> None:
-    config = make_config(archive, job_queue_size="4", batching={"batchSize": 1})
+    config = make_config(archive, job_queue_size="4", worker_settings={"batchSize": 1})
     bodies = [(path.read_bytes(), {}) for path in photos]
     with TorchServe(config):
         url = config.inference_url

@@ -22,7 +22,10 @@ from tests.support.processes import processes_of, wait_until
 from tests.support.raw_requests import Answer, send_one
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
-BATCHING: dict[str, object] = {"batchSize": 4, "maxBatchDelay": 40}  # not TorchServe's defaults
+WORKER_SETTINGS: dict[str, object] = {
+    "batchSize": 4,
+    "maxBatchDelay": 40,
+}  # not TorchServe's defaults
 CLOCK = "        clock = StageClock()\n"  # the first line of `handle` for a batch of pictures
 TELEMETRY = "        self.telemetry.started()\n"  # in `initialize`
 SLOW = """

@@ -105,7 +105,7 @@ def run_bench(
     """Measure everything.
 
     Args:
-        config: Its workers, batching and limits are used, on free ports.
+        config: Its worker settings and limits are used, on free ports.
         subject: What `files` were built from.
         files: From `bench_files`.
         pictures: Encoded; all are sent again and again in turn.
@@ -136,7 +136,7 @@ def run_bench(
             tell(f"starting a server, {precision}")
             private = private_config(config, scratch / precision, archive)
             server = stack.enter_context(TorchServe(private))
-            server.wait_for_workers(int(private.served_batching["minWorkers"]))
+            server.wait_for_workers(int(private.served_worker_settings["minWorkers"]))
             urls[precision] = private.inference_url
         compared = _compared(plan, loop, classifiers, urls, pictures)
         measurements = run_rounds(compared, plan.rounds, tell, plan.enough_s)
@@ -171,7 +171,7 @@ def _conditions(
             "precisions": list(files.archives),
             "pictures": len(pictures),
             "picture_bytes": round(sum(map(len, pictures)) / len(pictures)),
-            "batching": config.served_batching,
+            "batching": config.served_worker_settings,
             "plan": asdict(plan),
         },
     }

@@ -101,7 +101,7 @@ def replace_parts(document: str, report: dict[str, Any]) -> str:
 def _conditions(report: dict[str, Any]) -> str:
     machine, settings, plan = report["machine"], report["settings"], report["settings"]["plan"]
     packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    batching = settings["batching"]
+    entry = settings["batching"]
     rounds = len(report["figures"]["reference"]["images_per_s"]["values"])
     return "\n".join(
         (
@@ -115,9 +115,9 @@ def _conditions(report: dict[str, Any]) -> str:
             f"- {settings['network']} ({settings['weights']}), "
             f"{report['multiply_adds'] / 1e9:.2f} G multiply-adds a picture; "
             f"{settings['pictures']} pictures ({report['pictures_from']}) of "
-            f"{settings['picture_bytes'] / 1000:.0f} kB on average; {batching['maxWorkers']} "
-            f"worker(s), batchSize {batching['batchSize']}, "
-            f"maxBatchDelay {batching['maxBatchDelay']} ms.",
+            f"{settings['picture_bytes'] / 1000:.0f} kB on average; {entry['maxWorkers']} "
+            f"worker(s), batchSize {entry['batchSize']}, "
+            f"maxBatchDelay {entry['maxBatchDelay']} ms.",
         )
     )
 

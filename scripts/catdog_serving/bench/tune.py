@@ -19,10 +19,10 @@ from catdog_serving.bench.load_generator import closed_loop, open_loop
 from catdog_serving.bench.tune_settings import Goal, Trial, best, ranked, settings_to_try
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_owner
-from catdog_serving.torchserve.batching import Batching
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.worker_settings import WorkerSettings
 
 Tell = Callable[[str], None]
 
@@ -60,16 +60,16 @@ class Tuned:
         untried: Settings that did not start, or for which no time was left.
     """
 
-    current: Batching
+    current: WorkerSettings
     trials: tuple[Trial, ...]
     chosen: Trial | None
-    untried: tuple[Batching, ...]
+    untried: tuple[WorkerSettings, ...]
 
 
-def candidates(config: ServingConfig) -> tuple[Batching, ...]:
+def candidates(config: ServingConfig) -> tuple[WorkerSettings, ...]:
     """What would be tried on this machine, the current settings first."""
     memory_gb = psutil.virtual_memory().total / 1e9
-    return settings_to_try(Batching.of(config), usable_cores(), config.gpus, memory_gb)
+    return settings_to_try(WorkerSettings.of(config), usable_cores(), config.gpus, memory_gb)
 
 
 def check_ready(config: ServingConfig) -> None:
@@ -94,7 +94,7 @@ def check_ready(config: ServingConfig) -> None:
 
 def tune(
     config: ServingConfig,
-    settings: Sequence[Batching],
+    settings: Sequence[WorkerSettings],
     pictures: Sequence[bytes],
     goal: Goal,
     times: TuneTimes = TuneTimes(),
@@ -115,45 +115,47 @@ def tune(
         ServerError: If it does not answer.
     """
     clock = _Clock(times.total)
-    runs: dict[Batching, list[Trial]] = {}
+    runs: dict[WorkerSettings, list[Trial]] = {}
     with tempfile.TemporaryDirectory(prefix="catdog-tune-") as scratch:
 
-        def measure(batching: Batching, what: str) -> None:
-            tell(f"{what}: {describe(batching)}")
+        def measure(worker_settings: WorkerSettings, what: str) -> None:
+            tell(f"{what}: {describe(worker_settings)}")
             with clock:
-                trial = _run(config, Path(scratch), batching, pictures, times)
-            runs.setdefault(batching, []).append(trial)
+                trial = _run(config, Path(scratch), worker_settings, pictures, times)
+            runs.setdefault(worker_settings, []).append(trial)
 
-        for number, batching in enumerate(settings, 1):
+        for number, worker_settings in enumerate(settings, 1):
             if not clock.has_time():
                 break
             try:
-                measure(batching, f"setting {number} of {len(settings)}")
+                measure(worker_settings, f"setting {number} of {len(settings)}")
             except (NotReadyError, ServerError) as error:
                 if number == 1:  # what runs in production must run here
                     raise
                 tell(f"left out, as it does not work here: {str(error).splitlines()[0]}")
         tried = [Trial.summed(found) for found in runs.values()]
-        finalists = [trial.batching for trial in ranked(tried, goal)[: times.finalists]]
+        finalists = [trial.worker_settings for trial in ranked(tried, goal)[: times.finalists]]
         if settings[0] not in finalists:
             finalists.append(settings[0])
         for number in range(times.final_runs):
-            for batching in finalists:
+            for worker_settings in finalists:
                 if clock.has_time():
-                    measure(batching, f"final run {number + 1} of {times.final_runs}")
+                    measure(worker_settings, f"final run {number + 1} of {times.final_runs}")
     trials = [Trial.summed(found) for found in runs.values()]
-    final = [trial for trial in trials if trial.batching in finalists]
+    final = [trial for trial in trials if trial.worker_settings in finalists]
     return Tuned(
         current=settings[0],
         trials=tuple(ranked(trials, goal)),
         chosen=best(final, goal, settings[0]),
-        untried=tuple(batching for batching in settings if batching not in runs),
+        untried=tuple(
+            worker_settings for worker_settings in settings if worker_settings not in runs
+        ),
     )
 
 
-def describe(batching: Batching) -> str:
-    workers = "1 worker" if batching.workers == 1 else f"{batching.workers} workers"
-    return f"{workers}, batches of {batching.batch_size}, {batching.max_batch_delay_ms} ms"
+def describe(setting: WorkerSettings) -> str:
+    workers = "1 worker" if setting.workers == 1 else f"{setting.workers} workers"
+    return f"{workers}, batches of {setting.batch_size}, {setting.max_batch_delay_ms} ms"
 
 
 class _Clock:
@@ -176,21 +178,23 @@ class _Clock:
 def _run(
     config: ServingConfig,
     scratch: Path,
-    batching: Batching,
+    worker_settings: WorkerSettings,
     pictures: Sequence[bytes],
     times: TuneTimes,
 ) -> Trial:
     """Start a server with one setting and load it."""
-    private = private_config(config, scratch, config.archive, batching.to_entry())
+    private = private_config(config, scratch, config.archive, worker_settings.to_entry())
     # Two full batches a worker keep all busy; more than the queue holds would be refused.
-    concurrency = min(2 * batching.workers * batching.batch_size, config.job_queue_size)
+    concurrency = min(
+        2 * worker_settings.workers * worker_settings.batch_size, config.job_queue_size
+    )
     with TorchServe(private) as server:
-        server.wait_for_workers(batching.workers)
+        server.wait_for_workers(worker_settings.workers)
         url = private.inference_url
         full = closed_loop(url, pictures, concurrency, times.closed)
         usual = open_loop(url, pictures, full.images_per_s * _LOAD, times.opened, _SEED)
     return Trial(
-        batching=batching,
+        worker_settings=worker_settings,
         images_per_s=full.images_per_s,
         p50_ms=usual.percentile_ms(50),
         p99_ms=usual.percentile_ms(99),

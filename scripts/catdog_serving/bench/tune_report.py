@@ -15,15 +15,15 @@ def tune_table(tuned: Tuned) -> Table:
         table.add_column(heading, justify="right", style="dim", no_wrap=True)
     table.add_column("", no_wrap=True)
     for trial in tuned.trials:
-        batching = trial.batching
+        worker_settings = trial.worker_settings
         marks = [
-            *(["current"] if batching == tuned.current else []),
+            *(["current"] if worker_settings == tuned.current else []),
             *(["chosen"] if trial == tuned.chosen else []),
         ]
         table.add_row(
-            str(batching.workers),
-            str(batching.batch_size),
-            f"{batching.max_batch_delay_ms} ms",
+            str(worker_settings.workers),
+            str(worker_settings.batch_size),
+            f"{worker_settings.max_batch_delay_ms} ms",
             f"{trial.images_per_s:.2f}",
             f"{trial.p50_ms:.0f}",
             f"{trial.p99_ms:.0f}",
@@ -45,12 +45,12 @@ def verdict(tuned: Tuned, goal: Goal) -> str:
         if goal.p99_ms is not None:
             wanted += f" and a p99 of at most {goal.p99_ms:g} ms"
         return (
-            f"no setting has {wanted}; the nearest is {describe(nearest.batching)} with "
+            f"no setting has {wanted}; the nearest is {describe(nearest.worker_settings)} with "
             f"{nearest.p99_ms:.0f} ms and {nearest.not_200} other answers; nothing was "
             f"changed{untried}"
         )
-    chosen = describe(tuned.chosen.batching)
-    if tuned.chosen.batching == tuned.current:
+    chosen = describe(tuned.chosen.worker_settings)
+    if tuned.chosen.worker_settings == tuned.current:
         margin = f"nothing is more than {SAME_WITHIN:.0%} faster"
         return f"the current settings stay: {chosen}; {margin}{untried}"
     return f"chosen: {chosen}{untried}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from catdog_serving.torchserve.batching import Batching
+from catdog_serving.torchserve.worker_settings import WorkerSettings
 
 MOST_SETTINGS = 12
 # Medians of two runs differ by as much on a machine that does other things, too.
@@ -17,8 +17,8 @@ _DELAYS_MS = (1, 5, 20)  # the usual one first
 
 
 def settings_to_try(
-    current: Batching, cores: int, gpus: int, memory_gb: float
-) -> tuple[Batching, ...]:
+    current: WorkerSettings, cores: int, gpus: int, memory_gb: float
+) -> tuple[WorkerSettings, ...]:
     """At most `MOST_SETTINGS`, the current ones first.
 
     On a CPU a worker uses many cores at a time, so few workers are tried, and never more
@@ -37,9 +37,9 @@ def settings_to_try(
         workers, batches = _cpu_workers(cores), _CPU_BATCHES
     fitting = [n for n in workers if n * _WORKER_MEMORY_GB <= _MEMORY_SHARE * memory_gb]
     usual, *other_delays = _DELAYS_MS
-    wanted = [Batching(n, batch, usual) for n in fitting or workers[:1] for batch in batches]
+    wanted = [WorkerSettings(n, batch, usual) for n in fitting or workers[:1] for batch in batches]
     wanted += [
-        Batching(n, batch, delay)
+        WorkerSettings(n, batch, delay)
         for n in fitting[:1] or workers[:1]
         for delay in other_delays
         for batch in batches
@@ -74,7 +74,7 @@ class Trial:
     """What one setting reached.
 
     Attributes:
-        batching: The setting.
+        worker_settings: The setting.
         images_per_s: Its capacity, in a closed loop.
         p50_ms: In an open loop at 80 % of that capacity.
         p99_ms: The same.
@@ -82,7 +82,7 @@ class Trial:
         runs: How many were summed up by their medians.
     """
 
-    batching: Batching
+    worker_settings: WorkerSettings
     images_per_s: float
     p50_ms: float
     p99_ms: float
@@ -93,7 +93,7 @@ class Trial:
     def summed(cls, runs: "Sequence[Trial]") -> "Trial":
         """The medians of several runs of one setting."""
         return cls(
-            batching=runs[0].batching,
+            worker_settings=runs[0].worker_settings,
             images_per_s=median(run.images_per_s for run in runs),
             p50_ms=median(run.p50_ms for run in runs),
             p99_ms=median(run.p99_ms for run in runs),
@@ -111,7 +111,7 @@ def ranked(trials: Sequence[Trial], goal: Goal) -> list[Trial]:
     return meeting + others
 
 
-def best(trials: Sequence[Trial], goal: Goal, current: Batching) -> Trial | None:
+def best(trials: Sequence[Trial], goal: Goal, current: WorkerSettings) -> Trial | None:
     """The setting to take; None if none meets the goal.
 
     Of those within `SAME_WITHIN` of the fastest the current one stays, or else the
@@ -122,4 +122,4 @@ def best(trials: Sequence[Trial], goal: Goal, current: Batching) -> Trial | None
         return None
     enough = meeting[0].images_per_s * (1 - SAME_WITHIN)
     equals = [trial for trial in meeting if trial.images_per_s >= enough]
-    return min(equals, key=lambda trial: (trial.batching != current, trial.batching))
+    return min(equals, key=lambda trial: (trial.worker_settings != current, trial.worker_settings))

@@ -30,8 +30,8 @@ def tune(
     from catdog_serving.bench.tune import candidates, check_ready, tune
     from catdog_serving.bench.tune_report import tune_table, verdict
     from catdog_serving.bench.tune_settings import Goal
-    from catdog_serving.torchserve.batching import write_batching
     from catdog_serving.torchserve.serving_config import ServingConfig
+    from catdog_serving.torchserve.worker_settings import write_worker_settings
 
     if goal and p99_ms:
         raise UsageError("choose one of --goal throughput and --p99-ms")
@@ -44,12 +44,12 @@ def tune(
     if tuned.chosen is None:
         raise RefusedError(verdict(tuned, Goal(p99_ms)))
     console.print(verdict(tuned, Goal(p99_ms)), highlight=False, soft_wrap=True)
-    if tuned.chosen.batching == tuned.current:
+    if tuned.chosen.worker_settings == tuned.current:
         return
     if dry_run:
         console.print("not written, as --dry-run says")
         return
-    write_batching(serving.path, tuned.chosen.batching)
+    write_worker_settings(serving.path, tuned.chosen.worker_settings)
     console.print(
         f"written to {serving.path}; it is in force from the next: catdog serve",
         highlight=False,

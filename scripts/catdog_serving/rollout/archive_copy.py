@@ -96,21 +96,21 @@ def has_files_of(archive: Path, model_dir: Path) -> bool:
 
 
 def settings_for(archive: Path, config: ServingConfig, workers: int) -> VersionSettings:
-    """What to register an archive with: batching from config.properties, its own time-outs.
+    """What to register an archive with: worker settings of config.properties, its own time-outs.
 
     Those that its model-config.yaml names win in TorchServe over whatever it is told.
     """
-    batching = config.batching
+    entry = config.worker_settings
     with zipfile.ZipFile(archive) as packed:
         own = yaml.safe_load(packed.read(SETTINGS_FILE)) or {}
 
     def timeout_s(key: str) -> int:
-        return int(own.get(key, batching.get(key, _TORCHSERVE_TIMEOUT_S)))
+        return int(own.get(key, entry.get(key, _TORCHSERVE_TIMEOUT_S)))
 
     return VersionSettings(
         workers=workers,
-        batch_size=int(batching["batchSize"]),
-        max_batch_delay_ms=int(batching["maxBatchDelay"]),
+        batch_size=int(entry["batchSize"]),
+        max_batch_delay_ms=int(entry["maxBatchDelay"]),
         response_timeout_s=timeout_s("responseTimeout"),
         startup_timeout_s=timeout_s("startupTimeout"),
     )

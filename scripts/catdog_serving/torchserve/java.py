@@ -71,7 +71,8 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
         return subprocess.Popen(
             command,
             cwd=run.path,
-            env=_environment(run) | {WORKERS_VARIABLE: str(config.served_batching["maxWorkers"])},
+            env=_environment(run)
+            | {WORKERS_VARIABLE: str(config.served_worker_settings["maxWorkers"])},
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,

@@ -18,7 +18,7 @@ def private_config(
     source: ServingConfig,
     root: Path,
     archive: Path | None,
-    batching: Mapping[str, object] | None = None,
+    worker_settings: Mapping[str, object] | None = None,
     values: Mapping[str, str] | None = None,
 ) -> ServingConfig:
     """Write ROOT/config/config.properties and ROOT/model-store.
@@ -27,7 +27,7 @@ def private_config(
         source: Where all other values come from; its files are used where they are.
         root: A folder of the caller's own, which need not exist.
         archive: Copied into the model store; None leaves it empty.
-        batching: Changes to catdog's entry under `models=`, such as {"batchSize": 4}.
+        worker_settings: Changes to catdog's entry under `models=`, such as {"batchSize": 4}.
         values: Other keys to set, as they stand in the file; they win over everything.
     """
     path = root / "config" / "config.properties"
@@ -42,8 +42,8 @@ def private_config(
         properties[key] = f"http://127.0.0.1:{ports.pop()}"
     for host_key, port_key in GRPC:
         properties |= {host_key: "127.0.0.1", port_key: str(ports.pop())}
-    if batching:
-        entry = source.batching | dict(batching)
+    if worker_settings:
+        entry = source.worker_settings | dict(worker_settings)
         properties["models"] = json.dumps({MODEL_NAME: {source.named_version: entry}})
     properties |= values or {}
     path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))

@@ -89,7 +89,7 @@ class ServingConfig:
         return self._entry[0]
 
     @property
-    def batching(self) -> dict[str, Any]:
+    def worker_settings(self) -> dict[str, Any]:
         """catdog's entry under `models=`: workers, batch size, batch delay.
 
         Raises:
@@ -118,11 +118,11 @@ class ServingConfig:
         return gpu_count()
 
     @property
-    def served_batching(self) -> dict[str, Any]:
-        """`batching`, with at least one worker a GPU."""
-        batching, gpus = self.batching, self.gpus
-        workers = {key: max(int(batching[key]), gpus) for key in ("minWorkers", "maxWorkers")}
-        return batching | workers
+    def served_worker_settings(self) -> dict[str, Any]:
+        """`worker_settings`, with at least one worker a GPU."""
+        entry, gpus = self.worker_settings, self.gpus
+        workers = {key: max(int(entry[key]), gpus) for key in ("minWorkers", "maxWorkers")}
+        return entry | workers
 
     @property
     def job_queue_size(self) -> int:
@@ -137,8 +137,8 @@ class ServingConfig:
     @property
     def default_jobs(self) -> int:
         """Requests to keep under way so that every worker's next batch is full."""
-        batching = self.served_batching
-        return 2 * int(batching["maxWorkers"]) * int(batching["batchSize"])
+        entry = self.served_worker_settings
+        return 2 * int(entry["maxWorkers"]) * int(entry["batchSize"])
 
     def endpoints(self) -> dict[str, tuple[str, int]]:
         """The five addresses that the server listens on: name -> (host, port)."""
@@ -167,7 +167,7 @@ class ServingConfig:
         """
         values = self.with_absolute_paths()
         version = archive_version(self.archive)
-        values["models"] = json.dumps({MODEL_NAME: {version: self.served_batching}})
+        values["models"] = json.dumps({MODEL_NAME: {version: self.served_worker_settings}})
         values["number_of_gpu"] = str(self.gpus)
         values.pop("vmargs", None)  # read by TorchServe's launcher only; see server.py
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()

@@ -10,9 +10,9 @@ from catdog_serving.bench.tune_settings import (
     ranked,
     settings_to_try,
 )
-from catdog_serving.torchserve.batching import Batching
+from catdog_serving.torchserve.worker_settings import WorkerSettings
 
-CURRENT = Batching(workers=1, batch_size=8, max_batch_delay_ms=5)
+CURRENT = WorkerSettings(workers=1, batch_size=8, max_batch_delay_ms=5)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ def test_workers_follow_the_machine(
 
 
 def test_the_current_setting_is_among_them_whatever_it_is() -> None:
-    odd = Batching(workers=3, batch_size=5, max_batch_delay_ms=77)
+    odd = WorkerSettings(workers=3, batch_size=5, max_batch_delay_ms=77)
     settings = settings_to_try(odd, 64, 0, 256)
     assert settings[0] == odd
     assert len(settings) == MOST_SETTINGS
 
 
 def trial(workers: int, images_per_s: float, p99_ms: float = 100, not_200: int = 0) -> Trial:
-    return Trial(Batching(workers, 8, 5), images_per_s, p99_ms / 2, p99_ms, not_200)
+    return Trial(WorkerSettings(workers, 8, 5), images_per_s, p99_ms / 2, p99_ms, not_200)
 
 
 def test_the_fastest_is_taken() -> None:
     trials = [trial(1, 10), trial(2, 12), trial(4, 11)]
     assert best(trials, Goal(), CURRENT) == trials[1]
-    assert [t.batching.workers for t in ranked(trials, Goal())] == [2, 4, 1]
+    assert [t.worker_settings.workers for t in ranked(trials, Goal())] == [2, 4, 1]
 
 
 def test_noise_does_not_move_the_current_setting() -> None:

@@ -80,10 +80,12 @@ def test_a_copy_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path)
             copy_archive(tmp_path / "x.mar", tmp_path / "none" / "y.mar", version)
 
 
-def test_batching_is_the_configurations_and_time_outs_are_the_archives(
+def test_worker_settings_are_the_configurations_and_time_outs_are_the_archives(
     folder: Path, tmp_path: Path, make_config: MakeConfig
 ) -> None:
-    config = make_config(None, batching={"batchSize": 4, "maxBatchDelay": 7, "maxWorkers": 9})
+    config = make_config(
+        None, worker_settings={"batchSize": 4, "maxBatchDelay": 7, "maxWorkers": 9}
+    )
     yaml = (ROOT / "config" / "model-config.yaml").read_text()
     (folder / "model-config.yaml").write_text(yaml.replace(": 60", ": 61").replace(": 120", ": 99"))
     pack_folder(folder, tmp_path / "x.mar", "1.0")
@@ -93,7 +95,7 @@ def test_batching_is_the_configurations_and_time_outs_are_the_archives(
 
     (folder / "model-config.yaml").write_text("handler: {}\n")
     pack_folder(folder, tmp_path / "x.mar", "1.0")
-    config = make_config(None, batching={"responseTimeout": 30})
+    config = make_config(None, worker_settings={"responseTimeout": 30})
     settings = settings_for(tmp_path / "x.mar", config, workers=1)
     assert (settings.response_timeout_s, settings.startup_timeout_s) == (30, 120)
     with pytest.raises(UsageError, match="at least 1 worker, got 0"):

@@ -21,7 +21,7 @@ def test_ports_store_and_run_directory_are_its_own_and_the_rest_is_the_sources(
     assert private.is_loopback_only()
     assert private.archive.read_bytes() == b"an archive"
     assert RunDirectory.of(private.path) != RunDirectory.of(source.path)
-    assert private.batching == source.batching | {"batchSize": 3}
+    assert private.worker_settings == source.worker_settings | {"batchSize": 3}
     assert private.job_queue_size == source.job_queue_size
     assert private.java_options() == source.java_options()
     assert private.values["metrics_config"] == str(ROOT / "config" / "metrics.yaml")

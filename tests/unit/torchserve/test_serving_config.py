@@ -30,7 +30,7 @@ def test_the_shipped_configuration_is_complete_and_safe() -> None:
     assert config.is_loopback_only()
     assert len(set(config.endpoints().values())) == 5
     assert config.archive == ROOT / "model-store" / "catdog.mar"
-    assert set(config.batching) >= {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"}
+    assert set(config.worker_settings) >= {"minWorkers", "maxWorkers", "batchSize", "maxBatchDelay"}
     # Tokens stay on for whoever starts TorchServe by hand, and archives come from the store only.
     assert "disable_token_authorization" not in config.values
     assert config.values["enable_model_api"] == "true"
@@ -49,7 +49,7 @@ def test_every_shipped_key_has_a_comment_of_one_line() -> None:
 def test_the_servers_copy_has_absolute_paths_and_the_archives_version(
     tmp_path: Path, make_config: MakeConfig
 ) -> None:
-    config = make_config(fake_archive(tmp_path, "3.0"), batching={"batchSize": 4})
+    config = make_config(fake_archive(tmp_path, "3.0"), worker_settings={"batchSize": 4})
     config.write_for_server(tmp_path / "out.properties")
     written = parse_properties((tmp_path / "out.properties").read_text())
     assert Path(written["model_store"]) == config.root / "model-store"
@@ -97,4 +97,4 @@ def test_a_missing_file_or_key_says_what_to_do(tmp_path: Path, make_config: Make
     with pytest.raises(NotReadyError, match="is not http://HOST:PORT"):
         make_config(None, inference_address="127.0.0.1:8080").endpoints()
     with pytest.raises(NotReadyError, match="models= has no entry for catdog"):
-        _ = make_config(None, models="{}").batching
+        _ = make_config(None, models="{}").worker_settings

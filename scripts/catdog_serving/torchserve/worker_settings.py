@@ -1,4 +1,4 @@
-"""Workers and batching as one value, and their place in config.properties."""
+"""Worker settings: workers and their batches as one value, and its place in config.properties."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\n\\]|\\\r?\n|\\.)*", re.MULTILI
 
 
 @dataclass(frozen=True, order=True)
-class Batching:
+class WorkerSettings:
     """How requests are spread; ordered from simple to costly.
 
     Attributes:
@@ -29,8 +29,8 @@ class Batching:
     max_batch_delay_ms: int
 
     @classmethod
-    def of(cls, config: ServingConfig) -> "Batching":
-        entry = config.served_batching
+    def of(cls, config: ServingConfig) -> "WorkerSettings":
+        entry = config.served_worker_settings
         return cls(
             workers=int(entry["maxWorkers"]),
             batch_size=int(entry["batchSize"]),
@@ -47,7 +47,7 @@ class Batching:
         }
 
 
-def write_batching(path: Path, batching: Batching) -> None:
+def write_worker_settings(path: Path, settings: WorkerSettings) -> None:
     """Put it into a config.properties; all else stays byte for byte, and so do its permissions.
 
     Raises:
@@ -56,13 +56,13 @@ def write_batching(path: Path, batching: Batching) -> None:
         NotReadyError: If the file cannot be written.
     """
     path = path.resolve()  # behind a link, the file is replaced and not the link
-    changed = replace_batching(path.read_bytes().decode(), batching)
+    changed = replace_worker_settings(path.read_bytes().decode(), settings)
     mode = path.stat().st_mode
     atomic_write(path, [changed.encode()])
     path.chmod(mode)
 
 
-def replace_batching(text: str, batching: Batching) -> str:
+def replace_worker_settings(text: str, settings: WorkerSettings) -> str:
     """Change the four numbers of catdog's first version under `models=`, and nothing else.
 
     Raises:
@@ -73,29 +73,29 @@ def replace_batching(text: str, batching: Batching) -> str:
     if line is None or start < 0:
         raise RefusedError(f"models= has no entry for {MODEL_NAME}; nothing was changed")
     before, entry = line[0][:start], line[0][start:]
-    for key, value in batching.to_entry().items():
+    for key, value in settings.to_entry().items():
         entry, found = re.subn(
             rf'("{key}"(?:\s|\\\r?\n)*:(?:\s|\\\r?\n)*)\d+', rf"\g<1>{value}", entry, count=1
         )
         if not found:
             raise RefusedError(f'models= has no "{key}"; add it, with any number')
     changed = text[: line.start()] + before + entry + text[line.end() :]
-    _check(text, changed, batching)
+    _check(text, changed, settings)
     return changed
 
 
-def _check(text: str, changed: str, batching: Batching) -> None:
+def _check(text: str, changed: str, settings: WorkerSettings) -> None:
     """The numbers must have landed in the entry that the server reads."""
     before, after = (parse_properties(each.replace("\r\n", "\n")) for each in (text, changed))
     try:
         models = json.loads(before.pop("models"))
         version = next(iter(models[MODEL_NAME]))
-        models[MODEL_NAME][version] |= batching.to_entry()
+        models[MODEL_NAME][version] |= settings.to_entry()
         as_wanted = json.loads(after.pop("models")) == models and before == after
     except (json.JSONDecodeError, KeyError, StopIteration):
         as_wanted = False
     if not as_wanted:
         raise RefusedError(
             "models= is written in a way that cannot be changed safely; write it as in the "
-            f"config.properties that came with catdog, or set by hand: {batching.to_entry()}"
+            f"config.properties that came with catdog, or set by hand: {settings.to_entry()}"
         )

@@ -1,4 +1,4 @@
-"""Workers and batching are changed in config.properties, and not a byte beside them."""
+"""Worker settings are changed in config.properties, and not a byte beside them."""
 
 import difflib
 import os
@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import RefusedError
-from catdog_serving.torchserve.batching import Batching, replace_batching, write_batching
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.worker_settings import (
+    WorkerSettings,
+    replace_worker_settings,
+    write_worker_settings,
+)
 from tests.support.paths import ROOT
 
 SHIPPED = (ROOT / "config" / "config.properties").read_bytes()
-WANTED = Batching(workers=3, batch_size=16, max_batch_delay_ms=20)
+WANTED = WorkerSettings(workers=3, batch_size=16, max_batch_delay_ms=20)
 
 
 def changed_lines(before: bytes, after: bytes) -> list[str]:
@@ -24,14 +28,14 @@ def test_only_the_four_numbers_of_the_shipped_file_change(tmp_path: Path) -> Non
     path = tmp_path / "config.properties"
     path.write_bytes(SHIPPED)
     path.chmod(0o640)
-    write_batching(path, WANTED)
+    write_worker_settings(path, WANTED)
     assert changed_lines(SHIPPED, path.read_bytes()) == [
         '+       "minWorkers": 3,\\\n',
         '+       "maxWorkers": 3,\\\n',
         '+       "batchSize": 16,\\\n',
         '+       "maxBatchDelay": 20\\\n',
     ]
-    assert Batching.of(ServingConfig.read(path)) == WANTED
+    assert WorkerSettings.of(ServingConfig.read(path)) == WANTED
     assert path.stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path) == [path.name]
 
@@ -39,7 +43,7 @@ def test_only_the_four_numbers_of_the_shipped_file_change(tmp_path: Path) -> Non
 def test_writing_the_same_settings_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "config.properties"
     path.write_bytes(SHIPPED)
-    write_batching(path, Batching.of(ServingConfig.read(path)))
+    write_worker_settings(path, WorkerSettings.of(ServingConfig.read(path)))
     assert path.read_bytes() == SHIPPED
 
 
@@ -58,7 +62,7 @@ def test_other_models_comments_and_line_ends_stay() -> None:
             found = found.replace(f"<{place}>", str(number))
         return found
 
-    assert replace_batching(filled(1, 1, 1, 1), WANTED) == filled(16, 20, 3, 3)
+    assert replace_worker_settings(filled(1, 1, 1, 1), WANTED) == filled(16, 20, 3, 3)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,7 @@ def test_what_cannot_be_changed_safely_is_refused_and_stays(
     path = tmp_path / "config.properties"
     path.write_text(text)
     with pytest.raises(RefusedError, match=why):
-        write_batching(path, WANTED)
+        write_worker_settings(path, WANTED)
     assert path.read_text() == text
 
 
@@ -97,6 +101,6 @@ def test_behind_a_link_the_file_changes_and_the_link_stays(tmp_path: Path) -> No
     real, link = tmp_path / "real.properties", tmp_path / "config.properties"
     real.write_bytes(SHIPPED)
     link.symlink_to(real)
-    write_batching(link, WANTED)
+    write_worker_settings(link, WANTED)
     assert link.is_symlink()
     assert b'"batchSize": 16' in real.read_bytes()
