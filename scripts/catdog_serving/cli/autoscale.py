@@ -23,7 +23,7 @@ def autoscale(
     calm: Annotated[
         float,
         typer.Option(metavar="SECONDS", help="Low load lasts so long before one worker goes."),
-    ] = PolicySettings.calm_s,
+    ] = PolicySettings.down_window_s,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change nothing.")] = False,
 ) -> None:
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
@@ -35,7 +35,7 @@ def autoscale(
 
     exit_on_sigterm(0)
     settings = PolicySettings(
-        low, high, up_queue_s=max_wait, down_queue_s=max_wait / 5, calm_s=calm
+        low, high, up_queue_s=max_wait, down_queue_s=max_wait / 5, down_window_s=calm
     )
     server = TorchServe(ServingConfig.read(config))
     console.print(

@@ -4,12 +4,12 @@ The rules are those of Kubernetes' HorizontalPodAutoscaler (stabilization window
 minute: https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/), on what a
 queue shows:
 
-- upwards, if every snapshot of the last `high_s` asks for more (`too_few`): to the smallest number
-  that they ask for, which may be several more at once;
-- downwards, if all of the last `calm_s` had workers to spare (`too_many`, on means over
+- upwards, if every snapshot of the last `up_window_s` asks for more (`too_few`): to the smallest
+  number that they ask for, which may be several more at once;
+- downwards, if all of the last `down_window_s` had workers to spare (`too_many`, on means over
   `mean_s`): one at a time;
-- a step down that had to be taken back soon makes the next calm twice as long, so that neither a
-  load at the edge nor workers that slow each other down can make it swing.
+- a step down that had to be taken back soon makes the next window downwards twice as long, so
+  that neither a load at the edge nor workers that slow each other down can make it swing.
 """
 
 import math
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from catdog_serving.rollout.autoscale_settings import PolicySettings
 
 _MINUTE_S = 60.0
-_LONGEST_CALM = 16  # times calm_s
-# Of what the workers can do: what comes by chance within a few seconds is often 10 to 20 % over
-# the mean, and no reason for more than one worker.
-_JUMP = 1.25
+_MAX_BACK_OFF = 16  # times down_window_s
+# Tolerance: over this share of what the workers can do, more than one may come at once. What comes
+# by chance within a few seconds is often 10 to 20 % over the mean, and no reason for that.
+_UP_TOLERANCE = 1.25
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ def too_few(load: Load, workers: int, settings: PolicySettings) -> Decision | No
         return None
     came = max(load.requests_per_s, load.answers_per_s) + load.waiting / settings.drain_s
     demand = busy * came / load.answers_per_s  # in workers that never pause
-    enough = math.ceil(demand / settings.target_utilisation) if demand > _JUMP * workers else 0
+    enough = (
+        math.ceil(demand / settings.target_utilisation) if demand > _UP_TOLERANCE * workers else 0
+    )
     return Decision(max(workers + 1, enough), f"{limit}: {load}")
 
 
@@ -138,9 +140,9 @@ class Policy:
         self._since_s = math.inf  # the first snapshot that counts
         self._workers = 0  # of those snapshots
         self._changes: deque[tuple[float, int]] = deque()  # time, workers added (or, below 0, gone)
-        self._rest_until_s = -math.inf
+        self._cooldown_until_s = -math.inf
         self._last_down_s = -math.inf
-        self._calm_s = settings.calm_s
+        self._down_window_s = settings.down_window_s
 
     def decide(self, load: Load, workers: int, now_s: float) -> Decision:
         """The number of workers from now on; the same number means: change nothing.
@@ -156,8 +158,8 @@ class Policy:
             for a while after one that failed, it is `workers`.
         """
         low, high = self.settings.min_workers, self.settings.max_workers
-        if now_s < self._rest_until_s:
-            return Decision(workers, f"at rest after the last change: {load}")
+        if now_s < self._cooldown_until_s:
+            return Decision(workers, f"cooling down after the last change: {load}")
         if not low <= workers <= high:
             return Decision(min(max(workers, low), high), f"--min is {low} and --max is {high}")
         if load.answers_per_s == 0 and load.waiting > 0:
@@ -173,25 +175,27 @@ class Policy:
         """The workers of the last decision are there; below 0 is how many fewer."""
         if added < 0:
             self._last_down_s = now_s
-        elif now_s - self._last_down_s < 2 * self._calm_s:  # the last step down was a mistake
-            self._calm_s = min(2 * self._calm_s, _LONGEST_CALM * self.settings.calm_s)
+        elif now_s - self._last_down_s < 2 * self._down_window_s:  # the step down was a mistake
+            self._down_window_s = min(
+                2 * self._down_window_s, _MAX_BACK_OFF * self.settings.down_window_s
+            )
         else:
-            self._calm_s = self.settings.calm_s
+            self._down_window_s = self.settings.down_window_s
         self._changes.append((now_s, added))
-        self._rest(now_s + self.settings.settle_s)
+        self._cool_down(now_s + self.settings.cooldown_s)
 
     def failed(self, now_s: float) -> None:
         """The last decision could not be carried out; wait before the next."""
-        self._rest(now_s + self.settings.retry_s)
+        self._cool_down(now_s + self.settings.retry_s)
 
     def forget(self) -> None:
         """What was seen so far no longer counts, such as after a restart of the server."""
         self._snapshots.clear()
         self._since_s = math.inf
 
-    def _rest(self, until_s: float) -> None:
+    def _cool_down(self, until_s: float) -> None:
         self.forget()
-        self._rest_until_s = until_s
+        self._cooldown_until_s = until_s
 
     def _remember(self, load: Load, workers: int, now_s: float) -> None:
         if workers != self._workers:  # somebody else changed it
@@ -202,20 +206,20 @@ class Policy:
         more = too_few(load, workers, self.settings) if load.answers_per_s > 0 else None
         spare = not more and too_many(mean_load(recent), workers, self.settings)
         self._snapshots.append(_Snapshot(now_s, load, more, spare))
-        oldest_s = now_s - max(self._calm_s, self.settings.high_s, self.settings.mean_s)
+        oldest_s = now_s - max(self._down_window_s, self.settings.up_window_s, self.settings.mean_s)
         while self._snapshots[0].time_s < oldest_s:
             self._snapshots.popleft()
 
     def _up(self, more: Decision, workers: int, now_s: float) -> Decision:
-        seconds = self.settings.high_s
+        seconds = self.settings.up_window_s
         asked = [snapshot.more.workers for snapshot in self._last(seconds, now_s) if snapshot.more]
         if not self._covers(seconds, now_s) or len(asked) < len(self._last(seconds, now_s)):
             return Decision(workers, f"not for {seconds:g} s yet: {more.reason}")
         if workers == self.settings.max_workers:
             return Decision(workers, f"--max is {workers}, but {more.reason}")
-        room = self.settings.added_per_minute - self._changed(now_s, up=True)
+        room = self.settings.up_limit_per_minute - self._changed(now_s, up=True)
         if room < 1:
-            limit = self.settings.added_per_minute
+            limit = self.settings.up_limit_per_minute
             return Decision(workers, f"{limit} were added within a minute, but {more.reason}")
         return Decision(min(min(asked), workers + room, self.settings.max_workers), more.reason)
 
@@ -224,13 +228,13 @@ class Policy:
         if workers == self.settings.min_workers:
             return Decision(workers, str(load))
         if (
-            self._covers(self._calm_s, now_s)
-            and all(snapshot.spare for snapshot in self._last(self._calm_s, now_s))
-            and self._changed(now_s, up=False) < self.settings.removed_per_minute
+            self._covers(self._down_window_s, now_s)
+            and all(snapshot.spare for snapshot in self._last(self._down_window_s, now_s))
+            and self._changed(now_s, up=False) < self.settings.down_limit_per_minute
         ):
             share = f"{workers - 1} would be under {self.settings.down_utilisation:.0%} busy"
-            return Decision(workers - 1, f"{share} for {self._calm_s:g} s: {load}")
-        return Decision(workers, f"one could go after {self._calm_s:g} s of calm: {load}")
+            return Decision(workers - 1, f"{share} for {self._down_window_s:g} s: {load}")
+        return Decision(workers, f"one could go after {self._down_window_s:g} s of calm: {load}")
 
     def _covers(self, seconds: float, now_s: float) -> bool:
         return self._since_s <= now_s - seconds

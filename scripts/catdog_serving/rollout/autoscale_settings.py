@@ -22,14 +22,14 @@ class PolicySettings:
         target_utilisation: What a larger number of workers is sized for, below `up_utilisation`.
         down_utilisation: One worker goes if the others stay below this, under the target.
         down_queue_s: And only while the mean wait is below this, under `up_queue_s`.
-        high_s: How long the load must be too high before a step up.
-        calm_s: How long it must be low before a step down.
+        up_window_s: Stabilization window upwards: the load must be too high for so long.
+        down_window_s: The same downwards: it must be low for so long, `--calm`.
         mean_s: Low on average over so long: single snapshots are noisy.
-        settle_s: After a change nothing is looked at for so long: new workers warm up.
+        cooldown_s: After a change nothing counts for so long: new workers warm up.
         retry_s: After a change that failed.
         drain_s: A queue is to be worked off within this time.
-        added_per_minute: Workers that may be added within any minute.
-        removed_per_minute: Workers that may go within any minute.
+        up_limit_per_minute: Scale-up limit: workers that may be added within any minute.
+        down_limit_per_minute: Scale-down limit: workers that may go within any minute.
     """
 
     min_workers: int
@@ -40,14 +40,14 @@ class PolicySettings:
     target_utilisation: float = 0.65
     down_utilisation: float = 0.5
     down_queue_s: float = 0.1
-    high_s: float = 4.0
-    calm_s: float = 120.0
+    up_window_s: float = 4.0
+    down_window_s: float = 120.0
     mean_s: float = 20.0
-    settle_s: float = 6.0
+    cooldown_s: float = 6.0
     retry_s: float = 60.0
     drain_s: float = 15.0
-    added_per_minute: int = 4
-    removed_per_minute: int = 1
+    up_limit_per_minute: int = 4
+    down_limit_per_minute: int = 1
 
     def __post_init__(self) -> None:
         """Check everything together.
@@ -74,9 +74,12 @@ class PolicySettings:
                 "0 < down_queue_s < up_queue_s must hold (seconds; the latter is --max-wait), got "
                 f"{self.down_queue_s} and {self.up_queue_s}"
             )
-        for name in ("high_s", "calm_s", "mean_s", "settle_s", "retry_s", "drain_s"):
+        for name in ("up_window_s", "down_window_s", "mean_s", "cooldown_s", "retry_s", "drain_s"):
             if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is a number of seconds over 0, got {getattr(self, name)}")
-        for name in ("added_per_minute", "removed_per_minute"):
+                option = " (--calm)" if name == "down_window_s" else ""
+                raise UsageError(
+                    f"{name}{option} is a number of seconds over 0, got {getattr(self, name)}"
+                )
+        for name in ("up_limit_per_minute", "down_limit_per_minute"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is at least 1 worker, got {getattr(self, name)}")

@@ -178,7 +178,10 @@ def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
         (["--min", 0, "--max", 2], "Input should be greater than or equal to 1"),
         (["--min", 1], "Missing option '--max'"),
         (["--min", 1, "--max", 2, "--max-wait", 0], "(seconds; the latter is --max-wait), got 0"),
-        (["--min", 1, "--max", 2, "--calm", -5], "calm_s is a number of seconds over 0, got -5"),
+        (
+            ["--min", 1, "--max", 2, "--calm", -5],
+            "down_window_s (--calm) is a number of seconds over 0, got -5",
+        ),
         (["--min", 1, "--max", 2, "--interval", 0], "Input should be greater than or equal to 0.5"),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_single_high_look_changes_nothing() -> None:
 
 
 def test_down_is_one_at_a_time_after_calm_and_one_a_minute() -> None:
-    policy = Policy(PolicySettings(1, 4, calm_s=20))
+    policy = Policy(PolicySettings(1, 4, down_window_s=20))
     workers, steps = 4, []
     for now_s in range(0, 400, 2):
         decision = policy.decide(IDLE, workers, now_s)
@@ -116,8 +116,8 @@ def test_down_is_one_at_a_time_after_calm_and_one_a_minute() -> None:
     assert all(later - earlier >= 60 for (earlier, _), (later, _) in pairwise(steps))
 
 
-def test_one_look_of_load_starts_the_calm_anew() -> None:
-    policy = Policy(PolicySettings(1, 4, calm_s=20))
+def test_one_snapshot_of_load_starts_the_window_anew() -> None:
+    policy = Policy(PolicySettings(1, 4, down_window_s=20))
     found = [
         policy.decide(FULL if now_s == 30 else IDLE, 2, now_s).workers for now_s in range(0, 54, 2)
     ]
@@ -141,7 +141,7 @@ def test_a_look_within_one_long_batch_tells_nothing() -> None:
 
 
 def test_no_more_than_so_many_workers_within_a_minute() -> None:
-    policy = Policy(PolicySettings(1, 20, added_per_minute=3))
+    policy = Policy(PolicySettings(1, 20, up_limit_per_minute=3))
     flood = Load(500, 40, 0.95, 1, 1, 48)
     workers, added = 1, []
     for now_s in range(0, 130, 2):
@@ -161,7 +161,7 @@ def test_after_a_change_that_failed_it_waits_before_it_tries_again() -> None:
     assert policy.decide(FULL, 1, 4).workers == 3
     policy.failed(4)
     again = next(now_s for now_s in range(6, 200, 2) if policy.decide(FULL, 1, now_s).workers > 1)
-    assert again == 68  # 60 s of rest, 4 s of snapshots
+    assert again == 68  # 60 s of cooldown, 4 s of snapshots
     below = Policy(PolicySettings(2, 4))
     assert below.decide(IDLE, 1, 0).workers == 2
     below.failed(0)
@@ -188,9 +188,9 @@ def test_what_was_seen_of_another_number_of_workers_does_not_count() -> None:
         ({"up_fill": 1.5}, "up_fill is a share of a batch, 0 to 1, got 1.5"),
         ({"up_queue_s": 0.1}, "0.1 and 0.1"),
         ({"up_queue_s": math.nan}, "nan"),
-        ({"calm_s": 0}, "calm_s is a number of seconds over 0, got 0"),
-        ({"settle_s": math.inf}, "settle_s is a number of seconds"),
-        ({"added_per_minute": 0}, "added_per_minute is at least 1 worker"),
+        ({"down_window_s": 0}, "down_window_s (--calm) is a number of seconds over 0, got 0"),
+        ({"cooldown_s": math.inf}, "cooldown_s is a number of seconds"),
+        ({"up_limit_per_minute": 0}, "up_limit_per_minute is at least 1 worker"),
     ],
 )
 def test_settings_are_checked_at_once(values: dict[str, float], complaint: str) -> None:

@@ -41,8 +41,8 @@ def assert_within_limits(changes: list[Change], chosen: PolicySettings) -> None:
         last_minute = [
             c.after - c.before for c in changes if change.time_s - 60 < c.time_s <= change.time_s
         ]
-        assert sum(max(0, added) for added in last_minute) <= chosen.added_per_minute
-        assert sum(max(0, -added) for added in last_minute) <= chosen.removed_per_minute
+        assert sum(max(0, added) for added in last_minute) <= chosen.up_limit_per_minute
+        assert sum(max(0, -added) for added in last_minute) <= chosen.down_limit_per_minute
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -73,7 +73,7 @@ def test_a_spike_is_met_at_once_and_given_back_slowly(seed: int) -> None:
     downs = [change for change in changes if change.after < change.before]
     assert changes == ups + downs
     assert 300 <= ups[0].time_s <= 310
-    assert downs[0].time_s >= 420 + chosen.calm_s
+    assert downs[0].time_s >= 420 + chosen.down_window_s
     assert model.workers == 1
     assert_within_limits(changes, chosen)
 
@@ -138,7 +138,7 @@ def test_workers_that_share_cores_go_to_the_maximum_and_stay_there() -> None:
 def test_whatever_comes_the_limits_hold(
     low: int, room: int, levels: list[float], period_s: int, cores: int, seed: int
 ) -> None:
-    chosen = PolicySettings(low, low + room, calm_s=30)
+    chosen = PolicySettings(low, low + room, down_window_s=30)
     model = model_of(
         lambda time_s: levels[int(time_s / period_s) % len(levels)],
         workers=low,
