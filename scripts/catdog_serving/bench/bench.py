@@ -29,7 +29,7 @@ from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
-Tell = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def run_bench(
     files: BenchFiles,
     pictures: Sequence[bytes],
     plan: Plan,
-    tell: Tell = lambda _: None,
+    on_step: OnStep = lambda _: None,
 ) -> BenchResult:
     """Measure everything.
 
@@ -110,7 +110,7 @@ def run_bench(
         files: From `bench_files`.
         pictures: Encoded; all are sent again and again in turn.
         plan: How long.
-        tell: Is given a line for each step.
+        on_step: Is given a line for each step.
 
     Raises:
         NotReadyError: If a server does not start or something is not installed.
@@ -125,7 +125,7 @@ def run_bench(
     conditions = _conditions(config, subject, files, pictures, plan)
     with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
-        tell("loading the reference and the archives")
+        on_step("loading the reference and the archives")
         loop = ReferenceLoop(subject.network, files.state)
         loop.classify(pictures[0])
         classifiers = {p: _load(stack, archive) for p, archive in files.archives.items()}
@@ -133,24 +133,24 @@ def run_bench(
             classifier.warm_up(max(plan.batches))
         urls = {}
         for precision, archive in files.archives.items():
-            tell(f"starting a server, {precision}")
+            on_step(f"starting a server, {precision}")
             private = private_config(config, scratch / precision, archive)
             server = stack.enter_context(TorchServe(private))
             server.wait_for_workers(int(private.served_worker_settings["minWorkers"]))
             urls[precision] = private.inference_url
         compared = _compared(plan, loop, classifiers, urls, pictures)
-        measurements = run_rounds(compared, plan.rounds, tell, plan.enough_s)
+        measurements = run_rounds(compared, plan.rounds, on_step, plan.enough_s)
         measurements |= run_rounds(
-            _open_loops(plan, urls, pictures, measurements), plan.open_rounds, tell
+            _open_loops(plan, urls, pictures, measurements), plan.open_rounds, on_step
         )
         multiply_adds = loop.multiply_adds()
         stack.close()
         if plan.folder_pictures:
             commands = _commands(plan, config, subject, files, pictures, scratch)
-            measurements |= run_rounds(commands, plan.folder_rounds, tell)
+            measurements |= run_rounds(commands, plan.folder_rounds, on_step)
         if plan.start_rounds:
             starts = [start_up(p, config, file, pictures) for p, file in files.archives.items()]
-            measurements |= run_rounds(starts, plan.start_rounds, tell)
+            measurements |= run_rounds(starts, plan.start_rounds, on_step)
         return BenchResult(conditions, measurements, multiply_adds)
 
 

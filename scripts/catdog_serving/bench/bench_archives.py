@@ -68,14 +68,14 @@ def default_cache() -> Path:
 
 
 def bench_files(
-    subject: Subject, cache: Path, tell: Callable[[str], None] = lambda _: None
+    subject: Subject, cache: Path, on_step: Callable[[str], None] = lambda _: None
 ) -> BenchFiles:
     """Find the files in the cache, or build those that are missing.
 
     Args:
         subject: What to measure.
         cache: Holds one folder per network; those of older code are deleted.
-        tell: Is given a line before each file is built.
+        on_step: Is given a line before each file is built.
 
     Raises:
         NotReadyError: If something to build with is missing.
@@ -87,11 +87,11 @@ def bench_files(
     archives = {precision: folder / f"{precision}.mar" for precision in PRECISIONS}
     for precision, archive in archives.items():
         if not archive.is_file():
-            tell(f"building {subject.network} {precision}, once")
+            on_step(f"building {subject.network} {precision}, once")
             build_archive(_spec(subject, precision, folder), archive)
     state = folder / _STATE
     if not state.is_file():
-        tell("saving the weights for the reference loop, once")
+        on_step("saving the weights for the reference loop, once")
         save_state(subject, state)
     return BenchFiles(archives, state)
 

@@ -61,7 +61,7 @@ RoundResults = dict[str, dict[str, Measurement]]  # benchmark -> quantity -> mea
 def run_rounds(
     benchmarks: Sequence[Benchmark],
     rounds: int,
-    tell: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[str], None] = lambda _: None,
     enough_s: float | None = None,
 ) -> RoundResults:
     """Run all benchmarks once a round; every second round backwards, so that none is always first.
@@ -69,7 +69,7 @@ def run_rounds(
     Args:
         benchmarks: At least one.
         rounds: At most so many.
-        tell: Is given a line before each run.
+        on_step: Is given a line before each run.
         enough_s: From the third on, no round begins after that time.
     """
     seen: dict[str, list[Quantities]] = {benchmark.name: [] for benchmark in benchmarks}
@@ -79,7 +79,7 @@ def run_rounds(
         if enough and number >= _FEWEST_ROUNDS:
             break
         for benchmark in benchmarks if number % 2 == 0 else reversed(benchmarks):
-            tell(f"round {number + 1} of {rounds}: {benchmark.name}")
+            on_step(f"round {number + 1} of {rounds}: {benchmark.name}")
             seen[benchmark.name].append(benchmark.run())
     return {
         name: {key: Measurement(tuple(one[key] for one in measured)) for key in measured[0]}

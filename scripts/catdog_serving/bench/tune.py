@@ -24,7 +24,7 @@ from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.worker_settings import WorkerSettings
 
-Tell = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 _LOAD = 0.8  # of its own capacity, at which a setting's p99 is measured
 _SEED = 80
@@ -98,7 +98,7 @@ def tune(
     pictures: Sequence[bytes],
     goal: Goal,
     times: TuneTimes = TuneTimes(),
-    tell: Tell = lambda _: None,
+    on_step: OnStep = lambda _: None,
 ) -> Tuned:
     """Measure settings and choose one; nothing is written.
 
@@ -108,7 +108,7 @@ def tune(
         pictures: Encoded.
         goal: What is best.
         times: How long.
-        tell: Is given a line before each run.
+        on_step: Is given a line before each run.
 
     Raises:
         NotReadyError: If the first setting's server does not start.
@@ -119,7 +119,7 @@ def tune(
     with tempfile.TemporaryDirectory(prefix="catdog-tune-") as scratch:
 
         def measure(worker_settings: WorkerSettings, what: str) -> None:
-            tell(f"{what}: {describe(worker_settings)}")
+            on_step(f"{what}: {describe(worker_settings)}")
             with clock:
                 trial = _run(config, Path(scratch), worker_settings, pictures, times)
             runs.setdefault(worker_settings, []).append(trial)
@@ -132,7 +132,7 @@ def tune(
             except (NotReadyError, ServerError) as error:
                 if number == 1:  # what runs in production must run here
                     raise
-                tell(f"left out, as it does not work here: {str(error).splitlines()[0]}")
+                on_step(f"left out, as it does not work here: {str(error).splitlines()[0]}")
         tried = [Trial.summed(found) for found in runs.values()]
         finalists = [trial.worker_settings for trial in ranked(tried, goal)[: times.finalists]]
         if settings[0] not in finalists:

@@ -32,9 +32,9 @@ def bench(
     serving = ServingConfig.read(config)
     encoded = bench_pictures(pictures)
     subject = Subject("resnet152", "seeded", config.parent / "model-config.yaml")
-    with progress() as tell:
-        files = bench_files(subject, default_cache(), tell)
-        result = run_bench(serving, subject, files, encoded, QUICK if quick else FULL, tell)
+    with progress() as on_step:
+        files = bench_files(subject, default_cache(), on_step)
+        result = run_bench(serving, subject, files, encoded, QUICK if quick else FULL, on_step)
     # A folder's name and not its path, as the JSON is made to be shown to others.
     pictures_from = pictures.resolve().name if pictures else "samples"
     report = bench_report.to_dict(result) | {"pictures_from": pictures_from}

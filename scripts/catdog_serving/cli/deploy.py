@@ -26,4 +26,4 @@ def deploy(
 
     server = configured_server(config)
     os.nice(10)  # the check of the archive computes, and the workers come first
-    deploy(server, archive, DeployTimes(timeout_s, watch_s), tell=print_line)
+    deploy(server, archive, DeployTimes(timeout_s, watch_s), on_step=print_line)

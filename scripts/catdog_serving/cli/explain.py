@@ -39,10 +39,10 @@ def explain(
         open_backend(backend.value, config, archive, url, jobs) as opened,
         FolderProgress(find_sources(paths), shown) as progress,
     ):
-        show = progress.print if console.is_terminal else print
-        show(explained_header())
+        print_line = progress.print if console.is_terminal else print
+        print_line(explained_header())
         for one in explain_files(find_sources(paths), opened, output):
-            show(explained_row(one))
+            print_line(explained_row(one))
             progress.add(isinstance(one.outcome, ImageFailure))
     if progress.failed:
         raise typer.Exit(1)

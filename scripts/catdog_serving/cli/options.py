@@ -103,13 +103,13 @@ def progress() -> Iterator[Callable[[str], None]]:
     errors = Console(stderr=True)
     with errors.status("starting") as status:
 
-        def tell(line: str) -> None:
+        def on_step(line: str) -> None:
             if errors.is_terminal:
                 status.update(line)
             else:
                 errors.print(line, highlight=False, soft_wrap=True)
 
-        yield tell
+        yield on_step
 
 
 def configured_server(config: Path) -> Any:

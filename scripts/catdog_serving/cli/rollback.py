@@ -17,4 +17,4 @@ def rollback(config: ConfigOption, watch_s: WatchOption = 10, timeout_s: ReadyOp
 
     server = configured_server(config)
     os.nice(10)
-    rollback(server, DeployTimes(timeout_s, watch_s), tell=print_line)
+    rollback(server, DeployTimes(timeout_s, watch_s), on_step=print_line)

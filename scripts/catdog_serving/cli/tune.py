@@ -38,8 +38,8 @@ def tune(
     serving = ServingConfig.read(config)
     check_ready(serving)
     encoded = bench_pictures(pictures)
-    with progress() as tell:
-        tuned = tune(serving, candidates(serving), encoded, Goal(p99_ms), tell=tell)
+    with progress() as on_step:
+        tuned = tune(serving, candidates(serving), encoded, Goal(p99_ms), on_step=on_step)
     console.print(tune_table(tuned))
     if tuned.chosen is None:
         raise RefusedError(verdict(tuned, Goal(p99_ms)))

@@ -67,7 +67,7 @@ class _Ahead:
 
 
 def sort_files(
-    rows: Iterable[Row], target: Path, move: bool, dry_run: bool, say: Callable[[str], None]
+    rows: Iterable[Row], target: Path, move: bool, dry_run: bool, on_step: Callable[[str], None]
 ) -> SortReport:
     """Copy or move each row's file to TARGET/LABEL/NAME, or TARGET/failed/NAME.
 
@@ -80,7 +80,7 @@ def sort_files(
         target: The folder to make.
         move: Take the originals away.
         dry_run: Say what would be done, and do nothing.
-        say: Called with a line per file on a dry run.
+        on_step: Called with a line per file on a dry run.
 
     Raises:
         NotReadyError: If the target cannot be written.
@@ -99,7 +99,7 @@ def sort_files(
             report.unchanged += 1
             continue
         if dry_run:
-            say(f"{source} -> {place}")
+            on_step(f"{source} -> {place}")
         report.sorted[folder] += 1
     return report
 

@@ -26,8 +26,8 @@ class Autoscaler:
         policy: Decides.
         change: Brings the server to that many workers and returns when they are READY; what
             it cannot finish it undoes, and raises.
-        tell: Gets each line.
-        dry_run: Decide and tell, but change nothing.
+        on_step: Gets each line.
+        dry_run: Decide and report, but change nothing.
         clock: Seconds that never go back.
     """
 
@@ -35,14 +35,14 @@ class Autoscaler:
         self,
         policy: Policy,
         change: Callable[[int], object],
-        tell: Callable[[str], None],
+        on_step: Callable[[str], None],
         *,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policy = policy
         self._change = change
-        self._tell = tell
+        self._on_step = on_step
         self._dry_run = dry_run
         self._clock = clock
         self._is_away = False
@@ -102,20 +102,20 @@ class Autoscaler:
             self._say(line)
 
     def _say(self, line: str) -> None:
-        self._tell(f"{datetime.now().isoformat(timespec='seconds')} {line}")
+        self._on_step(f"{datetime.now().isoformat(timespec='seconds')} {line}")
 
 
 def autoscale(
     server: TorchServe,
     policy: Policy,
     change: Callable[[int], object],
-    tell: Callable[[str], None],
+    on_step: Callable[[str], None],
     *,
     interval_s: float,
     dry_run: bool,
 ) -> None:
     """Follow a server until the process is told to end; `change` undoes what it cannot finish."""
-    scaler = Autoscaler(policy, change, tell, dry_run=dry_run)
+    scaler = Autoscaler(policy, change, on_step, dry_run=dry_run)
     for snapshot in take_snapshots(server, interval_s):
         scaler.act_on(snapshot)
 

@@ -25,7 +25,7 @@ from catdog_serving.rollout.canary import CanaryWatch
 from catdog_serving.rollout.draining import drain
 from catdog_serving.rollout.operator_lock import operator_lock
 from catdog_serving.rollout.switch import (
-    Tell,
+    OnStep,
     default_version,
     resume,
     rollout,
@@ -58,7 +58,7 @@ def deploy(
     archive: Path,
     times: DeployTimes = DeployTimes(),
     *,
-    tell: Tell = lambda _: None,
+    on_step: OnStep = lambda _: None,
 ) -> str:
     """Serve another archive, with as many workers as now, without a lost request.
 
@@ -70,7 +70,7 @@ def deploy(
         server: One that `catdog serve` or `TorchServe.start` started.
         archive: The .mar, wherever it is; it may be the model store's own catdog.mar.
         times: How long to wait and to watch.
-        tell: Is given a line after each step.
+        on_step: Is given a line after each step.
 
     Returns:
         The new version.
@@ -82,11 +82,11 @@ def deploy(
     """
     check_owner(archive)
     with operator_lock(server.run, "deploy"):
-        return _take_over(server, archive, times, tell)
+        return _take_over(server, archive, times, on_step)
 
 
 def rollback(
-    server: TorchServe, times: DeployTimes = DeployTimes(), *, tell: Tell = lambda _: None
+    server: TorchServe, times: DeployTimes = DeployTimes(), *, on_step: OnStep = lambda _: None
 ) -> str:
     """Deploy what was served before the last deploy; a second rollback undoes the first.
 
@@ -98,34 +98,34 @@ def rollback(
         if not previous.is_file():
             raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
         check_owner(previous)
-        return _take_over(server, previous, times, tell)
+        return _take_over(server, previous, times, on_step)
 
 
-def _take_over(server: TorchServe, archive: Path, times: DeployTimes, tell: Tell) -> str:
+def _take_over(server: TorchServe, archive: Path, times: DeployTimes, on_step: OnStep) -> str:
     config = server.config
     with server.management() as management:
         resume(server, management)
         canary = CanaryWatch(server)
-        tell(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
+        on_step(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
         info = _verified(archive)
-        tell(f"checked  {_described(info)}; its golden pictures get their masses")
+        on_step(f"checked  {_described(info)}; its golden pictures get their masses")
         old = default_version(management)
         version = next_version(model.version for model in management.versions())
         workers = max(1, len(old.workers))
         with staged_archive(config) as staged, _new_files(config, archive, old) as files:
             copy_archive(archive, staged, version)
-            with rollout(server, management, staged, workers, times.ready, tell):
-                tell(f"ready    version {version} beside {old.version}, workers: {workers}")
+            with rollout(server, management, staged, workers, times.ready, on_step):
+                on_step(f"ready    version {version} beside {old.version}, workers: {workers}")
                 _check_served_golden(server, archive, info, old, version)
-                tell("asked    the golden pictures get the same masses over HTTP")
+                on_step("asked    the golden pictures get the same masses over HTTP")
                 canary.begin()
                 management.set_default(version)
-                tell(f"default  version {version}")
-                tell(f"watched  {canary.watch(management, version, times.watch)}")
+                on_step(f"default  version {version}")
+                on_step(f"watched  {canary.watch(management, version, times.watch)}")
                 drain(management, old.version)
                 _put_in_place(files)
         server.run.record_loaded()
-        tell(f"removed  version {old.version}, which had nothing left to do")
+        on_step(f"removed  version {old.version}, which had nothing left to do")
     return version
 
 

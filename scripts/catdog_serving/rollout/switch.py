@@ -30,7 +30,7 @@ from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
-Tell = Callable[[str], None]
+OnStep = Callable[[str], None]
 
 # In the run directory. The name is older than the module's: a killed command may have left one.
 _PENDING = "rollover.json"
@@ -77,7 +77,7 @@ def rollout(
     archive: Path,
     workers: int,
     timeout_s: float,
-    tell: Tell = lambda _: None,
+    on_step: OnStep = lambda _: None,
 ) -> Iterator[tuple[ModelStatus, str]]:
     """Have another version READY; in the end the old one is removed, or on a failure the new.
 
@@ -89,7 +89,7 @@ def rollout(
         archive: In the model store, stamped with a version that is not loaded.
         workers: Of the new version.
         timeout_s: Until they are READY.
-        tell: Is told when all was undone.
+        on_step: Is told when all was undone.
 
     Yields:
         The old version as it was, and the new one's name.
@@ -114,7 +114,7 @@ def rollout(
                 finish(server, management, undo)
             except CatDogError as stuck:
                 raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
-        tell(f"undone   version {old.version} serves as before")
+        on_step(f"undone   version {old.version} serves as before")
         if isinstance(error, CatDogError):
             raise RefusedError(f"{error}; version {old.version} serves as before") from error
         raise

@@ -43,7 +43,7 @@ def test_the_best_and_the_current_run_again_in_turn(ran: list[int]) -> None:
 
 def test_a_setting_that_does_not_start_is_left_out_and_said(ran: list[int]) -> None:
     said: list[str] = []
-    tuned = tune(CONFIG, SETTINGS, [], Goal(), tell=said.append)
+    tuned = tune(CONFIG, SETTINGS, [], Goal(), on_step=said.append)
     assert tuned.untried == (SETTINGS[3],)
     left_out = "left out, as it does not work here: not 4 workers were READY within 180 s"
     assert left_out in said
