@@ -9,7 +9,7 @@ from catdog_serving.bench.tune_settings import SAME_WITHIN, Goal
 def tune_table(tuned: Tuned) -> Table:
     """All settings that were measured, the best first."""
     table = Table(box=None)
-    for heading in ("workers", "batchSize", "delay", "images/s", "p50 ms", "p99 ms"):
+    for heading in ("workers", "batchSize", "max delay", "images/s", "p50 ms", "p99 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("runs", "not 200"):
         table.add_column(heading, justify="right", style="dim", no_wrap=True)

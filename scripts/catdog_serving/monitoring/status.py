@@ -73,7 +73,7 @@ def print_status(status: ServerStatus, console: Console) -> None:
     if status.agreement:
         console.print(f"int8     {status.agreement}", highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "workers", "batch", "delay", "waiting", "room"):
+    for column in ("version", "workers", "batch", "max delay", "queued", "queue free"):
         table.add_column(column, justify="left" if column == "version" else "right")
     for model in status.models:
         table.add_row(

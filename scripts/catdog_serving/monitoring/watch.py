@@ -80,8 +80,8 @@ def screen(snapshot: Snapshot | ServerError) -> Group:
 
 def _numbers(snapshot: Snapshot, r: Rates) -> Table:
     models = snapshot.status.models
-    waiting = sum(model.pending_requests for model in models)
-    room = sum(model.queue_free for model in models)
+    queued = sum(model.pending_requests for model in models)
+    free = sum(model.queue_free for model in models)
     batch = "-"
     if r.batch_pictures is not None and models:
         size = models[0].batch_size
@@ -92,7 +92,7 @@ def _numbers(snapshot: Snapshot, r: Rates) -> Table:
         "refused", f"{r.invalid_per_s:.1f} /s pictures (4xx), {r.errors_per_s:.1f} /s errors (5xx)"
     )
     table.add_row("time", f"{_ms(r.request_s)} ms mean, {_ms(r.queue_s)} ms of it waiting")
-    table.add_row("queue", f"{waiting} waiting, room for {room}")
+    table.add_row("queue", f"{queued} queued, {free} free")
     table.add_row("batch", batch)
     return table
 

@@ -95,8 +95,8 @@ def print_versions(
 ) -> None:
     """A row and a line per version, then a line per archive."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "workers", "batch", "delay", "time-outs", "catdog", "file"):
-        table.add_column(column, justify="right" if column in ("batch", "delay") else "left")
+    for column in ("version", "workers", "batch", "max delay", "time-outs", "catdog", "file"):
+        table.add_column(column, justify="right" if column in ("batch", "max delay") else "left")
     for each in loaded:
         status = each.status
         table.add_row(

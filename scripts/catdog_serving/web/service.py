@@ -63,8 +63,8 @@ def _table(snapshot: Snapshot) -> str:
             f"{model.version}{' (default)' if model.default else ''}" for model in status.models
         ),
         "Workers": f"{ready} of {len(workers)} ready",
-        "Queue": f"{sum(model.pending_requests for model in status.models)} waiting, "
-        f"room for {sum(model.queue_free for model in status.models)}",
+        "Queue": f"{sum(model.pending_requests for model in status.models)} queued, "
+        f"{sum(model.queue_free for model in status.models)} free",
         "Requests": "measuring ..." if rates is None else f"{rates.requests_per_s:.1f} per second",
         "Time": "no requests"
         if rates is None or rates.request_s is None

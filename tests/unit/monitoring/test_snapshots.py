@@ -143,4 +143,4 @@ def test_a_line_and_a_screen_say_what_was_measured(
     assert "resnet152 IMAGENET1K_V1, runtime onnx fp32 on cpu" in text
     assert "4.0 of 8 pictures (50%)" in text
     assert "200.0 ms mean, 100.0 ms of it waiting" in text
-    assert "0 waiting, room for 48" in text
+    assert "0 queued, 48 free" in text
