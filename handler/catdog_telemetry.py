@@ -22,11 +22,11 @@ from catdog.results import Explanation, Prediction
 
 log = logging.getLogger(__name__)
 
-PICTURES = "catdog_pictures"  # counter by label and version
-INVALID = "catdog_invalid"  # counter by reason and version
+PICTURES = "catdog_pictures_total"  # counter by label and version
+INVALID = "catdog_invalid_total"  # counter by reason and version
 BATCH_PICTURES = "catdog_batch_pictures"  # histogram
 STAGE_SECONDS = "catdog_stage_seconds"  # histogram by stage
-WORKER_STARTS = "catdog_worker_starts"  # counter by worker
+WORKER_STARTS = "catdog_worker_starts_total"  # counter by worker
 WORKER_MEMORY = "catdog_worker_memory_bytes"  # gauge by worker: its resident memory
 
 METRICS = {

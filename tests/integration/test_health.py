@@ -107,6 +107,6 @@ def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(own: TorchS
         # The start that failed is counted, under the id of the worker that it replaces.
         with requests.Session() as session:
             metrics = scrape(session, own.config.values["metrics_address"], 10)
-        assert metrics.total("catdog_worker_starts", worker=worker.id) >= 2
+        assert metrics.total("catdog_worker_starts_total", worker=worker.id) >= 2
     finally:
         own.stop()

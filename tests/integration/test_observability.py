@@ -70,8 +70,8 @@ def test_the_metrics_count_what_was_sent(server: TorchServe) -> None:
     before = metrics(server)
     send_all(server.config.inference_url, [(CAT, OCTETS)] * 16 + [(b"junk", OCTETS)] * 3, 19)
     expected = {
-        'catdog_pictures{label="cat",version="1.0"}': 16,
-        'catdog_invalid{reason="undecodable",version="1.0"}': 3,
+        'catdog_pictures_total{label="cat",version="1.0"}': 16,
+        'catdog_invalid_total{reason="undecodable",version="1.0"}': 3,
         "catdog_batch_pictures_sum{}": 19,
     }
 

@@ -112,7 +112,7 @@ def scraped(prometheus: Prometheus) -> bool:
             return False
     except requests.ConnectionError:
         return False
-    return bool(prometheus.query('catdog_invalid and on (instance) up{job="catdog"} == 1'))
+    return bool(prometheus.query('catdog_invalid_total and on (instance) up{job="catdog"} == 1'))
 
 
 # --- as files -------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ def metrics(requests: int, answered: int, batches: int) -> str:
 ts_inference_requests_total{{model_name="catdog",hostname="h",}} {requests}
 ts_inference_latency_microseconds{{model_name="catdog",hostname="h",}} {answered * 2e5}
 ts_queue_latency_microseconds{{model_name="catdog",hostname="h",}} {answered * 1e5}
-catdog_invalid{{reason="empty",version="1.0",Hostname="h",}} {answered / 4}
-catdog_invalid{{reason="undecodable",version="1.0",Hostname="h",}} {answered / 4}
+catdog_invalid_total{{reason="empty",version="1.0",Hostname="h",}} {answered / 4}
+catdog_invalid_total{{reason="undecodable",version="1.0",Hostname="h",}} {answered / 4}
 catdog_batch_pictures_count{{Hostname="h",}} {batches}
 catdog_batch_pictures_sum{{Hostname="h",}} {answered}
 catdog_stage_seconds_bucket{{stage="inference",Hostname="h",le="0.1",}} {batches // 2}

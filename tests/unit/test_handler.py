@@ -290,8 +290,8 @@ def test_the_declared_metrics_are_written(tmp_path: Path, caplog: pytest.LogCapt
         handle(tmp_path, [{"body": RED}, {"body": RED}, {"body": bytearray()}])
     prefix = "[METRICS]catdog_"
     written = [r.message.removeprefix(prefix) for r in caplog.records if prefix in r.message]
-    assert any(m.startswith("pictures.Count:2|#label:cat,version:7.0|") for m in written)
-    assert any(m.startswith("invalid.Count:1|#reason:empty,version:7.0|") for m in written)
+    assert any(m.startswith("pictures_total.Count:2|#label:cat,version:7.0|") for m in written)
+    assert any(m.startswith("invalid_total.Count:1|#reason:empty,version:7.0|") for m in written)
     assert any(m.startswith("batch_pictures.Count:3|") for m in written)
     assert sum(m.startswith("stage_seconds.Seconds:") for m in written) == 3
     (memory,) = (m for m in written if m.startswith("worker_memory_bytes.Bytes:"))
@@ -303,8 +303,8 @@ def test_a_start_is_counted_before_anything_can_fail(
 ) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(FileNotFoundError):
         CatDogHandler().initialize(context_for(model_dir=tmp_path / "nothing here"))
-    assert "[METRICS]catdog_worker_starts.Count:1|#worker:unknown|" in caplog.text
-    assert "[METRICS]catdog_invalid.Count:0|#reason:undecodable,version:7.0|" in caplog.text
+    assert "[METRICS]catdog_worker_starts_total.Count:1|#worker:unknown|" in caplog.text
+    assert "[METRICS]catdog_invalid_total.Count:0|#reason:undecodable,version:7.0|" in caplog.text
 
 
 def test_a_worker_is_named_as_torchserve_names_it() -> None:

@@ -78,7 +78,7 @@ def rates(before: Metrics, after: Metrics, seconds: float) -> Rates:
     return Rates(
         requests_per_s=rise(_REQUESTS) / seconds,
         answers_per_s=answers / seconds,
-        invalid_per_s=rise("catdog_invalid") / seconds,
+        invalid_per_s=rise("catdog_invalid_total") / seconds,
         errors_per_s=rise("Requests5XX") / seconds,
         request_s=mean(rise("ts_inference_latency_microseconds") / 1e6, answers),
         queue_s=mean(rise("ts_queue_latency_microseconds") / 1e6, answers),
