@@ -87,7 +87,7 @@ def test_a_pipe_gets_one_line_per_interval_with_what_was_sent(server: TorchServe
     assert 1 <= float(values["batch"]) <= 8
 
 
-def test_looks_measure_the_traffic_between_them_and_add_none(server: TorchServe) -> None:
+def test_snapshots_measure_the_traffic_between_them_and_add_none(server: TorchServe) -> None:
     watch = take_snapshots(server, 0.5)
     first, idle = next(watch), next(watch)
     assert isinstance(first, Snapshot)
