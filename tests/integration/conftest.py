@@ -21,14 +21,15 @@ from tests.support.processes import wait_until
 # process, so that a server is started once. Tests without one go with their module.
 SHARED = (
     *("running", "own", "one_of_its_own", "small_queue", "guarded", "server"),
-    *("seeded_resnet", "photo_masses"),  # of the same kind: what takes seconds to compute
+    *("seeded_resnet", "photo_masses", "packed"),  # the same for what takes seconds to make
 )
-TOGETHER = {"one_of_its_own": "own", "photo_masses": "server"}
+TOGETHER = {"one_of_its_own": "own", "photo_masses": "server", "packed": "own"}
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # of several processes that share the cores
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which writes the group into each test's id
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not item.path.is_relative_to(Path(__file__).parent):
@@ -36,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = getattr(item, "fixturenames", ())
         group = next((name for name in SHARED if name in used), item.path.stem)
         item.add_marker(pytest.mark.xdist_group(TOGETHER.get(group, group)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A pytest whose groups xdist does not see would start each server in each process."""
+    if getattr(session.config.option, "loadgroup", False):  # xdist sets it in its processes
+        assert all("@" in item.nodeid for item in session.items)
 
 
 @pytest.fixture(scope="session")

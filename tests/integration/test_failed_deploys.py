@@ -51,9 +51,10 @@ def test_a_broken_archive_leaves_the_old_version_serving(
         patience_s = 6 if kind == "never ready" else 40
         result = catdog(running, "deploy", broken, "--timeout-s", patience_s, "--watch-s", 5)
         seconds = time.monotonic() - began
+        wait_until(lambda: bool(answers), "an answer")  # what is refused at once takes no time
     assert result.returncode == 4, (result.stdout, result.stderr)
     assert re.match(rf"catdog: .*{complaint}.*\n\Z", result.stderr), result.stderr
-    assert seconds < 45
+    assert seconds < 90  # TorchServe itself would try for five minutes
     assert assert_one_version(running, 1) == before
     assert file_sha256(running.config.archive) == sha
     answer = send_one(running.config.inference_url, CAT)

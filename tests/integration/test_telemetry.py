@@ -5,6 +5,7 @@ imported, and asks for its maker's host a few seconds later. It stays silent whe
 such as CI is set, so these commands get an environment of their own.
 """
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,10 +77,10 @@ def server_environments(person: Person, monkeypatch: pytest.MonkeyPatch) -> list
 
 
 def test_a_servers_life_leaves_nothing_in_the_home(
-    person: Person, monkeypatch: pytest.MonkeyPatch
+    person: Person, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person.run("package", "--network", "efficientnet_lite0")
-    assert person.left_behind() == set()
+    """Packing's part: tests/integration/test_int8.py."""
+    shutil.copy(archive, person.config.archive)
     person.run("serve")
     assert "tiger cat" in person.run("classify", PICTURE)
     environments = server_environments(person, monkeypatch)
