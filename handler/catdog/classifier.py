@@ -140,6 +140,8 @@ class Classifier:
             For each image what the passes need, or why it was refused.
         """
         tasks = tasks or [Task.PREDICTION] * len(images)
+        if len(tasks) != len(images):
+            raise ValueError(f"expected {len(images)} tasks, got {len(tasks)}")
         if len(images) == 1:
             return [self._preprocess_one(images[0], tasks[0])]
         return list(self._decoding.map(self._preprocess_one, images, tasks))

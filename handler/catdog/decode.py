@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from catdog.memory_budget import MemoryBudget
 from catdog.structure import TooComplex, detect_format, essentials
+from catdog.structure.orientation import ORIENTATION_TAG
 
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 FOLDER_FORMATS = (
@@ -35,7 +36,6 @@ DECODE_BYTES_PER_PIXEL = 16
 _MAX_PROFILE_BYTES = 4 << 20
 _PROFILE_HEADER_BYTES = 132
 
-_EXIF_ORIENTATION = 0x0112
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,7 +68,7 @@ class InvalidReason(StrEnum):
 class InvalidImage(Exception):
     """This input cannot be classified. The one error that is the sender's fault.
 
-    It is raised by `decode_image` and travels as a value after that, so that
+    It is raised by `Decoder` and travels as a value after that, so that
     one bad picture never disturbs its neighbours in a batch.
     """
 
@@ -125,7 +125,7 @@ class Decoder:
         self._memory = MemoryBudget(largest if memory_bytes is None else memory_bytes)
 
     def decode(self, data: bytes | bytearray, smallest_side: int | None = None) -> DecodedImage:
-        """Decode an image and turn it upright.
+        """Decode an image and turn it upright; its memory does not count as taken any more.
 
         Args:
             data: The file's content.
@@ -176,9 +176,11 @@ class Decoder:
                 f"the picture takes too long to decode: {error}; save it again with another "
                 "program",
             ) from error
+        except MemoryError:  # ours, not the sender's
+            raise
         except Exception as error:
             # Pillow's decoders and the walk over the structure raise nearly every type there is
-            # on broken files (OSError, SyntaxError, struct.error, IndexError, MemoryError ...).
+            # on broken files (OSError, SyntaxError, struct.error, IndexError, KeyError ...).
             raise InvalidImage(
                 InvalidReason.UNDECODABLE,
                 f"cannot decode {size} bytes as an image; send JPEG, PNG or WebP",
@@ -344,7 +346,7 @@ def _orientation(image: Image.Image) -> int:
     if _ORIENTATION in image.info:
         return image.info[_ORIENTATION] or 1
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION)
+        orientation = image.getexif().get(ORIENTATION_TAG)
     except Exception:  # Pillow's EXIF parser raises any type on garbage; the pixels are fine
         return 1
     return orientation if isinstance(orientation, int) else 1

@@ -9,7 +9,7 @@ class MemoryBudget:
     """A number of bytes that threads reserve parts of, and wait for.
 
     Waiting threads are served in any order; a reservation that fits at once may
-    pass a larger one that waits, which then goes first as soon as others end.
+    pass a larger one that waits.
 
     Attributes:
         total_bytes: All there is.

@@ -279,10 +279,16 @@ def map_valid(
 
     Returns:
         N results, in order.
+
+    Raises:
+        ValueError: If the function gives more or fewer results than it got items.
     """
     valid = [item for item in items if not isinstance(item, failure)]
-    results = iter(function(valid) if valid else ())
-    return [item if isinstance(item, failure) else next(results) for item in items]
+    results = function(valid) if valid else ()
+    if len(results) != len(valid):
+        raise ValueError(f"expected {len(valid)} results, got {len(results)}")
+    following = iter(results)
+    return [item if isinstance(item, failure) else next(following) for item in items]
 
 
 def _read_box(values: Any) -> Box | None:

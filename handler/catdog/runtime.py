@@ -144,7 +144,7 @@ class TorchRuntime:
     """torch: batch norm folded, channels_last, half precision on CUDA if the archive says so.
 
     Pixels travel to a GPU as pinned uint8, a quarter of their float size, and are
-    normalised there. A compiled network is compiled for batches of 1, 2, 4, 8 ... squares;
+    normalised there. A compiled network is compiled for batches of 1, 2, 4, 8 ... crops;
     others are filled up to the next of these, and pictures of another shape are not compiled.
     """
 

@@ -1,9 +1,10 @@
 """Every error that catdog raises on purpose, and the exit code it ends a command with.
 
 CatDogError
-├── InvalidImageError        the server refused the picture (4xx)                    1
-├── ServerBusyError          full queue or no worker (503), over a limit (429)       3
-├── ServerUnavailableError   no server, or it broke off                              3
+├── ServerError              an answer that is not a prediction                      3
+│   ├── InvalidImageError        the server refused the picture (4xx)                1
+│   ├── ServerBusyError          full queue or no worker (503), over a limit (429)   3
+│   └── ServerUnavailableError   no server, or it broke off                          3
 ├── UsageError               the command was given what does not go together         2
 ├── NotReadyError            this machine lacks something: weights, Java, a port     3
 └── RefusedError             something failed its check; nothing was changed         4

@@ -23,6 +23,7 @@ def cat(format: str = "PNG") -> bytes:
     return encode(Image.open(SAMPLES / "chelsea.png").convert("RGB"), format)
 
 
+@cache
 def refused() -> dict[str, bytes]:
     """Bombs that get a 4xx that names the reason."""
     jpeg, png, gif = cat("JPEG"), cat(), cat("GIF")
@@ -67,6 +68,7 @@ def refused() -> dict[str, bytes]:
     }  # fmt: skip
 
 
+@cache
 def read() -> dict[str, bytes]:
     """Bombs that are answered as the plain picture is."""
     jpeg, png = cat("JPEG"), cat()
@@ -74,6 +76,12 @@ def read() -> dict[str, bytes]:
     long_exif = shared_tags(60_000, 5_000_000) + bytes(5_000_000)
     return {
         "JPEG, EXIF tags that share 60 kB": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif)),
+        "JPEG, EXIF named 10,000 times": after_start(
+            jpeg, segment(0xE1, b"Exif\0\0" * 10_000) * 20
+        ),
+        "PNG, EXIF named 1,000,000 times": after_header(
+            png, png_chunk(b"eXIf", b"Exif\0\0" * 1_000_000)
+        ),
         "JPEG, EXIF in 390 segments": after_start(
             jpeg, segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 390
         ),

@@ -2,8 +2,8 @@
 
 A limit on pixels does not bound what a file costs: a JPEG may go over its pixels 15,000 times,
 and a GIF may have millions of empty blocks. Each format's own structure is walked here first,
-in time that its size bounds. A file of more parts than honest ones have is refused; what no
-pixel needs (comments, texts, previews, further images) is left out, so no decoder meets it.
+in time that its size bounds. A file that takes more work than its pixels are worth is refused;
+what no pixel needs (comments, texts, previews, further images) is left out, so no decoder meets it.
 Of the metadata only the orientation is read.
 """
 

@@ -6,9 +6,10 @@ Pillow would read every tag of it, and 5,000 tags may each claim the same megaby
 import re
 import struct
 
-_TAG = 0x0112  # EXIF 2.32, tag 274
+ORIENTATION_TAG = 0x0112  # EXIF 2.32, tag 274
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}  # two are common mistakes
 _VALUE_LAYOUTS = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF 6.0's integers
+_NAMES = re.compile(rb"(?:Exif\0\0)*")  # some programs write it twice; Pillow skips them all
 _IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
@@ -21,9 +22,8 @@ def exif_orientation(exif: bytes | memoryview) -> int | None:
     Returns:
         A number, 1 to 8 if it is a right one; None if the block is broken or has none.
     """
-    data = bytes(exif)
-    while data.startswith(b"Exif\0\0"):
-        data = data[6:]
+    name = _NAMES.match(exif)
+    data = bytes(exif[name.end() :] if name else exif)
     order = _ORDERS.get(data[:4])
     if order is None or len(data) < 8:
         return None
@@ -35,7 +35,7 @@ def exif_orientation(exif: bytes | memoryview) -> int | None:
     whole = len(entries) - len(entries) % 12
     found = None
     for tag, kind, values, value in struct.iter_unpack(order + "HHI4s", entries[:whole]):
-        if tag == _TAG and values == 1 and kind in _VALUE_LAYOUTS:  # the last counts
+        if tag == ORIENTATION_TAG and values == 1 and kind in _VALUE_LAYOUTS:  # the last counts
             (found,) = struct.unpack_from(order + _VALUE_LAYOUTS[kind], value)
     return found
 

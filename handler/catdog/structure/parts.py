@@ -12,7 +12,7 @@ Buffer: TypeAlias = bytes | bytearray
 
 
 class TooComplex(ValueError):
-    """The file has more parts than any encoder writes; the message says which."""
+    """The file takes more work than its pixels are worth; the message says why."""
 
 
 class Essentials(NamedTuple):

@@ -30,9 +30,13 @@ def png_essentials(data: Buffer) -> Essentials:
     kept: list[memoryview | bytes] = [PNG_SIGNATURE]
     orientations = Orientations()
     inflate = _Inflater()
-    pixel_bytes = 0
+    pixel_bytes = most_pixel_bytes = 0
     for kind, chunk in _png_chunks(data):
         payload = chunk[8:-4]
+        if kind == b"IHDR":
+            if most_pixel_bytes:
+                raise ValueError("it has two headers")
+            most_pixel_bytes = _most_pixel_bytes(payload)
         if kind in _PIXEL_CHUNKS:
             kept.append(chunk)
             pixel_bytes += len(payload) if kind == b"IDAT" else 0
@@ -44,7 +48,7 @@ def png_essentials(data: Buffer) -> Essentials:
                 orientations.add("profile", _raw_profile(text))
             elif payload[: len(_XMP)] == _XMP:
                 orientations.add("xmp", xmp_orientation(inflate.text(kind, payload[len(_XMP) :])))
-    if pixel_bytes > _most_pixel_bytes(data):
+    if pixel_bytes > most_pixel_bytes:
         raise TooComplex("its compressed pixels are much longer than the pixels themselves")
     return Essentials(b"".join(kept), orientations.best())
 
@@ -64,9 +68,9 @@ def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, memoryview]]:
         position = end
 
 
-def _most_pixel_bytes(data: Buffer) -> int:
+def _most_pixel_bytes(header: memoryview) -> int:
     """What compressed rows may take: twice what they take uncompressed, and some."""
-    width, height, depth, colour_type = struct.unpack_from(">IIBB", data, 16)
+    width, height, depth, colour_type = struct.unpack_from(">IIBB", header)
     row = 1 + (width * depth * _CHANNELS.get(colour_type, 4) + 7) // 8
     most: int = 2 * row * height + 65_536
     return most

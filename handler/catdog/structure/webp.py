@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
 from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, Essentials, PartCounter
 
-_FRAMES = {b"VP8 ", b"VP8L", b"ANMF"}
 _PIXELS = {b"VP8 ", b"VP8L", b"ALPH"}
+_LOSSLESS = {b"VP8L", b"ALPH"}
 _PROFILE_FLAG, _EXIF_FLAG, _XMP_FLAG = 0x20, 0x08, 0x04  # of the VP8X chunk
 _METADATA_FLAGS = _PROFILE_FLAG | _EXIF_FLAG | _XMP_FLAG
 # A lossless image may have 65,536 groups of code tables of 5.6 kB (libwebp, vp8l_dec.c), each
@@ -22,32 +22,37 @@ def webp_essentials(data: Buffer) -> Essentials:
     view = memoryview(data)[: 8 + int.from_bytes(data[4:8], "little")]
     kept: list[memoryview | bytes] = []
     orientations = Orientations()
+    lossless_bytes = 0  # of the frame's pixels, or of its alpha
     framed = False
     flags = 0
     for kind, chunk in _riff_chunks(view[12:], counter):
         if kind == b"VP8X":
             flags = chunk[8]
             kept.append(bytes((*chunk[:8], chunk[8] & ~_METADATA_FLAGS, *chunk[9:18])))
-        elif kind == b"ANIM" or (kind == b"ALPH" and not framed):
+        elif kind == b"ANIM":
             kept.append(chunk)
-        elif kind in _FRAMES and not framed:
-            kept.append(_only_pixels(chunk, counter) if kind == b"ANMF" else chunk)
-            framed = True
+        elif kind in (*_PIXELS, b"ANMF") and not framed:
+            parts = _pixels(chunk, counter) if kind == b"ANMF" else [(kind, chunk)]
+            lossless_bytes += sum(len(part) for name, part in parts if name in _LOSSLESS)
+            pixels = [part for _, part in parts]
+            kept += (
+                [_riff(b"ANMF", chunk[8:_FRAME_HEADER_BYTES], *pixels)]
+                if kind == b"ANMF"
+                else pixels
+            )
+            framed = kind != b"ALPH"  # which goes before the pixels
         elif kind == b"EXIF" and flags & _EXIF_FLAG:
             orientations.add("exif", exif_orientation(chunk[8:]))
         elif kind == b"XMP " and flags & _XMP_FLAG:
             orientations.add("xmp", xmp_orientation(chunk[8 : 8 + MAX_TEXT_BYTES]))
-    content = _riff(b"RIFF", b"WEBP", *kept)
-    is_lossy = b"VP8L" not in content[:64] and b"ALPH" not in content[:64]
-    tables = 0 if is_lossy else min(_MAX_TABLE_BYTES, _TABLE_BYTES_PER_BYTE * len(content))
-    return Essentials(content, orientations.best(), tables)
+    tables = min(_MAX_TABLE_BYTES, _TABLE_BYTES_PER_BYTE * lossless_bytes)
+    return Essentials(_riff(b"RIFF", b"WEBP", *kept), orientations.best(), tables)
 
 
-def _only_pixels(frame: memoryview, counter: PartCounter) -> bytes:
-    """A frame of an animation without the unknown chunks that may lie in it."""
-    header, rest = frame[8:_FRAME_HEADER_BYTES], frame[_FRAME_HEADER_BYTES:]
-    pixels = [chunk for kind, chunk in _riff_chunks(rest, counter) if kind in _PIXELS]
-    return _riff(b"ANMF", header, *pixels)
+def _pixels(frame: memoryview, counter: PartCounter) -> list[tuple[bytes, memoryview]]:
+    """Alpha and pixels of an animation's frame, without the unknown chunks that may lie in it."""
+    chunks = _riff_chunks(frame[_FRAME_HEADER_BYTES:], counter)
+    return [(kind, chunk) for kind, chunk in chunks if kind in _PIXELS]
 
 
 def _riff_chunks(view: memoryview, counter: PartCounter) -> Iterator[tuple[bytes, memoryview]]:

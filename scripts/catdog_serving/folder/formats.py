@@ -11,12 +11,12 @@ from PIL import Image
 
 from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
 from catdog.results import Prediction
+from catdog.structure import detect_format
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-_TIFF_STARTS = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 # Only what protects this process: the server checks its own, narrower ones. Pillow itself
 # warns above 89 million.
@@ -31,8 +31,12 @@ def folder_formats() -> tuple[str, ...]:
     return (*FOLDER_FORMATS, "HEIF") if _register_heic() else FOLDER_FORMATS
 
 
+@cache
 def folder_decoder() -> Decoder:
-    """Decodes files of a folder for people to look at, or to send them to a server."""
+    """Decodes files of a folder for people to look at, or to send them to a server.
+
+    One for all threads of the process, so that they share its memory.
+    """
     return Decoder(_LIMITS, folder_formats())
 
 
@@ -72,20 +76,19 @@ class Upload(NamedTuple):
 
 def to_upload(content: bytes) -> Upload | ImageFailure:
     """The content as the server takes it: HEIC and TIFF as PNG, all else as it is."""
-    if not is_heic(content) and not content.startswith(_TIFF_STARTS):
+    if not is_heic(content) and detect_format(content) != "TIFF":
         return Upload(content)
     missing = missing_decoder(content)
     if missing:
         return missing
     try:
-        image = folder_decoder().decode(content).image
+        with folder_decoder().decoded(content) as (image, own_size):
+            upload_size = fit_size(own_size, shorter_side=_UPLOAD_SHORTER_SIDE)
+            if upload_size != own_size:
+                image = image.resize(upload_size, Image.Resampling.BILINEAR)
+            return Upload(encode_png(image), upload_size, own_size)
     except InvalidImage as error:
         return ImageFailure(INVALID_IMAGE, error.message)
-    own_size = image.size
-    upload_size = fit_size(own_size, shorter_side=_UPLOAD_SHORTER_SIDE)
-    if upload_size != own_size:
-        image = image.resize(upload_size, Image.Resampling.BILINEAR)
-    return Upload(encode_png(image), upload_size, own_size)
 
 
 @cache

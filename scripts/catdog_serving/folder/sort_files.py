@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from catdog_serving.folder.rows import Row
 from catdog_serving.model_archive import file_sha256
 
 FAILED = "failed"
+_MAX_NAME_BYTES = 255  # of Linux's file systems
 
 
 @dataclass
@@ -190,9 +192,13 @@ def _bring_to(row: Row, source: Path, place: Path, move: bool) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-    partial = place.with_name(f".catdog-{os.getpid()}.part")
+    # A name of its own: on a folder of several machines two processes may have one number.
+    handle, name = tempfile.mkstemp(prefix=".catdog-", suffix=".part", dir=place.parent)
+    os.close(handle)
+    partial = Path(name)
     try:
         shutil.copy2(source, partial)
+        _sync(partial)
         if file_sha256(partial) != row["sha256"]:
             raise OSError(errno.EAGAIN, "it changes while it is copied")
         _replace_reserved(partial, place)
@@ -204,18 +210,32 @@ def _bring_to(row: Row, source: Path, place: Path, move: bool) -> None:
 
 def _replace_reserved(source: Path, place: Path) -> None:
     """Rename, but only to a name that nobody has; plain renaming would replace a file."""
-    os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    with place.open("xb") as reserved:
+        identity = _file_identity(os.fstat(reserved.fileno()))
     try:
         os.replace(source, place)
-    except OSError:
-        place.unlink()
+    except BaseException:
+        # Over a network a renaming that failed may have been done: then the place is not ours.
+        if _file_identity(place.lstat()) == identity:
+            place.unlink()
         raise
 
 
+def _sync(path: Path) -> None:
+    """Make a copy last before its original goes."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def _names(folder: Path, name: str) -> Iterator[Path]:
-    """name.jpg, name (2).jpg, name (3).jpg ..."""
+    """name.jpg, name (2).jpg, name (3).jpg ...; a name that gets too long loses its stem's end."""
     path = Path(name)
-    return chain([folder / name], (folder / f"{path.stem} ({n}){path.suffix}" for n in count(2)))
+
+    def numbered(number: int) -> str:
+        end = os.fsencode(f" ({number}){path.suffix}")
+        return os.fsdecode(os.fsencode(path.stem)[: _MAX_NAME_BYTES - len(end)] + end)
+
+    return chain([folder / name], (folder / numbered(number) for number in count(2)))
 
 
 def _is_copy(place: Path, source: Path) -> bool:
@@ -233,7 +253,10 @@ def _is_copy(place: Path, source: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+    return _file_identity(path.stat())
+
+
+def _file_identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 

@@ -14,7 +14,7 @@ from catdog_serving.folder.formats import folder_decoder
 from catdog_serving.ordered_map import ordered_map
 
 _SHORTER_SIDE = 128
-_LONGEST_SIDE = 256
+_LONGER_SIDE = 256
 # On photos of 500 px: 2.2 KB on average, 2 ms, most of them for decoding. JPEG of the
 # same look has 3.4 KB.
 _WEBP = {"quality": 45, "method": 2}
@@ -34,11 +34,11 @@ def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
 
 def _thumbnail(path: Path, decoder: Decoder) -> str | None:
     try:
-        upright = decoder.decode(path.read_bytes(), 2 * _SHORTER_SIDE).image
+        with decoder.decoded(path.read_bytes(), 2 * _SHORTER_SIDE) as (upright, _):
+            size = fit_size(upright.size, _SHORTER_SIDE, _LONGER_SIDE)
+            small = upright.resize(size, Image.Resampling.BILINEAR)
     except (OSError, ValueError, InvalidImage):  # ValueError: the path cannot be a file's
         return None
-    size = fit_size(upright.size, _SHORTER_SIDE, _LONGEST_SIDE)
-    small = upright.resize(size, Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", **_WEBP)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
