@@ -2,10 +2,10 @@
 
 TorchServe makes one `CatDogHandler` in each worker, calls `initialize` once and
 `handle` for each batch. All the work is done by `catdog.classifier.Classifier`;
-what is TorchServe's own is here: how a picture arrives, and how an answer leaves.
+what is TorchServe's own is here: how an image arrives, and how an answer leaves.
 
-Nothing of a request is kept on `self`, and `handle` raises only for bugs: a
-picture that cannot be classified is answered with its own 4xx, while the rest
+Nothing of a request is kept on `self`, and `handle` raises only for bugs: an
+image that cannot be classified is answered with its own 4xx, while the rest
 of its batch gets predictions.
 """
 
@@ -93,7 +93,7 @@ class CatDogHandler:
     def _preprocess(
         self, data: Sequence[dict[str, Any]], context: Any
     ) -> list[ModelInput | InvalidImage]:
-        """Rows to pixels; a row without a usable picture becomes its `InvalidImage`."""
+        """Rows to pixels; a row without a usable image becomes its `InvalidImage`."""
         images = [
             find_image(row, request_header(context, index, "content-type"))
             for index, row in enumerate(data)
@@ -150,7 +150,7 @@ def find_task(context: Any, index: int) -> Task:
 def find_image(
     row: dict[str, Any], content_type: str | None = None
 ) -> bytes | bytearray | InvalidImage:
-    """The picture's bytes in a request row: the body, or one field of a multipart form.
+    """The image's bytes in a request row: the body, or one field of a multipart form.
 
     Bodies come as bytes, whatever their type is: config.properties has
     `decode_input_request=false`, or TorchServe would parse a stranger's JSON first. Where it
@@ -162,22 +162,22 @@ def find_image(
         text = _text_type(content_type) if "body" in row and value else None
         if text is None or detect_format(value) is not None:
             return value
-        problem = f"got {text} and not a picture"
+        problem = f"got {text} and not an image"
     elif len(present) > 1:
-        problem = f"found {len(present)} pictures in one request: {', '.join(present)}"
+        problem = f"found {len(present)} images in one request: {', '.join(present)}"
     elif present:
-        problem = f"got {'text' if isinstance(value, str) else 'JSON'} and not a picture"
+        problem = f"got {'text' if isinstance(value, str) else 'JSON'} and not an image"
     else:
-        problem = "found no picture in the form"
+        problem = "found no image in the form"
     return InvalidImage(
         InvalidReason.WRONG_FORM,
-        f"{problem}; send the picture's bytes as the body with Content-Type image/jpeg, "
+        f"{problem}; send the image's bytes as the body with Content-Type image/jpeg, "
         f"or as the multipart field {', '.join(IMAGE_FIELDS[:-1])} or {IMAGE_FIELDS[-1]}",
     )
 
 
 def _text_type(content_type: str | None) -> str | None:
-    """What a content type that is no picture's says the body is."""
+    """What a content type that is no image's says the body is."""
     media_type = (content_type or "").partition(";")[0].strip().lower()
     if media_type == "application/json":
         return "JSON"

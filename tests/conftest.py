@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -21,8 +22,13 @@ from tests.support.reference import reference_masses
 
 
 def pytest_configure() -> None:
-    """Have Ctrl-C end what the tests start, though a shell's background job ignores it."""
+    """Have Ctrl-C end what the tests start, though a shell's background job ignores it.
+
+    No example has a time limit: on a busy machine the first one of a property waits for imports.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    hypothesis.settings.register_profile("catdog", deadline=None)
+    hypothesis.settings.load_profile("catdog")
 
 
 @pytest.fixture(scope="session")

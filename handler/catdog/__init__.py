@@ -1,4 +1,4 @@
-"""The core of catdog: pictures in, cat and dog masses out.
+"""The core of catdog: images in, cat and dog masses out.
 
 It knows nothing of TorchServe, HTTP, command lines or the environment, so the
 same code runs in the server's worker, in a script and in a notebook:

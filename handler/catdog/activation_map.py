@@ -1,4 +1,4 @@
-"""Where in a picture the cat or the dog is, from the forward pass that classified it.
+"""Where in an image the cat or the dog is, from the forward pass that classified it.
 
 With logits z, probabilities p, the last feature map F (C, h, w), the last layer W
 (1000, C), the winning group G of classes and its mass M, the derivative of log M by the
@@ -21,13 +21,13 @@ from catdog.transforms import View
 
 _GRID_DECIMALS = 3
 
-# Cells of the map are up to a seventh of the picture wide; between their centres the map is
+# Cells of the map are up to a seventh of the image wide; between their centres the map is
 # interpolated at this many points, so that a box's edges do not jump by whole cells.
 _POINTS_PER_CELL = 4
 
 
 def explained_group(prediction: Prediction) -> range:
-    """The classes that a picture's map is of: its label's, or the larger mass's."""
+    """The classes that an image's map is of: its label's, or the larger mass's."""
     is_cat = prediction.label == "cat" or (
         prediction.label == "neither" and prediction.cat > prediction.dog
     )
@@ -41,14 +41,14 @@ def activation_maps(
     last_layer: np.ndarray,
     groups: Sequence[range],
 ) -> np.ndarray:
-    """Compute the map of each picture of a batch.
+    """Compute the map of each image of a batch.
 
     Args:
         logits: Raw scores, shape (N, 1000).
         probabilities: Their softmax, float64, shape (N, 1000).
         features: The last feature map, shape (N, C, h, w).
         last_layer: The weights from averaged features to logits, float32, shape (1000, C).
-        groups: For each picture the class indices to explain, such as CAT_INDICES.
+        groups: For each image the class indices to explain, such as CAT_INDICES.
 
     Returns:
         float32, shape (N, h, w), in [0, 1]; the largest value of each map is 1, or 0 where
@@ -123,7 +123,7 @@ def locate(activation: np.ndarray, view: View, threshold: float) -> Box | None:
 
     Args:
         activation: A map, shape (h, w), in [0, 1].
-        view: What part of the picture it covers.
+        view: What part of the image it covers.
         threshold: In (0, 1); regions are where the interpolated map reaches it.
 
     Returns:

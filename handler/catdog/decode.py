@@ -37,7 +37,7 @@ _MAX_PROFILE_BYTES = 4 << 20
 _PROFILE_HEADER_BYTES = 132
 
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
-_UPRIGHT = {  # EXIF 2.32, tag 274: what makes a picture of this orientation upright
+_UPRIGHT = {  # EXIF 2.32, tag 274: what makes an image of this orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -55,7 +55,7 @@ _TURNS_SIDEWAYS = {
 
 
 class InvalidReason(StrEnum):
-    """Why a picture was refused; the names are stable, metrics count by them."""
+    """Why an image was refused; the names are stable, metrics count by them."""
 
     EMPTY = "empty"
     WRONG_FORM = "wrong_form"
@@ -69,7 +69,7 @@ class InvalidImage(Exception):
     """This input cannot be classified. The one error that is the sender's fault.
 
     It is raised by `Decoder` and travels as a value after that, so that
-    one bad picture never disturbs its neighbours in a batch.
+    one bad image never disturbs its neighbours in a batch.
     """
 
     def __init__(self, reason: InvalidReason, message: str) -> None:
@@ -80,7 +80,7 @@ class InvalidImage(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest picture that is decoded; checked before any pixel is.
+    """The largest image that is decoded; checked before any pixel is.
 
     Attributes:
         max_pixels: Width times height.
@@ -167,14 +167,13 @@ class Decoder:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise InvalidImage(
                 InvalidReason.TOO_MANY_PIXELS,
-                f"the picture has more than the {self._limits.max_pixels} pixels allowed; "
+                f"the image has more than the {self._limits.max_pixels} pixels allowed; "
                 "send a smaller one",
             ) from error
         except TooComplex as error:
             raise InvalidImage(
                 InvalidReason.TOO_COMPLEX,
-                f"the picture takes too long to decode: {error}; save it again with another "
-                "program",
+                f"the image takes too long to decode: {error}; save it again with another program",
             ) from error
         except MemoryError:  # ours, not the sender's
             raise
@@ -194,7 +193,7 @@ def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> tuple[I
         The image, and the memory that its decoder takes beside the pixels, in bytes.
     """
     if not data:
-        raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the picture's bytes")
+        raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the image's bytes")
     name = detect_format(data)
     if name is None:  # no format of ours, but Pillow may have learned it from a plug-in (HEIF)
         others = tuple({*formats} - {*FOLDER_FORMATS})
@@ -246,17 +245,17 @@ def _upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise InvalidImage(InvalidReason.UNDECODABLE, f"the picture is {width} x {height} pixels")
+        raise InvalidImage(InvalidReason.UNDECODABLE, f"the image is {width} x {height} pixels")
     if width * height > limits.max_pixels:
         raise InvalidImage(
             InvalidReason.TOO_MANY_PIXELS,
-            f"the picture is {width} x {height} = {width * height} pixels, "
+            f"the image is {width} x {height} = {width * height} pixels, "
             f"at most {limits.max_pixels} are allowed; send a smaller one",
         )
     if max(size) > limits.max_aspect_ratio * min(size):
         raise InvalidImage(
             InvalidReason.EXTREME_SHAPE,
-            f"the picture is {width} x {height}, its longer side may be at most "
+            f"the image is {width} x {height}, its longer side may be at most "
             f"{limits.max_aspect_ratio:g} times the shorter; crop it",
         )
 
@@ -269,7 +268,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise InvalidImage(
             InvalidReason.UNDECODABLE,
-            "the picture has floating-point pixels, whose range is unknown; send 8-bit RGB",
+            "the image has floating-point pixels, whose range is unknown; send 8-bit RGB",
         )
     if image.has_transparency_data:
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
@@ -289,9 +288,7 @@ def _grey16_to_rgb(image: Image.Image) -> Image.Image:
     """
     levels = np.asarray(image)  # (h, w), 0..65535
     if image.mode == "I" and (levels.min() < 0 or levels.max() > 0xFFFF):
-        raise InvalidImage(
-            InvalidReason.UNDECODABLE, "the picture has 32-bit pixels; send 8-bit RGB"
-        )
+        raise InvalidImage(InvalidReason.UNDECODABLE, "the image has 32-bit pixels; send 8-bit RGB")
     grey = (levels >> 8).astype(np.uint8)
     transparent_level = image.info.get("transparency")
     if transparent_level is not None:
@@ -300,7 +297,7 @@ def _grey16_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """CMYK inks to RGB, through the picture's own colour profile where it has a usable one."""
+    """CMYK inks to RGB, through the image's own colour profile where it has a usable one."""
     profile = image.info.get("icc_profile")
     if profile and _is_table_profile(profile):
         try:

@@ -16,8 +16,8 @@ from catdog.transforms import Preprocessing
 MODEL_INFO_FILE = "model.json"
 RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 
-# How far the masses of a golden picture may be from those in model.json. float32 on
-# two machines differs by about 1e-4 at most; another picture or network by 1e-2 and more.
+# How far the masses of a golden image may be from those in model.json. float32 on
+# two machines differs by about 1e-4 at most; another image or network by 1e-2 and more.
 GOLDEN_TOLERANCE = 1e-3
 # The same of an int8 network, whose golden masses are its own. ONNX Runtime's AVX2 and VNNI
 # kernels agreed to the last bit, but rounding at another place moves whole levels: computing
@@ -26,8 +26,8 @@ INT8_GOLDEN_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
-class GoldenPicture:
-    """A picture packed in the archive, with the masses that the network must give it."""
+class GoldenImage:
+    """An image packed in the archive, with the masses that the network must give it."""
 
     file: str
     cat: float
@@ -41,9 +41,9 @@ class Agreement:
     Attributes:
         pictures: How many were compared; none of them was calibrated with.
         calibration_pictures: How many others it was calibrated with.
-        same_winner: Share of the pictures, in [0, 1], with the same larger mass.
+        same_winner: Share of the images, in [0, 1], with the same larger mass.
         same_top_class: Share with the same most probable of the 1,000 classes.
-        mean_difference: Mean over all pictures and both masses of |int8 - float32|.
+        mean_difference: Mean over all images and both masses of |int8 - float32|.
         max_difference: The largest of these.
     """
 
@@ -56,7 +56,7 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"same winner as fp32 on {self.same_winner:.1%} of {self.pictures} pictures, "
+            f"same winner as fp32 on {self.same_winner:.1%} of {self.pictures} images, "
             f"same top class on {self.same_top_class:.1%}, "
             f"masses differ by {self.mean_difference:.4f} (mean), {self.max_difference:.4f} (max)"
         )
@@ -75,7 +75,7 @@ class ModelInfo:
         precision: What the runtime computes in; see `RUNTIMES`.
         preprocessing: The weights' own numbers.
         categories: 1,000 class names in the order of the logits.
-        golden: Pictures in the archive, with their masses.
+        golden: Images in the archive, with their masses.
         catdog_version: Version of the packed code.
         code_sha256: SHA-256 over the packed code.
         agreement: With float32; None unless the precision is int8.
@@ -92,7 +92,7 @@ class ModelInfo:
     precision: str
     preprocessing: Preprocessing
     categories: tuple[str, ...]
-    golden: tuple[GoldenPicture, ...]
+    golden: tuple[GoldenImage, ...]
     catdog_version: str
     code_sha256: str
     agreement: Agreement | None
@@ -113,7 +113,7 @@ class ModelInfo:
 
     @property
     def golden_tolerance(self) -> float:
-        """How far a golden picture's masses may be from `golden`."""
+        """How far a golden image's masses may be from `golden`."""
         return INT8_GOLDEN_TOLERANCE if self.precision == "int8" else GOLDEN_TOLERANCE
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class ModelInfo:
                     std=tuple(preprocessing["std"]),
                 ),
                 "categories": tuple(values["categories"]),
-                "golden": tuple(GoldenPicture(**picture) for picture in values["golden"]),
+                "golden": tuple(GoldenImage(**image) for image in values["golden"]),
                 "agreement": None if agreement is None else Agreement(**agreement),
             }
         )

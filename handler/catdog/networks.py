@@ -22,7 +22,7 @@ class Network:
         name: As in `--network` and in every answer.
         weights: Ids of the published weights, the default first.
         build: Makes the untrained module.
-        features: (module, normalised pictures (N, 3, H, W)) -> the last feature
+        features: (module, normalised images (N, 3, H, W)) -> the last feature
             map (N, C, h, w).
         logits: (module, that feature map) -> logits (N, 1000).
         last_layer: Attribute name of the module's last linear layer.
@@ -47,8 +47,8 @@ def _build_resnet152() -> torch.nn.Module:
     return module
 
 
-def _resnet_features(module: Any, pictures: torch.Tensor) -> torch.Tensor:
-    x = module.maxpool(module.relu(module.bn1(module.conv1(pictures))))
+def _resnet_features(module: Any, images: torch.Tensor) -> torch.Tensor:
+    x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
     x = module.layer2(module.layer1(x))
     features: torch.Tensor = module.layer4(module.layer3(x))  # (N, 2048, H/32, W/32)
     return features
@@ -66,8 +66,8 @@ def _build_efficientnet_lite0() -> torch.nn.Module:
     return module
 
 
-def _efficientnet_features(module: Any, pictures: torch.Tensor) -> torch.Tensor:
-    features: torch.Tensor = module.extract_features(pictures)  # (N, 1280, H/32, W/32)
+def _efficientnet_features(module: Any, images: torch.Tensor) -> torch.Tensor:
+    features: torch.Tensor = module.extract_features(images)  # (N, 1280, H/32, W/32)
     return features
 
 

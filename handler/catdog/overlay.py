@@ -1,4 +1,4 @@
-"""Draw a map and a box over the picture that they are of."""
+"""Draw a map and a box over the image that they are of."""
 
 from typing import Any
 
@@ -16,26 +16,26 @@ _BOX_COLOUR = (0, 229, 255)
 
 
 def draw_overlay(
-    picture: Image.Image, activation_map: ActivationMap, box: Box | None, opacity: float = OPACITY
+    image: Image.Image, activation_map: ActivationMap, box: Box | None, opacity: float = OPACITY
 ) -> Image.Image:
     """Draw a map, and a box round the animal.
 
     Args:
-        picture: The upright picture, RGB, at any scale.
+        image: The upright image, RGB, at any scale.
         activation_map: Its map.
         box: In pixels of the original, as the map's view; None draws no box.
         opacity: Of the map where it is 1, in [0, 1].
 
     Returns:
-        A new picture of the same size.
+        A new image of the same size.
     """
-    levels = map_levels(activation_map, picture.size)
+    levels = map_levels(activation_map, image.size)
     opacities = levels.point(lambda level: round(level * opacity))
-    drawn = Image.composite(map_colours(levels), picture, opacities)
+    drawn = Image.composite(map_colours(levels), image, opacities)
     if box is not None:
-        x_scale = picture.width / activation_map.size[0]
-        y_scale = picture.height / activation_map.size[1]
-        line = max(2, min(picture.size) // 120)
+        x_scale = image.width / activation_map.size[0]
+        y_scale = image.height / activation_map.size[1]
+        line = max(2, min(image.size) // 120)
         edges = (
             box.x0 * x_scale,
             box.y0 * y_scale,
@@ -63,7 +63,7 @@ def overlay_style() -> dict[str, Any]:
 
 
 def map_levels(activation_map: ActivationMap, size: tuple[int, int]) -> Image.Image:
-    """The map at a picture's size, mode L: 255 where it is 1, 0 outside its view."""
+    """The map at an image's size, mode L: 255 where it is 1, 0 outside its view."""
     grid = (np.asarray(activation_map.grid) * 255).round().astype(np.uint8)
     x_scale, y_scale = size[0] / activation_map.size[0], size[1] / activation_map.size[1]
     x0, y0, x1, y1 = activation_map.view

@@ -125,7 +125,7 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors; its warnings are notes to its own developers
-        # Threads that wait for work would spin, on the cores that decode the next pictures and
+        # Threads that wait for work would spin, on the cores that decode the next images and
         # run the server: without it 2 cores served up to 1.6 times as much (docs/int8.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
@@ -145,7 +145,7 @@ class TorchRuntime:
 
     Pixels travel to a GPU as pinned uint8, a quarter of their float size, and are
     normalised there. A compiled network is compiled for batches of 1, 2, 4, 8 ... crops;
-    others are filled up to the next of these, and pictures of another shape are not compiled.
+    others are filled up to the next of these, and images of another shape are not compiled.
     """
 
     def __init__(
@@ -200,6 +200,6 @@ def _next_power_of_two(count: int) -> int:
 
 
 def _fill_up(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Add black pictures, so that there are `size`."""
+    """Add black images, so that there are `size`."""
     missing = size - len(pixels)
     return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else pixels

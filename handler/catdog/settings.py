@@ -44,7 +44,7 @@ class Settings:
         needed_mb = -(-self.max_pixels * DECODE_BYTES_PER_PIXEL // 1_000_000)
         if self.decode_memory_mb < needed_mb:
             raise ValueError(
-                f"decode_memory_mb must be at least {needed_mb}, for one picture of "
+                f"decode_memory_mb must be at least {needed_mb}, for one image of "
                 f"{self.max_pixels} pixels at {DECODE_BYTES_PER_PIXEL} bytes; "
                 f"got {self.decode_memory_mb}"
             )

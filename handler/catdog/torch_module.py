@@ -33,8 +33,8 @@ class PixelsToLogits(nn.Module):
         self.register_buffer("shift", (-mean / std).float())
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pictures = pixels.to(self.scale.dtype) * self.scale + self.shift
-        features = self.network.features(self.module, pictures)
+        images = pixels.to(self.scale.dtype) * self.scale + self.shift
+        features = self.network.features(self.module, images)
         return self.network.logits(self.module, features), features
 
 

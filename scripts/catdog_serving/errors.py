@@ -2,7 +2,7 @@
 
 CatDogError
 ├── ServerError              an answer that is not a prediction                      3
-│   ├── InvalidImageError        the server refused the picture (4xx)                1
+│   ├── InvalidImageError        the server refused the image (4xx)                1
 │   ├── ServerBusyError          full queue or no worker (503), over a limit (429)   3
 │   └── ServerUnavailableError   no server, or it broke off                          3
 ├── UsageError               the command was given what does not go together         2
@@ -38,7 +38,7 @@ class ServerError(CatDogError):
 
 
 class InvalidImageError(ServerError):
-    """The picture was refused; sending it again will not help."""
+    """The image was refused; sending it again will not help."""
 
     exit_code = 1
 

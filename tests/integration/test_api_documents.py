@@ -13,8 +13,8 @@ from openapi_core.contrib.requests import RequestsOpenAPIRequest, RequestsOpenAP
 from PIL import Image
 
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.images import encode
 from tests.support.paths import ROOT, SAMPLES
-from tests.support.pictures import encode
 from tests.support.processes import wait_until
 from tests.support.raw_requests import send_all, send_one
 

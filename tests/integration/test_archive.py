@@ -41,7 +41,7 @@ def test_model_json_tells_all_of_it(archive: Path) -> None:
     assert info.weights_sha256.startswith("57934424")
     assert (info.runtime, info.precision, info.untrained) == ("onnx", "fp32", False)
     assert info.catdog_version == catdog.__version__
-    assert [picture.file for picture in info.golden] == ["golden/chelsea.png", "golden/coffee.png"]
+    assert [image.file for image in info.golden] == ["golden/chelsea.png", "golden/coffee.png"]
     assert info.golden[0].cat > 0.8
     assert archive_version(archive) == "1.0"
 

@@ -22,7 +22,7 @@ DEEP_LISTS = b"[" * 13_000_000 + b"]" * 13_000_000
 def among_neighbours(
     server: TorchServe, body: bytes, headers: dict[str, str]
 ) -> tuple[Answer, list[Answer]]:
-    """Send a body while seven good pictures are on their way, so that they share its batch."""
+    """Send a body while seven good images are on their way, so that they share its batch."""
     good = [(CAT, IMAGE)] * 7
     answers = send_all(server.config.inference_url, [*good[:3], (body, headers), *good[3:]], 8)
     return answers.pop(3), answers
@@ -41,7 +41,7 @@ def test_bombs_are_refused_and_their_neighbours_answered(
         bomb, neighbours = among_neighbours(server, data, IMAGE)
         print(f"{name}: {bomb.status} in {bomb.seconds:.2f} s")
         assert bomb.status == 413, name
-        assert "the picture takes too long to decode" in json.loads(bomb.body)["message"], name
+        assert "the image takes too long to decode" in json.loads(bomb.body)["message"], name
         for answer in neighbours:
             assert answer.status == 200, name
             assert json.loads(answer.body)["cat"] == pytest.approx(expected.cat, abs=1e-5), name
@@ -63,7 +63,7 @@ def test_nobody_parses_a_strangers_json(server: TorchServe, body: bytes) -> None
     bomb, neighbours = among_neighbours(server, body, JSON)
     print(f"JSON of {len(body)} bytes: {bomb.seconds:.2f} s")
     assert (bomb.status, json.loads(bomb.body)["type"]) == (400, "InvalidImage")
-    assert "got JSON and not a picture" in json.loads(bomb.body)["message"]
+    assert "got JSON and not an image" in json.loads(bomb.body)["message"]
     assert [answer.status for answer in neighbours] == [200] * 7
     after = server.versions()[0].workers[0]
     assert after.pid == worker.pid

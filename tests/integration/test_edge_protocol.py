@@ -27,7 +27,7 @@ CAT = (SAMPLES / "chelsea.png").read_bytes()
 # --- bodies
 
 
-def test_every_way_to_send_a_picture_passes(edge: Edge, key: str) -> None:
+def test_every_way_to_send_an_image_passes(edge: Edge, key: str) -> None:
     def chunks() -> Iterator[bytes]:
         yield CAT[:1000]
         yield CAT[1000:]

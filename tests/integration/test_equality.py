@@ -25,7 +25,7 @@ BATCH = 8
 
 
 def classified(classifier: Classifier, paths: list[Path], batch: int) -> np.ndarray:
-    """(cat, dog) per picture: float64 (N, 2)."""
+    """(cat, dog) per image: float64 (N, 2)."""
     rows = []
     for start in range(0, len(paths), batch):
         for result in classifier.classify([p.read_bytes() for p in paths[start : start + batch]]):

@@ -12,8 +12,8 @@ from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 from tests.support.browser import PHONE, fits_in_width, opened
+from tests.support.images import encode, quadrants
 from tests.support.outcomes import always_cat, answer, classified
-from tests.support.pictures import encode, quadrants
 
 MARKUP = "<img src=x onerror=alert(1)>.png"
 
@@ -55,7 +55,7 @@ def test_hostile_names_are_text(browser: Browser, page_file: Path) -> None:
         expect(mistakes.nth(0)).to_contain_text(MARKUP)
         assert mistakes.nth(0).locator("img").evaluate("image => image.naturalWidth") == 192
         expect(mistakes.nth(1)).to_contain_text("script>.png")
-        expect(mistakes.nth(1)).to_contain_text("the picture cannot be shown")
+        expect(mistakes.nth(1)).to_contain_text("the image cannot be shown")
         expect(page.locator("#failures")).to_contain_text("cannot decode <b>12</b> bytes")
         assert page.locator("b").count() == 0
         with page.context.expect_page() as original:

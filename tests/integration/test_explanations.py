@@ -49,7 +49,7 @@ def test_a_prediction_brings_its_map_only_when_asked(client: CatDogClient) -> No
     assert with_map == client.classify(CAT)
 
 
-def test_what_is_no_picture_cannot_be_explained(client: CatDogClient) -> None:
+def test_what_is_no_image_cannot_be_explained(client: CatDogClient) -> None:
     with pytest.raises(InvalidImageError, match="cannot decode 4 bytes"):
         client.explain(b"junk")
 
@@ -57,24 +57,24 @@ def test_what_is_no_picture_cannot_be_explained(client: CatDogClient) -> None:
 def test_200_mixed_requests_each_get_what_they_asked_for(
     server: TorchServe, client: CatDogClient, photos: list[Path]
 ) -> None:
-    """Predictions with and without map, explanations and drawings; 5 % are no pictures."""
-    pictures = {path: path.read_bytes() for path in photos[::7]}
-    alone = {path: client.explain(path) for path in pictures}
-    maps = {path: client.classify(path, with_map=True).map for path in pictures}
+    """Predictions with and without map, explanations and drawings; 5 % are no images."""
+    images = {path: path.read_bytes() for path in photos[::7]}
+    alone = {path: client.explain(path) for path in images}
+    maps = {path: client.classify(path, with_map=True).map for path in images}
     order = random.Random(7)
     plan: list[tuple[str, dict[str, str], Path | None]] = []
     for number in range(200):
         api, headers = order.choice(
             [("predictions", {}), ("predictions", MAP), ("explanations", {}), ("explanations", PNG)]
         )
-        plan.append((api, headers, None if number % 20 == 0 else order.choice(list(pictures))))
+        plan.append((api, headers, None if number % 20 == 0 else order.choice(list(images))))
     order.shuffle(plan)
     answers = post_all(
         server.config.inference_url,
         (
             (
                 api,
-                pictures[path] if path else b"no picture",
+                images[path] if path else b"no image",
                 {"Content-Type": "application/octet-stream", **headers},
             )
             for api, headers, path in plan
@@ -91,7 +91,7 @@ def test_200_mixed_requests_each_get_what_they_asked_for(
         if headers == PNG and api == "explanations":
             with Image.open(io.BytesIO(answer.body)) as drawn:
                 assert drawn.format == "PNG"
-                assert_same_picture(drawn, overlay(path, expected))
+                assert_same_image(drawn, overlay(path, expected))
         elif api == "explanations":
             explanation = Explanation.from_dict(json.loads(answer.body))
             assert_same_prediction(explanation.prediction, expected.prediction)
@@ -110,11 +110,11 @@ def test_200_mixed_requests_each_get_what_they_asked_for(
 
 
 def overlay(path: Path, explanation: Explanation) -> Image.Image:
-    with Image.open(path) as picture:
-        return draw_overlay(picture.convert("RGB"), explanation.map, explanation.box)
+    with Image.open(path) as image:
+        return draw_overlay(image.convert("RGB"), explanation.map, explanation.box)
 
 
-def assert_same_picture(one: Image.Image, other: Image.Image) -> None:
+def assert_same_image(one: Image.Image, other: Image.Image) -> None:
     """But for the map's rounding; without map or box, or with another's, it is far more."""
     assert one.size == other.size
     assert np.abs(np.asarray(one, float) - np.asarray(other, float)).mean() < 0.5

@@ -44,7 +44,7 @@ def test_a_broken_archive_leaves_the_old_version_serving(
     before = assert_one_version(running, 1)
     sha = file_sha256(running.config.archive)
     broken = make_broken(kind, good, tmp_path / "broken.mar")
-    # Broken code that lets the golden pictures pass fails on anything else than PNG.
+    # Broken code that lets the golden images pass fails on anything else than PNG.
     body = (SAMPLES / "rocket.jpg").read_bytes() if kind in ("fails clients", "dies") else CAT
     with steady_load(running.config.inference_url, [body], per_s=5) as answers:
         began = time.monotonic()

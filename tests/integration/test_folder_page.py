@@ -1,4 +1,4 @@
-"""The folder report in a real browser: from disk, with hostile names, with 10,000 pictures."""
+"""The folder report in a real browser: from disk, with hostile names, with 10,000 images."""
 
 import os
 import time
@@ -13,9 +13,9 @@ from catdog_serving.reports import folder_report
 from catdog_serving.reports.folder_report import write_folder_report
 from catdog_serving.viewer.thumbnail import thumbnails
 from tests.support.browser import PHONE, fits_in_width, opened
+from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
-from tests.support.pictures import encode, noise
-from tests.support.report_rows import MODEL, failure, folder, picture
+from tests.support.report_rows import MODEL, failure, folder, image
 
 MARKUP = "<img src=x onerror=alert(1)>.png"
 
@@ -26,22 +26,22 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report")
     names = [MARKUP, "</script><script>alert(2)<", "a&b.png", "line\u2028.png", "\"'.png"]
     names.append(os.fsdecode(b"byte-\xff.png"))
-    rows = [picture(str(root / name.replace("/", "_")), 0.3, 0.1) for name in names]
+    rows = [image(str(root / name.replace("/", "_")), 0.3, 0.1) for name in names]
     for row in rows:
         Path(row["path"]).write_bytes(encode(noise(64, 64)))
-    rows += [picture(str(root / f"dog{i}.png"), 0.01, 0.4 + i / 100) for i in range(40)]
-    rows += [picture(str(root / f"cup{i}.png"), 0.01, 0.02, label="neither") for i in range(5)]
+    rows += [image(str(root / f"dog{i}.png"), 0.01, 0.4 + i / 100) for i in range(40)]
+    rows += [image(str(root / f"cup{i}.png"), 0.01, 0.02, label="neither") for i in range(5)]
     rows += [failure(MARKUP, "cannot decode <b>12</b> bytes"), failure("empty.jpg", "no bytes")]
     write_folder_report(root / "report.html", rows, [folder(51, 2), folder(0)], MODEL)
     return root / "report.html"
 
 
-def test_a_picture_under_the_pointer_shows_map_and_box(browser: Browser, tmp_path: Path) -> None:
-    with_map = picture(str(tmp_path / "cat.png"), 0.9, 0.05) | {
+def test_an_image_under_the_pointer_shows_map_and_box(browser: Browser, tmp_path: Path) -> None:
+    with_map = image(str(tmp_path / "cat.png"), 0.9, 0.05) | {
         "box": [50, 0, 100, 60],
         "map": {"size": [100, 60], "view": [20, 0, 80, 60], "grid": [[0, 1], [0, 1]]},
     }
-    without = picture(str(tmp_path / "old.png"), 0.8, 0.05)
+    without = image(str(tmp_path / "old.png"), 0.8, 0.05)
     for row in (with_map, without):
         Path(row["path"]).write_bytes(encode(noise(100, 60)))
     write_folder_report(tmp_path / "report.html", [with_map, without], [folder(2)], MODEL)
@@ -105,7 +105,7 @@ def test_the_summary_is_complete(browser: Browser, report: Path) -> None:
         assert page.locator("#labels .number").all_inner_texts() == ["6", "40", "5"]
         assert page.locator("#cat-histogram rect").count() == 20
         titles = page.locator("#cat-histogram title").all_text_contents()
-        assert titles[6] == "cat mass 0.30 to 0.35: 6 pictures"
+        assert titles[6] == "cat mass 0.30 to 0.35: 6 images"
         expect(page.locator("#untrained, #truncated").first).to_be_hidden()
 
 
@@ -214,12 +214,12 @@ def test_texts_can_be_read_in_both_schemes(browser: Browser, report: Path, schem
 
 def test_untrained_weights_are_called_so(browser: Browser, tmp_path: Path) -> None:
     target = tmp_path / "report.html"
-    write_folder_report(target, [picture("a", 0.9, 0)], [folder(1)], MODEL | {"untrained": True})
+    write_folder_report(target, [image("a", 0.9, 0)], [folder(1)], MODEL | {"untrained": True})
     with opened(browser, target) as page:
         expect(page.get_by_role("alert")).to_have_text("Untrained model: its answers mean nothing.")
 
 
-def test_ten_thousand_pictures_are_shown_a_few_at_a_time(
+def test_ten_thousand_images_are_shown_a_few_at_a_time(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = list(thumbnails(sorted(SAMPLES.iterdir())))  # 10,000 would take half a minute
@@ -228,14 +228,14 @@ def test_ten_thousand_pictures_are_shown_a_few_at_a_time(
         return (thumbnail for _, thumbnail in zip(paths, cycle(few), strict=False))
 
     monkeypatch.setattr(folder_report, "thumbnails", reused)
-    rows = [picture(f"photo-{i:05}.jpg", 0.3 + i / 20_000, 0.0) for i in range(12_000)]
+    rows = [image(f"photo-{i:05}.jpg", 0.3 + i / 20_000, 0.0) for i in range(12_000)]
     start = time.perf_counter()
     write_folder_report(tmp_path / "report.html", rows, [folder(12_000)], MODEL)
     written = time.perf_counter()
     with opened(browser, tmp_path / "report.html") as page:
         loaded = time.perf_counter()
         expect(page.locator("#truncated")).to_contain_text(
-            "lists the 10,000 least certain of 12,000 pictures"
+            "lists the 10,000 least certain of 12,000 images"
         )
         expect(page.locator("#found")).to_have_text("10,000 of 10,000 shown")
         assert page.locator("*").count() < 1500
@@ -261,6 +261,6 @@ def test_ten_thousand_pictures_are_shown_a_few_at_a_time(
         assert names(page) == ["photo-04242.jpg"]
     size_mb = (tmp_path / "report.html").stat().st_size / 1e6
     print(
-        f"\n10,000 pictures, {size_mb:.1f} MB: written in {written - start:.2f} s, "
+        f"\n10,000 images, {size_mb:.1f} MB: written in {written - start:.2f} s, "
         f"loaded in {loaded - written:.2f} s, slowest search {search_ms:.1f} ms"
     )

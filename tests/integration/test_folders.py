@@ -24,8 +24,8 @@ from tests.support.albums import (
     rows_of,
 )
 from tests.support.archive_cache import repack
+from tests.support.images import encode, noise
 from tests.support.paths import PHOTOS
-from tests.support.pictures import encode, noise
 from tests.support.processes import wait_until
 
 KILLS = 2  # twenty in tests/stress

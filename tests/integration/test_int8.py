@@ -17,7 +17,7 @@ from catdog.runtime import load_runtime
 from catdog_serving.build import quantise
 from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
-from catdog_serving.build.calibration import read_calibration_pictures
+from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError
@@ -25,8 +25,8 @@ from catdog_serving.model_archive import open_archive
 from catdog_serving.monitoring.status import print_status
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import repack
+from tests.support.images import LIMITS
 from tests.support.paths import PHOTOS, ROOT, SAMPLES
-from tests.support.pictures import LIMITS
 from tests.support.versions import as_default, loaded_beside
 
 
@@ -76,17 +76,17 @@ def test_packing_leaves_nothing_in_the_home(
     assert list((packed[0].parent / "home").rglob("*")) == []
 
 
-def test_int8_agrees_with_fp32_on_pictures_it_has_not_seen(
+def test_int8_agrees_with_fp32_on_images_it_has_not_seen(
     packed: tuple[Path, subprocess.CompletedProcess[str]], archive: Path
 ) -> None:
     int8_archive, result = packed
     info = verify_archive(int8_archive)
-    pictures = read_calibration_pictures(PHOTOS, info.preprocessing, LIMITS)
+    images = read_calibration_images(PHOTOS, info.preprocessing, LIMITS)
     measured = measure_agreement(
-        logits(int8_archive, pictures.held_out), logits(archive, pictures.held_out), 50
+        logits(int8_archive, images.held_out), logits(archive, images.held_out), 50
     )
     print(f"\nint8: {measured}")
-    assert measured.pictures == 50
+    assert measured.images == 50
     assert measured.same_winner == 1
     assert measured.mean_difference < 0.03
     # What model.json says, and packaging printed, is what a loader of both archives finds.
@@ -150,7 +150,7 @@ def test_int8_that_is_too_far_from_fp32_leaves_the_old_archive(
         calibration=PHOTOS,
         gate=AgreementGate(max_mean_difference=0.0001),
     )
-    refusal = "of 50 pictures.* a mean of at most 0.0001. Nothing was changed"
+    refusal = "of 50 images.* a mean of at most 0.0001. Nothing was changed"
     with pytest.raises(RefusedError, match=refusal) as caught:
         build_archive(spec, store / "catdog.mar")
     assert caught.value.exit_code == 4

@@ -10,8 +10,8 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.images import encode, noise, png
 from tests.support.paths import SAMPLES
-from tests.support.pictures import encode, noise, png
 from tests.support.raw_requests import send_all
 
 CAT = (SAMPLES / "chelsea.png").read_bytes()
@@ -31,13 +31,13 @@ def post(server: TorchServe, **request: Any) -> requests.Response:
         ({"data": CAT[:9999]}, 400, "cannot decode 9999 bytes"),
         ({"data": png(60_000, 60_000, 8, b"")}, 413, "52000000 pixels"),
         ({"data": encode(noise(2, 41))}, 413, "longer side may be at most 20"),
-        ({"files": {"photo": CAT}}, 400, "found no picture in the form"),
-        ({"files": {"data": CAT, "image": CAT}}, 400, "found 2 pictures"),
+        ({"files": {"photo": CAT}}, 400, "found no image in the form"),
+        ({"files": {"data": CAT, "image": CAT}}, 400, "found 2 images"),
         ({"files": {"data": b"hello"}}, 400, "cannot decode 5 bytes"),
         ({"json": {"image": "AAAA"}}, 400, "got JSON"),
         ({"json": ["AAAA"]}, 400, "got JSON"),
         ({"data": {"image": "AAAA"}}, 400, "cannot decode 4 bytes"),
-        ({"data": {"photo": "AAAA"}}, 400, "found no picture in the form"),
+        ({"data": {"photo": "AAAA"}}, 400, "found no image in the form"),
         ({"data": b"a cat", "headers": {"Content-Type": "text/plain"}}, 400, "got text"),
         ({"data": CAT, "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 400, ""),
     ],
@@ -100,7 +100,7 @@ def test_a_clients_describe_gets_no_description(server: TorchServe) -> None:
     assert "categories" not in answer.text
 
 
-def test_bad_pictures_never_touch_their_batch(
+def test_bad_images_never_touch_their_batch(
     server: TorchServe, client: CatDogClient, photos: list[Path]
 ) -> None:
     alone = {path: client.classify(path) for path in photos[:6]}

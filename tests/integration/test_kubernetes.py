@@ -200,8 +200,8 @@ def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
     given.write()
     seen = []
     with pod_of(archive, given) as pod:
-        shutil.copytree(SAMPLES, pod.root / "pictures")
-        (pod.root / "pictures" / "bad.png").write_bytes(b"no picture")
+        shutil.copytree(SAMPLES, pod.root / "images")
+        (pod.root / "images" / "bad.png").write_bytes(b"no image")
         for index, pods in (("0", 2), ("4", 1)):
             for _ in range(pods):
                 pod.start("catdog", command, "run/catdog", "results", JOB_COMPLETION_INDEX=index)
@@ -216,4 +216,4 @@ def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
         refused = pod.processes["catdog"].wait(timeout=120)
         assert refused == 4, pod.log("catdog")  # which the podFailurePolicy knows
         assert len(seen) == len(set(seen)) > 0
-        assert {Path(path).parent for path in seen} == {pod.root / "pictures"}
+        assert {Path(path).parent for path in seen} == {pod.root / "images"}

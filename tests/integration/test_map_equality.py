@@ -79,7 +79,7 @@ def test_the_map_is_captums_grad_cam_of_the_log_mass(
 
 
 def test_both_runtimes_give_the_same_map(build: BuildArchive, photos: list[Path]) -> None:
-    """Of the middle squares and of the whole pictures; before they are rounded."""
+    """Of the middle squares and of the whole images; before they are rounded."""
     onnx, torch_ = (
         maps_of(build("efficientnet_lite0", None, runtime), photos[::5])
         for runtime in ("onnx", "torch")
@@ -125,7 +125,7 @@ def test_seeded_resnets_maps_are_as_exact_as_the_references(
 
 
 def maps_of(archive: Path, paths: list[Path]) -> list[np.ndarray]:
-    """A map of each middle square, then of each whole picture."""
+    """A map of each middle square, then of each whole image."""
     with open_archive(archive) as model_dir:
         classifier = Classifier.load(model_dir)
         inputs = classifier.preprocess(

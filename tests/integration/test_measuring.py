@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from catdog_serving.bench.bench_pictures import bench_pictures
+from catdog_serving.bench.bench_images import bench_images
 from catdog_serving.bench.tune import TuneTimes, check_ready, tune
 from catdog_serving.bench.tune_report import tune_table
 from catdog_serving.bench.tune_settings import Goal
@@ -24,7 +24,7 @@ def test_tune_measures_settings_and_its_choice_can_be_written(
     current = WorkerSettings.of(config)
     settings = (current, WorkerSettings(workers=1, batch_size=4, max_batch_delay_ms=1))
     times = TuneTimes(closed=0.5, opened=1.0, final_runs=0)
-    tuned = tune(config, settings, bench_pictures(None), Goal(p99_ms=60_000), times)
+    tuned = tune(config, settings, bench_images(None), Goal(p99_ms=60_000), times)
     assert {trial.worker_settings for trial in tuned.trials} == set(settings)
     assert all(trial.images_per_s > 0 and trial.p50_ms > 0 for trial in tuned.trials)
     assert tuned.chosen is not None

@@ -48,7 +48,7 @@ def test_one_line_per_request_that_a_person_can_read(server: TorchServe) -> None
     )
 
 
-def test_a_refused_picture_has_its_line_too(server: TorchServe) -> None:
+def test_a_refused_image_has_its_line_too(server: TorchServe) -> None:
     answer = post(server, b"secret content", **{"X-Request-Id": "two words"})
     assert "X-Client-Request-Id" not in answer.headers
     (line,) = log_lines(server, answer.headers["x-request-id"])

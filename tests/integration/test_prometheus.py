@@ -70,7 +70,7 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """Our configuration, but each second, and one alert that need not hold for 15 minutes.
 
-    Half of the pictures that it sees the server answer are refused.
+    Half of the images that it sees the server answer are refused.
     """
     folder = tmp_path_factory.mktemp("prometheus")
     metrics = server.config.values["metrics_address"].removeprefix("http://")
@@ -244,7 +244,7 @@ def test_every_rule_is_evaluated_without_an_error(prometheus: Prometheus) -> Non
     assert errors == dict.fromkeys((*RECORDS, *ALERTS))
 
 
-def test_refused_pictures_raise_their_alert_and_no_other(prometheus: Prometheus) -> None:
+def test_refused_images_raise_their_alert_and_no_other(prometheus: Prometheus) -> None:
     def firing() -> dict[str, str]:
         alerts = prometheus.get("alerts")["alerts"]
         return {
@@ -256,4 +256,4 @@ def test_refused_pictures_raise_their_alert_and_no_other(prometheus: Prometheus)
     wait_until(lambda: firing() != {}, "the alert")
     (name,) = firing()
     assert name == "CatdogInvalidImages"
-    assert re.fullmatch(r"127\.0\.0\.1:\d+: [\d.]+% of pictures refused", firing()[name])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+: [\d.]+% of images refused", firing()[name])

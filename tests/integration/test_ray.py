@@ -59,7 +59,7 @@ def test_a_cluster_and_a_machine_alone_share_the_work(
         env=cluster,
         cwd=folder,
     )
-    assert ended(on_ray) == (1, "", "")  # the picture errors' exit code, and no word of Ray's
+    assert ended(on_ray) == (1, "", "")  # the image errors' exit code, and no word of Ray's
     merge = [sys.executable, "-m", "catdog_serving", "merge", merged, here, there]
     subprocess.run(merge, check=True, stdout=subprocess.DEVNULL)
     rows = rows_of(merged)

@@ -94,22 +94,22 @@ def test_the_python_example_runs(checkout: Path) -> None:
     ]
 
 
-def test_the_other_commands_run_on_a_persons_pictures(checkout: Path) -> None:
-    pictures = checkout.parent / "Pictures" / "holiday"
-    pictures.mkdir(parents=True)
-    shutil.copy(SAMPLES / "rocket.jpg", pictures)
+def test_the_other_commands_run_on_a_persons_images(checkout: Path) -> None:
+    images = checkout.parent / "Images" / "holiday"
+    images.mkdir(parents=True)
+    shutil.copy(SAMPLES / "rocket.jpg", images)
     shutil.copy(SAMPLES / "chelsea.png", checkout.parent / "cat.jpg")
     of_other_tests = ("make run", "make stop", "catdog stop")
     commands = [c for c in ALL_COMMANDS if c not in of_other_tests and "curl" not in c]
     assert len(commands) == 8
     for command in commands:
         output = run(command, checkout)
-        if command == "catdog classify ~/Pictures/holiday ~/cat.jpg":
+        if command == "catdog classify ~/Images/holiday ~/cat.jpg":
             assert re.search(r"^cat .*cat\.jpg$", output, re.MULTILINE)
             assert re.search(r"^neither .*rocket\.jpg$", output, re.MULTILINE)
     home = checkout.parent
-    assert "rocket.jpg" in (home / "pictures.html").read_text()
-    assert "rocket.jpg" in (home / "pictures.csv").read_text()
+    assert "rocket.jpg" in (home / "images.html").read_text()
+    assert "rocket.jpg" in (home / "images.csv").read_text()
     assert not (home / "sorted").exists()
     assert (home / "maps" / "holiday" / "rocket.jpg.overlay.jpg").exists()
 

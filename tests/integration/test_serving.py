@@ -94,7 +94,7 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
 def test_one_bad_file_is_a_row_and_exit_1(
     server: TorchServe, archive: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "bad.jpg").write_text("not a picture")
+    (tmp_path / "bad.jpg").write_text("not an image")
     (tmp_path / "cat.png").symlink_to(SAMPLES / "chelsea.png")
     for where in (["--backend", "http"], ["--backend", "local", "--archive", archive]):
         result = catdog_here(

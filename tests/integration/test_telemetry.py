@@ -19,7 +19,7 @@ from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 
-PICTURE = str(SAMPLES / "chelsea.png")
+IMAGE = str(SAMPLES / "chelsea.png")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def test_a_servers_life_leaves_nothing_in_the_home(
     """Packing's part: tests/integration/test_int8.py."""
     shutil.copy(archive, person.config.archive)
     person.run("serve")
-    assert "tiger cat" in person.run("classify", PICTURE)
+    assert "tiger cat" in person.run("classify", IMAGE)
     environments = server_environments(person, monkeypatch)
     assert len(environments) >= 2
     assert {each.get("ORT_DISABLE_TELEMETRY") for each in environments} == {"1"}
@@ -93,6 +93,6 @@ def test_a_servers_life_leaves_nothing_in_the_home(
 def test_classifying_in_this_process_leaves_nothing_in_the_home(
     person: Person, archive: Path
 ) -> None:
-    output = person.run("classify", PICTURE, "--backend", "local", "--archive", str(archive))
+    output = person.run("classify", IMAGE, "--backend", "local", "--archive", str(archive))
     assert "tiger cat" in output
     assert person.left_behind() == set()

@@ -94,7 +94,7 @@ def address(server: TorchServe) -> Iterator[str]:
         yield found
 
 
-def test_one_picture_shows_masses_box_and_map(
+def test_one_image_shows_masses_box_and_map(
     browser: Browser, address: str, client: CatDogClient
 ) -> None:
     expected = client.explain(CAT)
@@ -114,7 +114,7 @@ def test_one_picture_shows_masses_box_and_map(
         expect(alone.locator(".cd-map")).to_have_css("opacity", "0.2")
 
 
-def test_twenty_pictures_are_a_gallery_with_filter_and_table(
+def test_twenty_images_are_a_gallery_with_filter_and_table(
     browser: Browser, address: str, client: CatDogClient, tmp_path: Path
 ) -> None:
     paths = crops(tmp_path)
@@ -128,7 +128,7 @@ def test_twenty_pictures_are_a_gallery_with_filter_and_table(
         expect(page.locator(".cd-card:visible")).to_have_count(labels.count("cat"))
         page.get_by_role("radio", name="all").check()
         expect(page.locator(".cd-card:visible")).to_have_count(20)
-        expect(page.locator("#cd-message[aria-live=polite]")).to_contain_text("20 pictures:")
+        expect(page.locator("#cd-message[aria-live=polite]")).to_contain_text("20 images:")
         with page.expect_download() as download:
             page.get_by_role("link", name="Download the table").click()
         table = csv.DictReader(io.StringIO(Path(download.value.path()).read_text()))
@@ -140,7 +140,7 @@ def test_a_text_file_is_a_sentence_and_costs_the_others_nothing(
     browser: Browser, address: str, tmp_path: Path
 ) -> None:
     text = tmp_path / "<b>notes.txt"
-    text.write_text("no picture")
+    text.write_text("no image")
     with web_page(browser, address) as page:
         drop(page, text)
         expect(page.locator(".cd-problem")).to_contain_text("cannot decode 10 bytes as an image")
@@ -162,7 +162,7 @@ def test_a_file_that_is_too_large_is_refused_by_the_page(
         assert page.locator(".cd-alone, .cd-card").count() == 0
 
 
-def test_the_camera_takes_a_picture(browser: Browser, address: str) -> None:
+def test_the_camera_takes_an_image(browser: Browser, address: str) -> None:
     """Chromium's stand-in shows a moving disc: no cat and no dog."""
     with web_page(browser, address) as page:
         page.get_by_role("button", name="Use the camera").click()
@@ -273,12 +273,12 @@ def test_a_slow_answer_does_not_come_over_that_of_a_newer_drop(
     with web_page(browser, stand_in.page) as page:
         try:
             drop(page, slow)
-            wait_until(asked.is_set, "the slow picture at the server")
+            wait_until(asked.is_set, "the slow image at the server")
             drop(page, fast)
             expect(page.locator("#cd-message")).to_have_text("fast.png: cat, tiger cat")
         finally:
             go_on.set()
-        wait_until(answered.is_set, "the slow picture's answer")
+        wait_until(answered.is_set, "the slow image's answer")
         page.wait_for_timeout(1500)  # for what must not happen
         expect(page.locator("#cd-message")).to_have_text("fast.png: cat, tiger cat", timeout=1)
         expect(page.locator(".cd-alone h2")).to_have_text("cat · tiger cat (41% of it)", timeout=1)
@@ -317,7 +317,7 @@ def test_everything_can_be_read(
     browser: Browser, address: str, tmp_path: Path, scheme: Literal["light", "dark"]
 ) -> None:
     text = tmp_path / "notes.txt"
-    text.write_text("no picture")
+    text.write_text("no image")
     with web_page(browser, address, color_scheme=scheme) as page:
         for paths, shown in (
             ([CAT], ".cd-alone"),
@@ -339,7 +339,7 @@ def test_every_control_can_be_reached_by_keyboard(
         drop(page, *crops(tmp_path, 4))
         expect(page.get_by_role("link", name="Download the table")).to_be_visible()
         expect(page.get_by_role("radio", name="all")).to_be_visible()
-        page.get_by_role("tab", name="Pictures").focus()
+        page.get_by_role("tab", name="Images").focus()
         reached = []
         for _ in range(len(CONTROLS) + 1):  # and the slider's way back
             page.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""Decoding takes at most what is reserved for it, measured in a process of its own per picture."""
+"""Decoding takes at most what is reserved for it, measured in a process of its own per image."""
 
 import json
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from catdog.decode import DECODE_BYTES_PER_PIXEL
+from tests.support.images import encode
 from tests.support.paths import ROOT
-from tests.support.pictures import encode
 
 SIDE = 4000  # 16 megapixels
 # Small things beside the pixels: decoder tables, the file itself read in chunks.
@@ -43,7 +43,7 @@ print(json.dumps([peak() - before, reserved]))
 """
 
 
-def picture(kind: str) -> bytes:
+def image(kind: str) -> bytes:
     gradient = np.add.outer(np.arange(SIDE), np.arange(SIDE))
     rgb = Image.fromarray(
         np.stack([gradient % 256, gradient // 16 % 256, gradient // 64 % 256], 2).astype(np.uint8)
@@ -93,7 +93,7 @@ KINDS = (
     ],
 )
 def test_decoding_stays_within_what_is_reserved(tmp_path: Path, kind: str, how: str) -> None:
-    (tmp_path / "large").write_bytes(picture(kind))
+    (tmp_path / "large").write_bytes(image(kind))
     (tmp_path / "small").write_bytes(encode(Image.new("RGB", (8, 8)), kind.partition(",")[0]))
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, tmp_path / "large", tmp_path / "small", how],
@@ -104,6 +104,6 @@ def test_decoding_stays_within_what_is_reserved(tmp_path: Path, kind: str, how: 
     )
     peak, reserved = (value / (SIDE * SIDE) for value in json.loads(result.stdout))
     print(f"\n{kind}, {how}: {peak:.2f} bytes a pixel of {reserved:.2f} reserved")
-    assert peak > 0.2  # at least the decoded picture itself, or else nothing was measured
+    assert peak > 0.2  # at least the decoded image itself, or else nothing was measured
     assert peak <= reserved + SLACK_BYTES_PER_PIXEL
     assert reserved <= DECODE_BYTES_PER_PIXEL

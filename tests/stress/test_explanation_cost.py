@@ -69,7 +69,7 @@ def test_boxes_cost_no_throughput(
     with_and_without: tuple[TorchServe, TorchServe], photos: list[Path], archive_of_network: Path
 ) -> None:
     """Asserted for ResNet-152; of a network that takes a tenth of the time it is reported."""
-    pictures = [path.read_bytes() for path in photos]
+    images = [path.read_bytes() for path in photos]
     urls = [server.config.inference_url for server in with_and_without]
     has_map = [CatDogClient(url).classify(photos[0], with_map=True).map is not None for url in urls]
     assert has_map == [True, False]
@@ -78,7 +78,7 @@ def test_boxes_cost_no_throughput(
         order = (0, 1) if number % 2 == 0 else (1, 0)
         round_ = [0.0, 0.0]
         for index in order:
-            round_[index] = closed_loop(urls[index], pictures, CONCURRENCY, SECONDS).images_per_s
+            round_[index] = closed_loop(urls[index], images, CONCURRENCY, SECONDS).images_per_s
         rates.append(round_)
     ratios = [with_box / without for with_box, without in rates]
     ratio = statistics.median(ratios)
@@ -117,7 +117,7 @@ def test_map_and_box_take_less_than_a_millisecond(
                 took.append((time.perf_counter() - start) / count)
             median_ms = statistics.median(took) * 1000
             p95_ms = float(np.percentile(took, 95)) * 1000
-            print(f"\nbatch of {count}: map and box {median_ms:.2f} ms a picture, p95 {p95_ms:.2f}")
+            print(f"\nbatch of {count}: map and box {median_ms:.2f} ms an image, p95 {p95_ms:.2f}")
             assert median_ms < 1
         classifier.close()
 

@@ -18,14 +18,14 @@ def test_the_first_request_is_as_fast_as_the_tenth(
     "The tenth" is the median of the sixth to the fourteenth, as one alone is noise.
     """
     ratios = []
-    picture = (SAMPLES / "rocket.jpg").read_bytes()
+    image = (SAMPLES / "rocket.jpg").read_bytes()
     for _ in range(3):
         with TorchServe(make_config(seeded_archive)) as server:
             with CatDogClient(server.config.inference_url) as client:
                 times = []
                 for _ in range(14):
                     start = time.perf_counter()
-                    client.classify(picture)
+                    client.classify(image)
                     times.append(time.perf_counter() - start)
         ratios.append(times[0] / statistics.median(times[5:]))
     print(f"\nfirst / tenth request: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")

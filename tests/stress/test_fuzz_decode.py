@@ -1,4 +1,4 @@
-"""20,000 mutated pictures through decode_image: a picture or InvalidImage, nothing else."""
+"""20,000 mutated images through decode_image: an image or InvalidImage, nothing else."""
 
 import warnings
 from collections import Counter
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.decode import FOLDER_FORMATS, InvalidImage
+from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.paths import SAMPLES
-from tests.support.pictures import LIMITS, decode_image, encode, noise, quadrants
 
 MUTATIONS = 20_000
 
 
 def seeds() -> list[bytes]:
-    """Small pictures of every format and mode."""
+    """Small images of every format and mode."""
     exif = Image.Exif()
     exif[0x0112] = 6
     small = Image.open(SAMPLES / "chelsea.png").convert("RGB").resize((90, 60))
@@ -82,7 +82,6 @@ OUTCOMES: Counter[str] = Counter()
 
 @settings(
     max_examples=MUTATIONS,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -98,12 +97,12 @@ def decode_mutated(original: bytes, changes: list[tuple[str, float, bytes]]) -> 
             return
     assert image.mode == "RGB"
     assert image.width * image.height <= LIMITS.max_pixels
-    OUTCOMES["picture"] += 1
+    OUTCOMES["image"] += 1
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mutated_pictures() -> None:
+def test_mutated_images() -> None:
     decode_mutated()
     assert sum(OUTCOMES.values()) >= MUTATIONS
-    assert OUTCOMES["picture"] > MUTATIONS // 20  # or else the mutations would be too wild
+    assert OUTCOMES["image"] > MUTATIONS // 20  # or else the mutations would be too wild
     print(f"\n{sum(OUTCOMES.values())} mutations: { {str(k): n for k, n in OUTCOMES.items()} }")

@@ -14,7 +14,7 @@ from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive
 from tests.support.hostile import corpus
-from tests.support.pictures import encode
+from tests.support.images import encode
 from tests.support.raw_requests import send_one
 
 MAX_SECONDS = 2.0

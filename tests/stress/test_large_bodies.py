@@ -11,8 +11,8 @@ from PIL import Image
 
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
+from tests.support.images import encode
 from tests.support.paths import SAMPLES
-from tests.support.pictures import encode
 from tests.support.raw_requests import send_all, send_one
 
 CLIENTS = 32

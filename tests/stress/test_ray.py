@@ -45,7 +45,7 @@ rate = (len(times) - warm) / (times[-1] - times[warm - 1])
 print(json.dumps({"files": len(times), "seconds": seconds, "cpu_s": cpu_s, "rate": rate}))
 """
 
-# A picture that takes its reader along, as a broken decoder would.
+# An image that takes its reader along, as a broken decoder would.
 POISON = """
 import json, os, sys
 from pathlib import Path
@@ -79,7 +79,7 @@ def album(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
         folder.mkdir(parents=True)
         for photo in photos[:97]:
             (folder / photo.name).write_bytes(photo.read_bytes())
-        (folder / "a broken.jpg").write_bytes(b"no picture")
+        (folder / "a broken.jpg").write_bytes(b"no image")
         if copy % 2:
             (folder / "empty.jpg").write_bytes(b"")
         else:
@@ -155,7 +155,7 @@ def test_killed_in_the_middle_and_resumed_each_file_is_there_once(
     assert_same_rows(rows_of(output), expected)
 
 
-def test_a_picture_that_kills_its_reader_is_a_row(
+def test_an_image_that_kills_its_reader_is_a_row(
     archive: Path, photos: list[Path], tmp_path: Path
 ) -> None:
     for number, photo in enumerate(photos[:40]):

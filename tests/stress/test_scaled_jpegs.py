@@ -1,6 +1,6 @@
 """Large JPEGs decoded smaller: the same answers in less than half the time.
 
-The pictures are 12 megapixels with real detail at full scale, made by code: photos enlarged
+The images are 12 megapixels with real detail at full scale, made by code: photos enlarged
 to 4000 x 3000, with noise (standard deviation 12), 150 thin lines and 60 lines of small text.
 """
 
@@ -14,7 +14,7 @@ from catdog.classifier import Classifier
 from catdog.decode import DecodedImage
 from catdog.transforms import to_model_input
 from catdog_serving.model_archive import open_archive
-from tests.support.pictures import decode_image, encode
+from tests.support.images import decode_image, encode
 
 SIZE = (4000, 3000)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from catdog_serving.bench import bench_report
 from catdog_serving.bench.bench import Plan, run_bench
 from catdog_serving.bench.bench_archives import BenchFiles, Subject, save_state
-from catdog_serving.bench.bench_pictures import bench_pictures
+from catdog_serving.bench.bench_images import bench_images
 from catdog_serving.bench.chart import write_chart
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
@@ -22,7 +22,7 @@ SHORT = Plan(
     concurrencies=(1, 16),
     loads_percent=(50, 80),
     open_seconds=1.0,
-    folder_pictures=3,
+    folder_images=3,
     folder_rounds=1,
     start_rounds=1,
 )
@@ -35,8 +35,8 @@ def test_a_short_bench_has_every_figure_and_ratio(
     files = BenchFiles({"fp32": archive}, tmp_path / "state.pth")
     save_state(subject, files.state)
 
-    pictures = bench_pictures(None)[:20]
-    result = run_bench(make_config(None), subject, files, pictures, SHORT)
+    images = bench_images(None)[:20]
+    result = run_bench(make_config(None), subject, files, images, SHORT)
     report = json.loads(bench_report.to_json_line(bench_report.to_dict(result)))
 
     assert report["answered_503"] == report["not_200"] == 0

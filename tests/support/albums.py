@@ -14,8 +14,8 @@ from PIL import Image
 from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.rows import Row
 from tests.support.command_line import catdog_here
+from tests.support.images import encode
 from tests.support.paths import SAMPLES
-from tests.support.pictures import encode
 
 
 def make_album(root: Path, photos: list[Path], copies: int) -> Path:
@@ -27,7 +27,7 @@ def make_album(root: Path, photos: list[Path], copies: int) -> Path:
                 os.link(photo, place)
             else:
                 place.write_bytes(photo.read_bytes())
-        (root / f"copy{copy}" / "broken.jpg").write_bytes(b"no picture")
+        (root / f"copy{copy}" / "broken.jpg").write_bytes(b"no image")
     return root
 
 
@@ -36,14 +36,14 @@ def _same_disk(one: Path, other: Path) -> bool:
 
 
 def small_album(root: Path, copies: int) -> Path:
-    """Four small pictures a copy, at least 21 copies, and files that fail in every way."""
+    """Four small images a copy, at least 21 copies, and files that fail in every way."""
     small = {sample.stem: _small(sample) for sample in SAMPLES.iterdir()}
     for copy in range(copies):
         folder = root / f"copy{copy:02}"
         folder.mkdir(parents=True)
         for name, content in small.items():
             (folder / f"{name}.jpg").write_bytes(content)
-    (root / "broken.jpg").write_bytes(b"no picture")
+    (root / "broken.jpg").write_bytes(b"no image")
     (root / "copy07" / "empty.jpg").write_bytes(b"")
     (root / "copy08" / "cut.jpg").write_bytes(small["rocket"][:2000])
     os.mkfifo(root / "copy20" / "pipe.jpg")

@@ -1,7 +1,7 @@
 """Small files that take a decoder long: their parts are many, and their pixels few or repeated.
 
 `refused()` and `read()` give name -> bytes. The former have more parts than any encoder writes;
-of the latter only the pixels are needed, so they are answered as quickly as the plain picture.
+of the latter only the pixels are needed, so they are answered as quickly as the plain image.
 """
 
 import io
@@ -11,8 +11,8 @@ from functools import cache
 
 from PIL import Image
 
+from tests.support.images import encode, png_chunk
 from tests.support.paths import SAMPLES
-from tests.support.pictures import encode, png_chunk
 
 HEADER_END = 33  # of a PNG's signature and header
 
@@ -70,7 +70,7 @@ def refused() -> dict[str, bytes]:
 
 @cache
 def read() -> dict[str, bytes]:
-    """Bombs that are answered as the plain picture is."""
+    """Bombs that are answered as the plain image is."""
     jpeg, png = cat("JPEG"), cat()
     exif = shared_tags(5000, 60_000)
     long_exif = shared_tags(60_000, 5_000_000) + bytes(5_000_000)
@@ -159,7 +159,7 @@ def riff(chunks: bytes) -> bytes:
 
 
 def extended_header(flags: int) -> bytes:
-    """WebP's VP8X chunk for a picture of the cat's size."""
+    """WebP's VP8X chunk for an image of the cat's size."""
     width, height = Image.open(io.BytesIO(cat())).size
     sizes = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     return riff_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + sizes)

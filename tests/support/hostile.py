@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from tests.support.images import encode, noise, png, png_chunk, quadrants
 from tests.support.paths import SAMPLES
-from tests.support.pictures import encode, noise, png, png_chunk, quadrants
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -173,7 +173,7 @@ def _tiffs() -> dict[str, bytes]:
 def _other_files() -> dict[str, bytes]:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("picture.jpg", bytes(10_000_000))
+        archive.writestr("image.jpg", bytes(10_000_000))
     return {
         "HTML": b"<!doctype html><script>alert(1)</script>",
         "zip": packed.getvalue(),

@@ -48,7 +48,7 @@ def write_model_dir(folder: Path, info: ModelInfo, version: str = "7.0") -> Path
 
 
 class ColourRuntime:
-    """Instead of a network: red pictures are tabbies, green ones pugs, blue ones espresso.
+    """Instead of a network: red images are tabbies, green ones pugs, blue ones espresso.
 
     Its features are the colours of cells of 32 x 32 pixels, and its logits their means, as in
     a network with one last layer. It records the shape of each batch.

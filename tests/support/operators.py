@@ -26,7 +26,7 @@ WORKER_SETTINGS: dict[str, object] = {
     "batchSize": 4,
     "maxBatchDelay": 40,
 }  # not TorchServe's defaults
-CLOCK = "        clock = StageClock()\n"  # the first line of `handle` for a batch of pictures
+CLOCK = "        clock = StageClock()\n"  # the first line of `handle` for a batch of images
 TELEMETRY = "        self.telemetry.started()\n"  # in `initialize`
 SLOW = """
         if context.get_request_header(0, "X-Slow"):

@@ -23,7 +23,7 @@ def classified(
     for truth in truths:
         for number in range(each):
             cat, dog = classify(truth)
-            spread = 1 - number / 1000  # so that no two pictures score the same
+            spread = 1 - number / 1000  # so that no two images score the same
             yield truth, Path(f"{truth}{number}.jpg"), answer(cat * spread, dog * spread)
 
 

@@ -33,7 +33,7 @@ DOCKERFILE = (ROOT / "config" / "docker" / "Dockerfile").read_text()
 ENTRYPOINT: list[str] = json.loads(re.findall(r"^ENTRYPOINT (.+)$", DOCKERFILE, re.M)[0])
 HEALTHCHECK: list[str] = json.loads(re.findall(r"CMD (\[.+\])$", DOCKERFILE, re.M)[0])
 # Folders of the containers; all others are this machine's.
-MAPPED = ("opt/catdog", "run/catdog", "run/edge", "etc/edge", "pictures", "results")
+MAPPED = ("opt/catdog", "run/catdog", "run/edge", "etc/edge", "images", "results")
 
 
 def manifest(name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A model of TorchServe's queue and workers, to try scaling policies in simulated hours.
 
 Requests come at random times (Poisson) at a rate that depends on the time. A free worker takes
-up to a batch of those that wait; a batch takes `base_s + per_picture_s x pictures`, with noise,
+up to a batch of those that wait; a batch takes `base_s + per_image_s x images`, with noise,
 and longer if workers share cores. A full queue refuses. What a snapshot reports is counted as the
 server's metrics are: a batch when it ends.
 """
@@ -36,7 +36,7 @@ class QueueModel:
     batch_size: int = 8
     queue_size: int = 48
     base_s: float = 0.02
-    per_picture_s: float = 0.02
+    per_image_s: float = 0.02
     noise: float = 0.1
     now_s: float = 0.0
     waits_s: list[tuple[float, float]] = field(default_factory=list)  # (arrival, wait)
@@ -46,14 +46,14 @@ class QueueModel:
         self._random = np.random.default_rng(self.seed)
         self._queue: deque[float] = deque()
         self._free_s = [0.0] * self.workers  # when each worker is free: a heap
-        self._ends: list[tuple[float, int, float, float]] = []  # end, pictures, seconds, waits
+        self._ends: list[tuple[float, int, float, float]] = []  # end, images, seconds, waits
         self._came = 0
         self._looked_s = 0.0
 
     @property
     def capacity(self) -> float:
-        """Pictures per second of one worker with full batches and a core of its own."""
-        return self.batch_size / (self.base_s + self.per_picture_s * self.batch_size)
+        """Images per second of one worker with full batches and a core of its own."""
+        return self.batch_size / (self.base_s + self.per_image_s * self.batch_size)
 
     def step(self, seconds: float) -> None:
         end_s = self.now_s + seconds
@@ -75,7 +75,7 @@ class QueueModel:
         seconds = self.now_s - self._looked_s
         ended = [batch for batch in self._ends if batch[0] <= self.now_s]
         self._ends = [batch for batch in self._ends if batch[0] > self.now_s]
-        answers = sum(pictures for _, pictures, _, _ in ended)
+        answers = sum(images for _, images, _, _ in ended)
         load = Load(
             requests_per_s=self._came / seconds,
             answers_per_s=answers / seconds,
@@ -105,7 +105,7 @@ class QueueModel:
             while self._queue and self._queue[0] <= start_s and len(taken) < self.batch_size:
                 taken.append(self._queue.popleft())
             slower = max(1.0, self.workers / self.cores) * self._random.lognormal(0, self.noise)
-            took_s = (self.base_s + self.per_picture_s * len(taken)) * slower
+            took_s = (self.base_s + self.per_image_s * len(taken)) * slower
             heapq.heapreplace(self._free_s, start_s + took_s)
             self.waits_s += [(arrival_s, start_s - arrival_s) for arrival_s in taken]
             waits = sum(start_s - arrival_s for arrival_s in taken)

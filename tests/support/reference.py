@@ -19,7 +19,7 @@ def reference_pixels(path: Path) -> np.ndarray:
 def reference_masses(
     weights: Weights, paths: list[Path], dtype: torch.dtype = torch.float32
 ) -> np.ndarray:
-    """(cat, dog) masses, one picture at a time through the eager network: float64 (N, 2)."""
+    """(cat, dog) masses, one image at a time through the eager network: float64 (N, 2)."""
     module = weights.network.build()
     module.load_state_dict(dict(weights.state))
     module = module.eval().to(dtype)
@@ -27,8 +27,8 @@ def reference_masses(
     std = torch.tensor(weights.preprocessing.std, dtype=dtype).view(3, 1, 1)
     rows = []
     for path in paths:
-        picture = (torch.from_numpy(reference_pixels(path).copy()).to(dtype) / 255 - mean) / std
+        image = (torch.from_numpy(reference_pixels(path).copy()).to(dtype) / 255 - mean) / std
         with torch.no_grad():
-            probabilities = module(picture.unsqueeze(0))[0].softmax(dim=0)
+            probabilities = module(image.unsqueeze(0))[0].softmax(dim=0)
         rows.append((probabilities[281:286].sum().item(), probabilities[151:269].sum().item()))
     return np.array(rows)

@@ -18,7 +18,7 @@ HOSTILE = [
 MODEL = {"network": "net", "weights": "ids", "precision": "fp32", "untrained": False}
 
 
-def picture(path: str, cat: float, dog: float, label: str | None = None) -> dict[str, Any]:
+def image(path: str, cat: float, dog: float, label: str | None = None) -> dict[str, Any]:
     return {
         "path": path,
         "size": 1234,

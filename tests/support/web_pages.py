@@ -1,4 +1,4 @@
-"""The page of `catdog web` in a browser, and the pictures to drop on it."""
+"""The page of `catdog web` in a browser, and the images to drop on it."""
 
 import base64
 import json

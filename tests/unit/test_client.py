@@ -59,19 +59,19 @@ def test_a_prediction_is_typed() -> None:
     assert body == b"data"
 
 
-def test_every_kind_of_picture_is_sent_as_bytes() -> None:
+def test_every_kind_of_image_is_sent_as_bytes() -> None:
     path = SAMPLES / "chelsea.png"
     script = Script((200, ANSWER))
     with http_server(script) as url, CatDogClient(url) as client, path.open("rb") as file:
-        for picture in (path, str(path), path.read_bytes(), file):
-            client.classify(picture)
+        for image in (path, str(path), path.read_bytes(), file):
+            client.classify(image)
         client.classify(Image.open(path))
     bodies = [body for _, _, body in script.requests]
     assert bodies[:4] == [path.read_bytes()] * 4
     assert bodies[4].startswith(b"\x89PNG")
 
 
-def test_a_refused_picture_is_not_sent_again() -> None:
+def test_a_refused_image_is_not_sent_again() -> None:
     script = Script((400, INVALID))
     with http_server(script) as url, CatDogClient(url) as client:
         with pytest.raises(InvalidImageError, match="cannot decode 4 bytes") as caught:
@@ -173,16 +173,16 @@ def test_a_missing_file_is_pythons_own_error(tmp_path: Path) -> None:
         client.classify(tmp_path / "nope.jpg")
 
 
-def test_many_pictures_come_back_in_order_and_a_bad_one_in_its_place() -> None:
+def test_many_images_come_back_in_order_and_a_bad_one_in_its_place() -> None:
     def by_body(request: BaseHTTPRequestHandler, body: bytes) -> None:
         if body == b"bad":
             send(request, 400, json.dumps(INVALID).encode())
         else:
             send(request, 200, json.dumps(ANSWER | {"cat": int(body) / 1000}).encode())
 
-    pictures = [b"bad" if n % 10 == 3 else str(n).encode() for n in range(60)]
+    images = [b"bad" if n % 10 == 3 else str(n).encode() for n in range(60)]
     with http_server(by_body) as url, CatDogClient(url) as client:
-        results = list(client.classify_many(iter(pictures), concurrency=8))
+        results = list(client.classify_many(iter(images), concurrency=8))
     for number, result in enumerate(results):
         if number % 10 == 3:
             assert isinstance(result, InvalidImageError)
@@ -192,7 +192,7 @@ def test_many_pictures_come_back_in_order_and_a_bad_one_in_its_place() -> None:
             assert result.cat == number / 1000
 
 
-def test_many_pictures_end_with_the_servers_error() -> None:
+def test_many_images_end_with_the_servers_error() -> None:
     with http_server(Script((503, BUSY))) as url, CatDogClient(url, retries=0) as client:
         with pytest.raises(ServerBusyError):
             list(client.classify_many([b"data"] * 5))

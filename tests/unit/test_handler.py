@@ -17,9 +17,9 @@ import catdog.runtime
 from catdog.runtime import Placement
 from catdog_handler import CatDogHandler
 from catdog_telemetry import Telemetry, worker_id
+from tests.support.images import encode
 from tests.support.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
 from tests.support.paths import ROOT
-from tests.support.pictures import encode
 
 RED, GREEN = (bytearray(encode(Image.new("RGB", (80, 60), c))) for c in ("red", "lime"))
 
@@ -86,9 +86,9 @@ def test_a_multipart_field_works_like_the_body(tmp_path: Path, field: str) -> No
         ({"body": {"image": "base64"}}, "got JSON"),
         ({"body": ["a"]}, "got JSON"),
         ({"body": "some text"}, "got text"),
-        ({"picture": RED}, "found no picture"),
-        ({}, "found no picture"),
-        ({"data": RED, "image": GREEN}, "found 2 pictures"),
+        ({"photo": RED}, "found no image"),
+        ({}, "found no image"),
+        ({"data": RED, "image": GREEN}, "found 2 images"),
     ],
 )
 def test_a_wrong_form_says_what_to_send(tmp_path: Path, row: dict[str, Any], problem: str) -> None:
@@ -99,7 +99,7 @@ def test_a_wrong_form_says_what_to_send(tmp_path: Path, row: dict[str, Any], pro
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (8000, 7000)])
-def test_pictures_beyond_the_limits_are_413(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_images_beyond_the_limits_are_413(tmp_path: Path, size: tuple[int, int]) -> None:
     _, context = handle(tmp_path, [{"body": bytearray(encode(Image.new("1", size)))}])
     assert context.get_response_status(0) == (413, "Content Too Large")
 
@@ -169,8 +169,8 @@ def test_an_explanation_is_drawn_only_where_png_is_asked_for(
     content_type = context.get_response_content_type(0)
     assert content_type == ("image/png" if drawn else "application/json")
     if drawn:
-        with Image.open(io.BytesIO(body)) as picture:
-            assert (picture.format, picture.size) == ("PNG", (80, 60))
+        with Image.open(io.BytesIO(body)) as image:
+            assert (image.format, image.size) == ("PNG", (80, 60))
     else:
         assert "map" in json.loads(body)
 

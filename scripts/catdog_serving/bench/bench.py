@@ -45,7 +45,7 @@ class Plan:
         loads_percent: Arrival rates of open loops, of what 16 requests under way reached.
         open_rounds: Rounds of the open loops.
         open_seconds: How long requests arrive in one of them.
-        folder_pictures: For whole commands over a folder; 0 leaves them out.
+        folder_images: For whole commands over a folder; 0 leaves them out.
         folder_rounds: Rounds of those.
         start_rounds: Rounds of starting a server; 0 leaves them out.
     """
@@ -58,7 +58,7 @@ class Plan:
     loads_percent: tuple[int, ...] = (50, 80, 95)
     open_rounds: int = 1
     open_seconds: float = 5.0
-    folder_pictures: int = 0
+    folder_images: int = 0
     folder_rounds: int = 0
     start_rounds: int = 0
 
@@ -68,7 +68,7 @@ FULL = Plan(
     seconds=3.0,
     open_rounds=3,
     open_seconds=40.0,
-    folder_pictures=100,
+    folder_images=100,
     folder_rounds=3,
     start_rounds=3,
 )
@@ -82,7 +82,7 @@ class BenchResult:
     Attributes:
         conditions: Machine, versions, date, settings: all but the measurements.
         measurements: By benchmark and quantity.
-        multiply_adds: Of the network, for one picture.
+        multiply_adds: Of the network, for one image.
     """
 
     conditions: dict[str, Any]
@@ -98,7 +98,7 @@ def run_bench(
     config: ServingConfig,
     subject: Subject,
     files: BenchFiles,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     plan: Plan,
     on_step: OnStep = lambda _: None,
 ) -> BenchResult:
@@ -108,7 +108,7 @@ def run_bench(
         config: Its worker settings and limits are used, on free ports.
         subject: What `files` were built from.
         files: From `bench_files`.
-        pictures: Encoded; all are sent again and again in turn.
+        images: Encoded; all are sent again and again in turn.
         plan: How long.
         on_step: Is given a line for each step.
 
@@ -122,12 +122,12 @@ def run_bench(
         raise NotReadyError(
             f"the bench needs {error.name}; run: {install_hint('serve')}"
         ) from error
-    conditions = _conditions(config, subject, files, pictures, plan)
+    conditions = _conditions(config, subject, files, images, plan)
     with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
         on_step("loading the reference and the archives")
         loop = ReferenceLoop(subject.network, files.state)
-        loop.classify(pictures[0])
+        loop.classify(images[0])
         classifiers = {p: _load(stack, archive) for p, archive in files.archives.items()}
         for classifier in classifiers.values():
             classifier.warm_up(max(plan.batches))
@@ -138,18 +138,18 @@ def run_bench(
             server = stack.enter_context(TorchServe(private))
             server.wait_for_workers(int(private.served_worker_settings["minWorkers"]))
             urls[precision] = private.inference_url
-        compared = _compared(plan, loop, classifiers, urls, pictures)
+        compared = _compared(plan, loop, classifiers, urls, images)
         measurements = run_rounds(compared, plan.rounds, on_step, plan.enough_s)
         measurements |= run_rounds(
-            _open_loops(plan, urls, pictures, measurements), plan.open_rounds, on_step
+            _open_loops(plan, urls, images, measurements), plan.open_rounds, on_step
         )
         multiply_adds = loop.multiply_adds()
         stack.close()
-        if plan.folder_pictures:
-            commands = _commands(plan, config, subject, files, pictures, scratch)
+        if plan.folder_images:
+            commands = _commands(plan, config, subject, files, images, scratch)
             measurements |= run_rounds(commands, plan.folder_rounds, on_step)
         if plan.start_rounds:
-            starts = [start_up(p, config, file, pictures) for p, file in files.archives.items()]
+            starts = [start_up(p, config, file, images) for p, file in files.archives.items()]
             measurements |= run_rounds(starts, plan.start_rounds, on_step)
         return BenchResult(conditions, measurements, multiply_adds)
 
@@ -158,7 +158,7 @@ def _conditions(
     config: ServingConfig,
     subject: Subject,
     files: BenchFiles,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     plan: Plan,
 ) -> dict[str, Any]:
     return {
@@ -169,8 +169,8 @@ def _conditions(
             "network": subject.network,
             "weights": subject.weights or "default",
             "precisions": list(files.archives),
-            "pictures": len(pictures),
-            "picture_bytes": round(sum(map(len, pictures)) / len(pictures)),
+            "images": len(images),
+            "image_bytes": round(sum(map(len, images)) / len(images)),
             "batching": config.served_worker_settings,
             "plan": asdict(plan),
         },
@@ -188,31 +188,31 @@ def _compared(
     loop: Any,
     classifiers: dict[str, Classifier],
     urls: dict[str, str],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
 ) -> list[Benchmark]:
     """What is compared by images per second, so ordered that neighbours are compared most."""
-    found = [benchmarks.matmul(plan.seconds), benchmarks.reference(loop, pictures, plan.seconds)]
+    found = [benchmarks.matmul(plan.seconds), benchmarks.reference(loop, images, plan.seconds)]
     for precision, classifier in classifiers.items():
         found += [
-            benchmarks.in_process(precision, classifier, pictures, batch, plan.seconds)
+            benchmarks.in_process(precision, classifier, images, batch, plan.seconds)
             for batch in plan.batches
         ]
         found += [
-            benchmarks.served(precision, urls[precision], pictures, concurrency, plan.seconds)
+            benchmarks.served(precision, urls[precision], images, concurrency, plan.seconds)
             for concurrency in plan.concurrencies
         ]
     any_classifier = next(iter(classifiers.values()))
-    return found + benchmarks.preprocessing(any_classifier, pictures, plan.seconds)
+    return found + benchmarks.preprocessing(any_classifier, images, plan.seconds)
 
 
 def _open_loops(
-    plan: Plan, urls: dict[str, str], pictures: Sequence[bytes], measurements: RoundResults
+    plan: Plan, urls: dict[str, str], images: Sequence[bytes], measurements: RoundResults
 ) -> list[Benchmark]:
     return [
         benchmarks.open_loop_at(
             precision,
             url,
-            pictures,
+            images,
             percent,
             measurements[f"served_{precision}_c16"]["images_per_s"].median,
             plan.open_seconds,
@@ -227,22 +227,22 @@ def _commands(
     config: ServingConfig,
     subject: Subject,
     files: BenchFiles,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     scratch: Path,
 ) -> list[Benchmark]:
     """Whole commands over one folder: the reference script, and `--backend local`."""
-    folder = scratch / "pictures"
+    folder = scratch / "images"
     folder.mkdir()
-    for number, picture in enumerate(islice(cycle(pictures), plan.folder_pictures)):
-        (folder / f"{number:05}.jpg").write_bytes(picture)
+    for number, image in enumerate(islice(cycle(images), plan.folder_images)):
+        (folder / f"{number:05}.jpg").write_bytes(image)
     script = ("-m", "catdog_serving.bench.reference", subject.network, files.state, folder)
-    found = [benchmarks.whole_command("folder_reference", script, plan.folder_pictures)]
+    found = [benchmarks.whole_command("folder_reference", script, plan.folder_images)]
     for precision, archive in files.archives.items():
         command = (
             *("-m", "catdog_serving", "classify", folder, "--backend", "local"),
             *("--archive", archive, "--config", config.path),
         )
         found.append(
-            benchmarks.whole_command(f"folder_local_{precision}", command, plan.folder_pictures)
+            benchmarks.whole_command(f"folder_local_{precision}", command, plan.folder_images)
         )
     return found

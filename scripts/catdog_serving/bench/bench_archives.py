@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.bench.bench_pictures import sample_crops
+from catdog_serving.bench.bench_images import sample_crops
 from catdog_serving.bench.machine import versions
 from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
@@ -99,7 +99,7 @@ def bench_files(
 def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
     """What to build; int8 is calibrated, and compared with fp32, on crops of the samples.
 
-    They are too few kinds of pictures to judge its accuracy, and seeded weights have
+    They are too few kinds of images to judge its accuracy, and seeded weights have
     none, so every agreement passes.
     """
     is_int8 = precision == "int8"
@@ -117,12 +117,12 @@ def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
 
 
 def _calibration(folder: Path) -> Path:
-    """A folder of pictures to calibrate with, below `folder`."""
-    pictures = folder / "calibration"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(sample_crops()):
-        (pictures / f"{number:03}.jpg").write_bytes(picture)
-    return pictures
+    """A folder of images to calibrate with, below `folder`."""
+    images = folder / "calibration"
+    images.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(sample_crops()):
+        (images / f"{number:03}.jpg").write_bytes(image)
+    return images
 
 
 def save_state(subject: Subject, path: Path) -> None:

@@ -113,9 +113,9 @@ def _conditions(report: dict[str, Any]) -> str:
             f"{machine['system']}; load average before the run {machine['load_before']:g}.",
             f"- Versions: {packages}.",
             f"- {settings['network']} ({settings['weights']}), "
-            f"{report['multiply_adds'] / 1e9:.2f} G multiply-adds a picture; "
-            f"{settings['pictures']} pictures ({report['pictures_from']}) of "
-            f"{settings['picture_bytes'] / 1000:.0f} kB on average; {entry['maxWorkers']} "
+            f"{report['multiply_adds'] / 1e9:.2f} G multiply-adds an image; "
+            f"{settings['images']} images ({report['images_from']}) of "
+            f"{settings['image_bytes'] / 1000:.0f} kB on average; {entry['maxWorkers']} "
             f"worker(s), batchSize {entry['batchSize']}, "
             f"maxBatchDelay {entry['maxBatchDelay']} ms.",
         )

@@ -39,7 +39,7 @@ def ratios(result: BenchResult) -> dict[str, Measurement]:
 
 
 def overheads_ms(result: BenchResult) -> dict[str, Measurement]:
-    """What a server adds to a lone picture: p50 of one request at a time - p50 in process."""
+    """What a server adds to a lone image: p50 of one request at a time - p50 in process."""
     return {
         f"served_{precision}_c1_p50_over_inprocess": difference(
             result.measurements[f"served_{precision}_c1"]["p50_ms"],

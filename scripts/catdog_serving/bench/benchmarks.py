@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 _MATMUL_SIDE = 2048  # large enough for full speed, small enough for half a second
 
 
-def reference(loop: "ReferenceLoop", pictures: Sequence[bytes], seconds: float) -> Benchmark:
-    """One picture at a time through the eager network."""
+def reference(loop: "ReferenceLoop", images: Sequence[bytes], seconds: float) -> Benchmark:
+    """One image at a time through the eager network."""
     return Benchmark(
         "reference",
-        lambda: _timed_calls(lambda batch: loop.classify(batch[0]), pictures, 1, seconds),
+        lambda: _timed_calls(lambda batch: loop.classify(batch[0]), images, 1, seconds),
     )
 
 
 def in_process(
-    precision: str, classifier: Classifier, pictures: Sequence[bytes], batch: int, seconds: float
+    precision: str, classifier: Classifier, images: Sequence[bytes], batch: int, seconds: float
 ) -> Benchmark:
     """The archive's own classifier, one batch after the other."""
     return Benchmark(
         f"inprocess_{precision}_b{batch}",
-        lambda: _timed_calls(classifier.classify, pictures, batch, seconds),
+        lambda: _timed_calls(classifier.classify, images, batch, seconds),
     )
 
 
 def preprocessing(
-    classifier: Classifier, pictures: Sequence[bytes], seconds: float
+    classifier: Classifier, images: Sequence[bytes], seconds: float
 ) -> list[Benchmark]:
     """Decoding and resizing alone: one after the other, and as a batch of 8 is decoded."""
     return [
         Benchmark(
             f"preprocess_b{batch}",
             lambda batch=batch: _timed_calls(  # type: ignore[misc]
-                classifier.preprocess, pictures, batch, seconds
+                classifier.preprocess, images, batch, seconds
             ),
         )
         for batch in (1, 8)
@@ -60,19 +60,19 @@ def preprocessing(
 
 
 def served(
-    precision: str, url: str, pictures: Sequence[bytes], concurrency: int, seconds: float
+    precision: str, url: str, images: Sequence[bytes], concurrency: int, seconds: float
 ) -> Benchmark:
     """A closed loop on a server."""
     return Benchmark(
         f"served_{precision}_c{concurrency}",
-        lambda: _load_quantities(closed_loop(url, pictures, concurrency, seconds)),
+        lambda: _load_quantities(closed_loop(url, images, concurrency, seconds)),
     )
 
 
 def open_loop_at(
     precision: str,
     url: str,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     percent: int,
     capacity_images_per_s: float,
     seconds: float,
@@ -84,7 +84,7 @@ def open_loop_at(
         f"open_{precision}_{percent}",
         lambda: {
             "offered_images_per_s": rate,
-            **_load_quantities(open_loop(url, pictures, rate, seconds, next(seeds))),
+            **_load_quantities(open_loop(url, images, rate, seconds, next(seeds))),
         },
     )
 
@@ -103,7 +103,7 @@ def matmul(seconds: float) -> Benchmark:
     return Benchmark("matmul", run)
 
 
-def whole_command(name: str, command: Sequence[str | Path], pictures: int) -> Benchmark:
+def whole_command(name: str, command: Sequence[str | Path], images: int) -> Benchmark:
     """A command from its start to its end, imports and loading included."""
 
     def run() -> Quantities:
@@ -116,21 +116,21 @@ def whole_command(name: str, command: Sequence[str | Path], pictures: int) -> Be
             raise NotReadyError(
                 f"{name} ended with exit code {result.returncode}: {result.stderr.strip()[-500:]}"
             )
-        return {"seconds": seconds, "images_per_s": pictures / seconds}
+        return {"seconds": seconds, "images_per_s": images / seconds}
 
     return Benchmark(name, run)
 
 
 def _timed_calls(
-    call: Callable[[list[bytes]], object], pictures: Sequence[bytes], batch: int, seconds: float
+    call: Callable[[list[bytes]], object], images: Sequence[bytes], batch: int, seconds: float
 ) -> Quantities:
     """Call with one batch after the other until the time is up; at least once."""
-    supply = cycle(pictures)
+    supply = cycle(images)
     took_s: list[float] = []
     while not took_s or sum(took_s) < seconds:
-        pictures_of_batch = list(islice(supply, batch))
+        images_of_batch = list(islice(supply, batch))
         before = time.perf_counter()
-        call(pictures_of_batch)
+        call(images_of_batch)
         took_s.append(time.perf_counter() - before)
     return {
         "images_per_s": batch * len(took_s) / sum(took_s),

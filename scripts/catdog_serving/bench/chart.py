@@ -1,4 +1,4 @@
-"""The bench as a picture: images per second, and waiting times at three loads."""
+"""The bench as an image: images per second, and waiting times at three loads."""
 
 import io
 from importlib.util import find_spec

@@ -79,9 +79,7 @@ class LoadResult:
         return float(np.percentile(self.latencies_s, percent)) * 1000
 
 
-def closed_loop(
-    url: str, pictures: Sequence[bytes], concurrency: int, seconds: float
-) -> LoadResult:
+def closed_loop(url: str, images: Sequence[bytes], concurrency: int, seconds: float) -> LoadResult:
     """Keep `concurrency` requests under way for at least `seconds`, and wait for all answers.
 
     The last answers count as well: batches stay full to the end when `concurrency` is
@@ -100,7 +98,7 @@ def closed_loop(
         turn = first
         while not answers or time.perf_counter() < deadline:
             due = time.perf_counter()
-            answers.append(_send(connection, pictures[turn % len(pictures)], due, {}))
+            answers.append(_send(connection, images[turn % len(images)], due, {}))
             turn += concurrency
         connection.close()
         return answers
@@ -120,19 +118,19 @@ def arrival_times(images_per_s: float, seconds: float, seed: int) -> list[float]
 
 
 def open_loop(
-    url: str, pictures: Sequence[bytes], images_per_s: float, seconds: float, seed: int
+    url: str, images: Sequence[bytes], images_per_s: float, seconds: float, seed: int
 ) -> LoadResult:
     """Send Poisson arrivals at a rate, whatever the server does, and wait for all answers.
 
     Raises:
         ServerUnavailableError: If no request was answered with 200.
     """
-    return _summary(send_at(url, pictures, arrival_times(images_per_s, seconds, seed)), url)
+    return _summary(send_at(url, images, arrival_times(images_per_s, seconds, seed)), url)
 
 
 def send_at(
     url: str,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     times: Sequence[float],
     headers: Callable[[int], dict[str, str]] = lambda _: {},
 ) -> list[Answer]:
@@ -140,7 +138,7 @@ def send_at(
 
     Args:
         url: The server's.
-        pictures: Sent in turn.
+        images: Sent in turn.
         times: Seconds from the start, ascending.
         headers: More of them for the request with that number.
 
@@ -154,7 +152,7 @@ def send_at(
             connection = free.pop()
         except IndexError:
             connection = _connect(url)
-        answer = _send(connection, pictures[number % len(pictures)], due, headers(number))
+        answer = _send(connection, images[number % len(images)], due, headers(number))
         free.append(connection)
         return answer
 
@@ -177,14 +175,14 @@ def _connect(url: str) -> http.client.HTTPConnection:
 
 def _send(
     connection: http.client.HTTPConnection,
-    picture: bytes,
+    image: bytes,
     due: float,
     headers: Mapping[str, str],
 ) -> Answer:
     cpu_before, sent = time.thread_time(), time.perf_counter()
     try:
         connection.request(
-            "POST", f"/predictions/{MODEL_NAME}", picture, {"Content-Type": "image/jpeg", **headers}
+            "POST", f"/predictions/{MODEL_NAME}", image, {"Content-Type": "image/jpeg", **headers}
         )
         response = connection.getresponse()
         response.read()

@@ -1,4 +1,4 @@
-"""The loop that catdog replaces: one picture at a time through the eager network.
+"""The loop that catdog replaces: one image at a time through the eager network.
 
     python -m catdog_serving.bench.reference resnet152 STATE.pth FOLDER
 
@@ -45,10 +45,10 @@ class ReferenceLoop:
             ]
         )
 
-    def classify(self, picture: bytes) -> tuple[float, float]:
-        """Decode one picture and give its cat and dog mass."""
-        image = Image.open(io.BytesIO(picture)).convert("RGB")
-        batch = self._transform(image).unsqueeze(0)  # (1, 3, 224, 224)
+    def classify(self, image: bytes) -> tuple[float, float]:
+        """Decode one image and give its cat and dog mass."""
+        opened = Image.open(io.BytesIO(image)).convert("RGB")
+        batch = self._transform(opened).unsqueeze(0)  # (1, 3, 224, 224)
         with torch.no_grad():
             probabilities = self.module(batch)[0].softmax(dim=0)  # (1000,)
         cat = probabilities[list(CAT_INDICES)].sum().item()
@@ -56,7 +56,7 @@ class ReferenceLoop:
         return cat, dog
 
     def multiply_adds(self, side: int = 224) -> int:
-        """Multiply-adds of convolutions and linear layers for one picture, side x side pixels."""
+        """Multiply-adds of convolutions and linear layers for one image, side x side pixels."""
         counted = 0
 
         def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:

@@ -19,11 +19,11 @@ _WORK_S = 10.0  # of full batches, after which memory no longer grows
 
 
 def start_up(
-    precision: str, config: ServingConfig, archive: Path, pictures: Sequence[bytes]
+    precision: str, config: ServingConfig, archive: Path, images: Sequence[bytes]
 ) -> Benchmark:
     """Start a server of its own, load it for a while, stop it.
 
-    Gives `ready_s`, from the call to an answered first picture, and the resident memory
+    Gives `ready_s`, from the call to an answered first image, and the resident memory
     of the worker (when READY, after work) and of Java (after work) in GB. The system's
     file cache is warm from the second round on.
     """
@@ -36,7 +36,7 @@ def start_up(
                 ready_s = time.perf_counter() - before
                 worker = server.versions()[0].workers[0].pid
                 when_ready_gb = _resident_gb(worker)
-                closed_loop(server.config.inference_url, pictures, _CONCURRENCY, _WORK_S)
+                closed_loop(server.config.inference_url, images, _CONCURRENCY, _WORK_S)
                 java = server.run.process()
                 if java is None:
                     raise NotReadyError("the server ended while its memory was measured")

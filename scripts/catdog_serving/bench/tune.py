@@ -95,7 +95,7 @@ def check_ready(config: ServingConfig) -> None:
 def tune(
     config: ServingConfig,
     settings: Sequence[WorkerSettings],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     goal: Goal,
     times: TuneTimes = TuneTimes(),
     on_step: OnStep = lambda _: None,
@@ -105,7 +105,7 @@ def tune(
     Args:
         config: Its archive and its other settings are used; see `check_ready`.
         settings: The current one first.
-        pictures: Encoded.
+        images: Encoded.
         goal: What is best.
         times: How long.
         on_step: Is given a line before each run.
@@ -121,7 +121,7 @@ def tune(
         def measure(worker_settings: WorkerSettings, what: str) -> None:
             on_step(f"{what}: {describe(worker_settings)}")
             with clock:
-                trial = _run(config, Path(scratch), worker_settings, pictures, times)
+                trial = _run(config, Path(scratch), worker_settings, images, times)
             runs.setdefault(worker_settings, []).append(trial)
 
         for number, worker_settings in enumerate(settings, 1):
@@ -179,7 +179,7 @@ def _run(
     config: ServingConfig,
     scratch: Path,
     worker_settings: WorkerSettings,
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     times: TuneTimes,
 ) -> Trial:
     """Start a server with one setting and load it."""
@@ -191,8 +191,8 @@ def _run(
     with TorchServe(private) as server:
         server.wait_for_workers(worker_settings.workers)
         url = private.inference_url
-        full = closed_loop(url, pictures, concurrency, times.closed)
-        usual = open_loop(url, pictures, full.images_per_s * _LOAD, times.opened, _SEED)
+        full = closed_loop(url, images, concurrency, times.closed)
+        usual = open_loop(url, images, full.images_per_s * _LOAD, times.opened, _SEED)
     return Trial(
         worker_settings=worker_settings,
         images_per_s=full.images_per_s,

@@ -20,7 +20,7 @@ class AgreementGate:
     """What int8 must reach to be packed.
 
     Attributes:
-        min_same_winner: Share of held-out pictures whose larger mass must be the same.
+        min_same_winner: Share of held-out images whose larger mass must be the same.
         max_mean_difference: How far the masses may be apart on average.
 
     Raises:
@@ -50,26 +50,24 @@ class AgreementGate:
         raise RefusedError(
             f"int8 is too far from fp32: {agreement}; wanted are a same winner on "
             f"{self.min_same_winner:.1%} and a mean of at most {self.max_mean_difference:g}. "
-            "Nothing was changed. Calibrate with more pictures like those that will be classified, "
+            "Nothing was changed. Calibrate with more images like those that will be classified, "
             "or package fp32"
         )
 
 
-def measure_agreement(
-    int8: np.ndarray, float32: np.ndarray, calibration_pictures: int
-) -> Agreement:
-    """Compare two networks' answers for the same pictures.
+def measure_agreement(int8: np.ndarray, float32: np.ndarray, calibration_images: int) -> Agreement:
+    """Compare two networks' answers for the same images.
 
     Args:
         int8: Logits of the quantised network, shape (N, 1000), N >= 1.
         float32: Those of its original.
-        calibration_pictures: How many others int8 was calibrated with.
+        calibration_images: How many others int8 was calibrated with.
     """
     masses, expected = class_masses(int8), class_masses(float32)  # (N, 2)
     differences = np.abs(masses - expected)
     return Agreement(
         pictures=len(int8),
-        calibration_pictures=calibration_pictures,
+        calibration_pictures=calibration_images,
         same_winner=float(np.mean(_cat_wins(masses) == _cat_wins(expected))),
         same_top_class=float(np.mean(int8.argmax(axis=1) == float32.argmax(axis=1))),
         mean_difference=float(differences.mean()),
@@ -78,7 +76,7 @@ def measure_agreement(
 
 
 def logits_in_batches(logits_of: LogitsOf, pixels: np.ndarray) -> np.ndarray:
-    """Run any number of pictures through a network, a few at a time."""
+    """Run any number of images through a network, a few at a time."""
     return np.concatenate(
         [logits_of(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
     )

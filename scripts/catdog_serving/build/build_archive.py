@@ -19,11 +19,11 @@ from catdog.networks import get_network
 from catdog.results import MODEL_NAME
 from catdog.settings import SETTINGS_FILE, Settings
 from catdog_serving.build.agreement import AgreementGate, LogitsOf
-from catdog_serving.build.calibration import read_calibration_pictures
+from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
-from catdog_serving.sample_pictures import SAMPLES
+from catdog_serving.sample_images import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ArchiveSpec:
         precision: One that the runtime knows.
         version: Stamped into the archive.
         settings: The model-config.yaml to pack.
-        calibration: A folder of pictures, for int8 and for nothing else.
+        calibration: A folder of images, for int8 and for nothing else.
         gate: What int8 must reach.
 
     Raises:
@@ -62,7 +62,7 @@ class ArchiveSpec:
         check_runtime(self.runtime, self.precision)
         if self.precision == "int8" and self.calibration is None:
             raise ValueError(
-                "int8 needs pictures to calibrate with and to measure: name a folder of them "
+                "int8 needs images to calibrate with and to measure: name a folder of them "
                 "with --calibration, such as those that will be classified"
             )
         if self.precision != "int8" and self.calibration is not None:
@@ -82,7 +82,7 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
         The new archive's facts.
 
     Raises:
-        NotReadyError: If weights, tools or pictures to calibrate with are missing.
+        NotReadyError: If weights, tools or images to calibrate with are missing.
         RefusedError: If a setting is wrong, int8 is too far from float32, or the built
             archive fails its check; `output` is untouched then.
     """
@@ -137,10 +137,8 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     if spec.calibration is None:
         export(module, weights, runtime, model_dir)
     else:
-        pictures = read_calibration_pictures(
-            spec.calibration, weights.preprocessing, settings.limits
-        )
-        logits_of, agreement = quantise.export_int8(module, weights, pictures, model_dir)
+        images = read_calibration_images(spec.calibration, weights.preprocessing, settings.limits)
+        logits_of, agreement = quantise.export_int8(module, weights, images, model_dir)
         spec.gate.check(agreement)
     info = ModelInfo(
         network=weights.network.name,
@@ -151,7 +149,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
         precision=spec.precision,
         preprocessing=weights.preprocessing,
         categories=weights.categories,
-        golden=golden.golden_pictures(logits_of, weights.preprocessing),
+        golden=golden.golden_images(logits_of, weights.preprocessing),
         catdog_version=catdog.__version__,
         code_sha256=code_sha256(model_dir),
         agreement=agreement,

@@ -1,4 +1,4 @@
-"""The pictures of `--calibration DIR`: some to calibrate int8 with, others to measure it with."""
+"""The images of `--calibration DIR`: some to calibrate int8 with, others to measure it with."""
 
 import logging
 from collections.abc import Iterable
@@ -26,8 +26,8 @@ MIN_PICTURES = 20
 
 
 @dataclass(frozen=True)
-class CalibrationPictures:
-    """Pixels as the network takes them; no picture is in both.
+class CalibrationImages:
+    """Pixels as the network takes them; no image is in both.
 
     Attributes:
         calibration: uint8, shape (C, 3, S, S).
@@ -38,20 +38,20 @@ class CalibrationPictures:
     held_out: np.ndarray
 
 
-def read_calibration_pictures(
+def read_calibration_images(
     folder: Path, preprocessing: Preprocessing, limits: Limits
-) -> CalibrationPictures:
-    """Read a folder's pictures and split them.
+) -> CalibrationImages:
+    """Read a folder's images and split them.
 
     They are taken in the order of their contents' SHA-256, so that the split depends
-    on no name and no date, and two copies of a picture count as one. The first half,
+    on no name and no date, and two copies of an image count as one. The first half,
     at most `MAX_CALIBRATION`, is for calibration; of the rest, at most `MAX_HELD_OUT`
     are held out. What cannot be read is skipped, and its number logged.
 
     Args:
         folder: Searched recursively; every file in it is read once for its hash.
         preprocessing: The weights' own numbers.
-        limits: Larger pictures are skipped too.
+        limits: Larger images are skipped too.
 
     Raises:
         NotReadyError: If there is no such folder, or fewer than `MIN_PICTURES` in it.
@@ -68,14 +68,14 @@ def read_calibration_pictures(
             unreadable += 1
     if len(usable) < MIN_PICTURES:
         raise NotReadyError(
-            f"{folder} has {len(usable)} different pictures that can be used, and {unreadable} "
+            f"{folder} has {len(usable)} different images that can be used, and {unreadable} "
             f"that cannot be read; int8 needs at least {MIN_PICTURES}: half to calibrate with, "
-            "the others to measure with. Choose pictures like those that will be classified"
+            "the others to measure with. Choose images like those that will be classified"
         )
     if unreadable:
-        log.warning("skipped %d pictures of %s that cannot be read", unreadable, folder)
+        log.warning("skipped %d images of %s that cannot be read", unreadable, folder)
     count = min(MAX_CALIBRATION, len(usable) // 2)
-    return CalibrationPictures(np.stack(usable[:count]), np.stack(usable[count:]))
+    return CalibrationImages(np.stack(usable[:count]), np.stack(usable[count:]))
 
 
 def _in_order_of_contents(folder: Path) -> tuple[list[Path], int]:

@@ -1,4 +1,4 @@
-"""The golden pictures: packed into every archive, with the masses they must get.
+"""The golden images: packed into every archive, with the masses they must get.
 
 They serve the check after packaging, the worker's warm-up and the check of a
 deploy. The expected masses come from the eager float32 network, not from the
@@ -10,47 +10,47 @@ agreement.py.
 import numpy as np
 
 from catdog.decode import Decoder, InvalidImage, Limits
-from catdog.model_info import GoldenPicture, ModelInfo
+from catdog.model_info import GoldenImage, ModelInfo
 from catdog.postprocess import class_masses
 from catdog.results import Prediction
 from catdog.transforms import Preprocessing, read_model_input
 from catdog_serving.build.agreement import LogitsOf
 from catdog_serving.errors import RefusedError
-from catdog_serving.sample_pictures import SAMPLES
+from catdog_serving.sample_images import SAMPLES
 
 GOLDEN_NAMES = ("chelsea.png", "coffee.png")
 GOLDEN_FOLDER = "golden"
 
 
-def golden_pictures(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[GoldenPicture, ...]:
-    """Let a network say what each golden picture's masses are."""
+def golden_images(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[GoldenImage, ...]:
+    """Let a network say what each golden image's masses are."""
     pixels = np.stack([sample_pixels(name, preprocessing) for name in GOLDEN_NAMES])
     masses = class_masses(logits_of(pixels)).tolist()
     return tuple(
-        GoldenPicture(f"{GOLDEN_FOLDER}/{name}", cat, dog)
+        GoldenImage(f"{GOLDEN_FOLDER}/{name}", cat, dog)
         for name, (cat, dog) in zip(GOLDEN_NAMES, masses, strict=True)
     )
 
 
 def sample_pixels(name: str, preprocessing: Preprocessing) -> np.ndarray:
-    """One sample picture, prepared as the weights want it: uint8 (3, S, S)."""
+    """One sample image, prepared as the weights want it: uint8 (3, S, S)."""
     limits = Limits(max_pixels=10**6, max_aspect_ratio=10)
     return read_model_input((SAMPLES / name).read_bytes(), Decoder(limits), preprocessing).crop
 
 
 def check_golden(info: ModelInfo, results: list[Prediction | InvalidImage]) -> None:
-    """Compare answers for the golden pictures with what model.json promises.
+    """Compare answers for the golden images with what model.json promises.
 
     Raises:
         RefusedError: If one differs by more than `info.golden_tolerance`.
     """
-    for picture, result in zip(info.golden, results, strict=True):
+    for image, result in zip(info.golden, results, strict=True):
         if isinstance(result, InvalidImage):
-            raise RefusedError(f"{picture.file} could not be classified: {result}")
-        distance = max(abs(result.cat - picture.cat), abs(result.dog - picture.dog))
+            raise RefusedError(f"{image.file} could not be classified: {result}")
+        distance = max(abs(result.cat - image.cat), abs(result.dog - image.dog))
         if not distance <= info.golden_tolerance:
             raise RefusedError(
-                f"{picture.file} got cat {result.cat:.4f}, dog {result.dog:.4f}; model.json says "
-                f"cat {picture.cat:.4f}, dog {picture.dog:.4f} "
+                f"{image.file} got cat {result.cat:.4f}, dog {result.dog:.4f}; model.json says "
+                f"cat {image.cat:.4f}, dog {image.dog:.4f} "
                 f"(tolerance {info.golden_tolerance:g})"
             )

@@ -26,7 +26,7 @@ from catdog.no_telemetry import import_onnxruntime
 from catdog.runtime import MODEL_FILES, OnnxRuntime
 from catdog.torch_module import PixelsToLogits
 from catdog_serving.build.agreement import LogitsOf, logits_in_batches, measure_agreement
-from catdog_serving.build.calibration import CalibrationPictures
+from catdog_serving.build.calibration import CalibrationImages
 from catdog_serving.build.export import eager_logits, export
 from catdog_serving.build.weights import Weights
 
@@ -35,38 +35,38 @@ shape_inference = import_onnxruntime("onnxruntime.quantization.shape_inference")
 
 
 class _CalibrationReader:
-    """Pictures one by one, in the form that ONNX Runtime asks for them."""
+    """Images one by one, in the form that ONNX Runtime asks for them."""
 
     def __init__(self, pixels: np.ndarray) -> None:
-        self._pictures: Iterator[np.ndarray] = iter(pixels)
+        self._images: Iterator[np.ndarray] = iter(pixels)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        picture = next(self._pictures, None)
-        return None if picture is None else {"pixels": picture[np.newaxis]}
+        image = next(self._images, None)
+        return None if image is None else {"pixels": image[np.newaxis]}
 
 
 def export_int8(
-    module: PixelsToLogits, weights: Weights, pictures: CalibrationPictures, folder: Path
+    module: PixelsToLogits, weights: Weights, images: CalibrationImages, folder: Path
 ) -> tuple[LogitsOf, Agreement]:
     """Write the int8 model file into `folder`, and measure it against the eager network.
 
     Returns:
-        The int8 network as it runs, and its agreement with `module` on the pictures that
+        The int8 network as it runs, and its agreement with `module` on the images that
         were held out.
     """
     target = folder / MODEL_FILES["onnx"]
     with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
         exported = export(module, weights, "onnx", Path(scratch))
-        quantise(exported, target, pictures.calibration)
+        quantise(exported, target, images.calibration)
     runtime = OnnxRuntime(target, threads=0)
 
     def logits_of(pixels: np.ndarray) -> np.ndarray:
         return runtime.run(pixels).logits
 
     agreement = measure_agreement(
-        int8=logits_in_batches(logits_of, pictures.held_out),
-        float32=logits_in_batches(partial(eager_logits, module), pictures.held_out),
-        calibration_pictures=len(pictures.calibration),
+        int8=logits_in_batches(logits_of, images.held_out),
+        float32=logits_in_batches(partial(eager_logits, module), images.held_out),
+        calibration_images=len(images.calibration),
     )
     return logits_of, agreement
 

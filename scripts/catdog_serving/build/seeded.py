@@ -2,7 +2,7 @@
 
 Fresh weights alone give logits of about 1e8, whose softmax is exactly 0 or 1,
 so that every comparison on them passes. These are calibrated instead: the
-batch norms see real pictures once, and the last layer is scaled so that the
+batch norms see real images once, and the last layer is scaled so that the
 softmax is spread over many classes.
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 from catdog.decode import Decoder, Limits
 from catdog.networks import Network
 from catdog.transforms import Preprocessing
-from catdog_serving.sample_pictures import SAMPLES
+from catdog_serving.sample_images import SAMPLES
 
 SEED = 152
 LOGIT_STD = 3.0  # gives top probabilities of 0.1 to 0.7
@@ -34,15 +34,15 @@ def seeded_state(network: Network, preprocessing: Preprocessing) -> dict[str, to
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         module = network.build().eval()
-    pictures = _calibration_pictures(preprocessing)  # (16, 3, S, S)
+    images = _calibration_images(preprocessing)  # (16, 3, S, S)
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:
             norm.momentum = None  # the running statistics become this batch's own
             norm.train()
-        network.features(module, pictures)
+        network.features(module, images)
         module.eval()
-        logits = network.logits(module, network.features(module, pictures))
+        logits = network.logits(module, network.features(module, images))
         last_layer = getattr(module, network.last_layer)
         scale = LOGIT_STD / logits.std()
         last_layer.weight *= scale
@@ -59,7 +59,7 @@ def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _calibration_pictures(preprocessing: Preprocessing) -> torch.Tensor:
+def _calibration_images(preprocessing: Preprocessing) -> torch.Tensor:
     """Squares from the samples' corners, normalised: float32 (16, 3, S, S)."""
     decoder = Decoder(Limits(max_pixels=10**6, max_aspect_ratio=10))
     side = preprocessing.crop_size

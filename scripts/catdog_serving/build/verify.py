@@ -1,4 +1,4 @@
-"""Check an archive as a worker would load it: code, facts and golden pictures."""
+"""Check an archive as a worker would load it: code, facts and golden images."""
 
 import filecmp
 import hashlib
@@ -27,7 +27,7 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
         source: The model directory that it was built from, to compare byte by byte.
 
     Raises:
-        RefusedError: If a file differs, a fact is wrong, or a golden picture gets
+        RefusedError: If a file differs, a fact is wrong, or a golden image gets
             other masses.
     """
     from catdog.classifier import Classifier
@@ -43,12 +43,12 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
                 raise RefusedError(
                     f"{archive.name}: its code is not the code that model.json names"
                 )
-            pictures = [(model_dir / picture.file).read_bytes() for picture in info.golden]
+            images = [(model_dir / image.file).read_bytes() for image in info.golden]
         except (ValueError, OSError) as error:
             raise RefusedError(f"{archive.name}: {error}") from error
         try:
             classifier = Classifier.load(model_dir)
-            results = classifier.classify(pictures)
+            results = classifier.classify(images)
             classifier.close()
         except Exception as error:  # each runtime has its own for a network that is broken
             reason = str(error).strip().splitlines() or [""]

@@ -38,7 +38,7 @@ class Weights:
         sha256: Of the file; of the values for seeded weights.
         untrained: True for seeded weights.
         state: Parameter names to tensors.
-        preprocessing: How pictures were prepared in training.
+        preprocessing: How images were prepared in training.
         categories: The 1,000 class names.
     """
 

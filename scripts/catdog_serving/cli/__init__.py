@@ -27,7 +27,7 @@ from catdog_serving.cli import (
 from catdog_serving.errors import CatDogError
 
 app = typer.Typer(
-    help="Cats from dogs in pictures, in production.",
+    help="Cats from dogs in images, in production.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -67,6 +67,6 @@ def main() -> None:
     except BrokenPipeError:  # such as `| head`; what is left in the buffer has no reader
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except Exception:  # a bug: not 1, which says that some pictures failed
+    except Exception:  # a bug: not 1, which says that some images failed
         traceback.print_exc()
         sys.exit(os.EX_SOFTWARE)

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, PicturesOption, console, progress
+from catdog_serving.cli.options import ConfigOption, ImagesOption, console, progress
 
 
 def bench(
     config: ConfigOption,
     quick: Annotated[bool, typer.Option("--quick", help="Under 3 minutes, wider spreads.")] = False,
-    pictures: PicturesOption = None,
+    images: ImagesOption = None,
     output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
     chart: Annotated[
         Path | None,
@@ -24,26 +24,26 @@ def bench(
     from catdog_serving.bench import bench_report
     from catdog_serving.bench.bench import FULL, QUICK, run_bench
     from catdog_serving.bench.bench_archives import Subject, bench_files, default_cache
-    from catdog_serving.bench.bench_pictures import bench_pictures
+    from catdog_serving.bench.bench_images import bench_images
     from catdog_serving.bench.chart import check_matplotlib, write_chart
     from catdog_serving.torchserve.serving_config import ServingConfig
 
     check_matplotlib()  # before the half hour, not after it
     serving = ServingConfig.read(config)
-    encoded = bench_pictures(pictures)
+    encoded = bench_images(images)
     subject = Subject("resnet152", "seeded", config.parent / "model-config.yaml")
     with progress() as on_step:
         files = bench_files(subject, default_cache(), on_step)
         result = run_bench(serving, subject, files, encoded, QUICK if quick else FULL, on_step)
     # A folder's name and not its path, as the JSON is made to be shown to others.
-    pictures_from = pictures.resolve().name if pictures else "samples"
-    report = bench_report.to_dict(result) | {"pictures_from": pictures_from}
+    images_from = images.resolve().name if images else "samples"
+    report = bench_report.to_dict(result) | {"images_from": images_from}
     line = bench_report.to_json_line(report)
     if output:
         atomic_write(output, [line.encode(), b"\n"])
-    picture = chart or (output.with_suffix(".png") if output else Path("bench.png"))
-    write_chart(report, picture)
+    image = chart or (output.with_suffix(".png") if output else Path("bench.png"))
+    write_chart(report, image)
     console.print(bench_report.table(report))
-    for text in (*bench_report.summary_lines(report), f"chart  {picture}"):
+    for text in (*bench_report.summary_lines(report), f"chart  {image}"):
         console.print(text, highlight=False, soft_wrap=True)
     sys.stdout.write(f"{line}\n")

@@ -32,7 +32,7 @@ def classify(
     config: ConfigOption,
     paths: Annotated[
         list[str],  # pathlib would make one slash of the two of s3://
-        typer.Argument(metavar="PATH...", help="Pictures and folders; with ray also s3:// etc."),
+        typer.Argument(metavar="PATH...", help="Images and folders; with ray also s3:// etc."),
     ],
     backend: FolderBackendOption = FolderBackendName.http,
     archive: ArchiveOption = None,
@@ -47,9 +47,7 @@ def classify(
     output: Annotated[
         Path | None, typer.Option(help="Write the results here; the journal lies beside it.")
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page with all pictures.")
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with all images.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run stopped.")
     ] = False,
@@ -57,14 +55,14 @@ def classify(
         str | None, typer.Option(metavar="I/N", help="Only part I of N, I from 0; see merge.")
     ] = None,
     copy_to: Annotated[
-        Path | None, typer.Option(help="Copy the pictures into cat/, dog/, neither/, failed/ here.")
+        Path | None, typer.Option(help="Copy the images into cat/, dog/, neither/, failed/ here.")
     ] = None,
     move_to: Annotated[Path | None, typer.Option(help="Move them instead.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what --copy-to or --move-to would do.")
     ] = False,
 ) -> None:
-    """Classify pictures and folders: cat, dog or neither, the breed, and the means."""
+    """Classify images and folders: cat, dog or neither, the breed, and the means."""
     from catdog_serving.folder.classify_run import ClassifyRun, run_classify
     from catdog_serving.folder.find_files import Shard
     from catdog_serving.folder.open_backend import open_backend

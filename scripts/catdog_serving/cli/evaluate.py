@@ -37,7 +37,7 @@ def evaluate(
         Path | None, typer.Option(help="Write an HTML page with plots and the worst mistakes.")
     ] = None,
 ) -> None:
-    """Measure accuracy on pictures whose class is known by their folder."""
+    """Measure accuracy on images whose class is known by their folder."""
     from catdog_serving.evaluation.evaluate_folder import evaluate_folder, print_evaluation
     from catdog_serving.folder.find_files import check_not_read, find_sources
     from catdog_serving.folder.open_backend import open_backend

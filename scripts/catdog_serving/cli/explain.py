@@ -19,14 +19,14 @@ from catdog_serving.cli.options import (
 
 def explain(
     config: ConfigOption,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures and folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images and folders.")],
     output: Annotated[Path, typer.Option(help="The folder for the overlays.")],
     backend: BackendOption = BackendName.http,
     archive: ArchiveOption = None,
     url: UrlOption = None,
     jobs: JobsOption = None,
 ) -> None:
-    """Draw where the cat or the dog is: a map and a box over each picture."""
+    """Draw where the cat or the dog is: a map and a box over each image."""
     from catdog_serving.folder.explain_files import explain_files
     from catdog_serving.folder.files import ImageFailure
     from catdog_serving.folder.find_files import find_sources

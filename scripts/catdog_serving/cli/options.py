@@ -75,7 +75,7 @@ JobsOption = Annotated[
         "for ray: actors (default: one per CPU, or per GPU).",
     ),
 ]
-PicturesOption = Annotated[
+ImagesOption = Annotated[
     Path | None,
     typer.Option("--pictures", metavar="DIR", help="Yours (default: crops of the samples)."),
 ]

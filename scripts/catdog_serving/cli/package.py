@@ -41,12 +41,12 @@ def package(
             metavar="DIR",
             exists=True,
             file_okay=False,
-            help="For int8: pictures like those to classify, 20 or more, better 200.",
+            help="For int8: images like those to classify, 20 or more, better 200.",
         ),
     ] = None,
     min_same_winner: Annotated[
         float,
-        typer.Option(help="For int8: refuse if fewer of DIR's pictures have fp32's winner."),
+        typer.Option(help="For int8: refuse if fewer of DIR's images have fp32's winner."),
     ] = AgreementGate.min_same_winner,
     max_mean_difference: Annotated[
         float, typer.Option(help="For int8: refuse if masses are farther from fp32's on average.")

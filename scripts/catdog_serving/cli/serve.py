@@ -36,7 +36,7 @@ def serve(
 
 
 def _print_ready(server: Any) -> None:
-    from catdog_serving import sample_pictures
+    from catdog_serving import sample_images
     from catdog_serving.model_archive import file_sha256
     from catdog_serving.monitoring.status import curl_line, print_status
 
@@ -46,7 +46,7 @@ def _print_ready(server: Any) -> None:
     key_file = str(server.run.key_file) if server.run.key_file.is_file() else None
     if key_file:
         console.print(f"tokens   needed; the keys are in {key_file}", highlight=False)
-    picture = os.path.relpath(sample_pictures.CAT)
+    image = os.path.relpath(sample_images.CAT)
     console.print(
-        f"try      {curl_line(server.config, key_file, picture)}", highlight=False, soft_wrap=True
+        f"try      {curl_line(server.config, key_file, image)}", highlight=False, soft_wrap=True
     )

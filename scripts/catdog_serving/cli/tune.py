@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, PicturesOption, console, progress
+from catdog_serving.cli.options import ConfigOption, ImagesOption, console, progress
 from catdog_serving.errors import RefusedError, UsageError
 
 
@@ -22,11 +22,11 @@ def tune(
         float | None,
         typer.Option(min=1, help="The most of those whose p99, at 80 % of it, is below this."),
     ] = None,
-    pictures: PicturesOption = None,
+    images: ImagesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, but write nothing.")] = False,
 ) -> None:
     """Try workers, batch size and batch delay; write the best into config.properties."""
-    from catdog_serving.bench.bench_pictures import bench_pictures
+    from catdog_serving.bench.bench_images import bench_images
     from catdog_serving.bench.tune import candidates, check_ready, tune
     from catdog_serving.bench.tune_report import tune_table, verdict
     from catdog_serving.bench.tune_settings import Goal
@@ -37,7 +37,7 @@ def tune(
         raise UsageError("choose one of --goal throughput and --p99-ms")
     serving = ServingConfig.read(config)
     check_ready(serving)
-    encoded = bench_pictures(pictures)
+    encoded = bench_images(images)
     with progress() as on_step:
         tuned = tune(serving, candidates(serving), encoded, Goal(p99_ms), on_step=on_step)
     console.print(tune_table(tuned))

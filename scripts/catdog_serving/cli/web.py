@@ -26,7 +26,7 @@ def web(
         ),
     ] = None,
 ) -> None:
-    """Open a page to try pictures on: masses, breed, box and map; needs a running server."""
+    """Open a page to try images on: masses, breed, box and map; needs a running server."""
     from catdog_serving.torchserve.serving_config import ServingConfig
     from catdog_serving.web.page import WebSettings, running_page
 

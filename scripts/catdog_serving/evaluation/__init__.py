@@ -1,1 +1,1 @@
-"""Accuracy on labelled pictures."""
+"""Accuracy on labelled images."""

@@ -31,14 +31,14 @@ _FOLDER_NAMES = {
 
 
 def evaluate_folder(
-    directory: Path, backend: Backend, on_picture: Callable[[bool], object]
+    directory: Path, backend: Backend, on_image: Callable[[bool], object]
 ) -> Evaluation:
     """Classify the class folders of `directory` and compare.
 
     Args:
         directory: The folder of class folders.
         backend: Where to classify.
-        on_picture: Called for each picture, with whether it failed.
+        on_image: Called for each image, with whether it failed.
 
     Raises:
         NotReadyError: If the folders are not as they should be, or the extra `report`
@@ -50,7 +50,7 @@ def evaluate_folder(
     def outcomes() -> Iterator[tuple[str, Path, Prediction | ImageFailure]]:
         for truth, folder in folders.items():
             for result in backend.classify_files(ImageFiles(folder)):
-                on_picture(isinstance(result.outcome, ImageFailure))
+                on_image(isinstance(result.outcome, ImageFailure))
                 yield truth, cast("Path", result.path), result.outcome
 
     return evaluate(outcomes())
@@ -87,7 +87,7 @@ def class_folders(directory: Path) -> dict[str, Path]:
         if truth in found:
             raise NotReadyError(f"{found[truth]} and {path} are the same class; keep one")
         if next(iter(ImageFiles(path)), None) is None:
-            raise NotReadyError(f"{path} holds no pictures; every class needs at least one")
+            raise NotReadyError(f"{path} holds no images; every class needs at least one")
         found[truth] = path
     for truth in ("cat", "dog"):
         if truth not in found:
@@ -135,7 +135,7 @@ def _figures(evaluation: Evaluation) -> Table:
         table.add_row("three-way accuracy", *_share_cells(evaluation.three_way.right))
         where = f"any above {best.low:.4f} up to {best.high:.4f}: three-way {best.right.value:.4f}"
         table.add_row("best presence_threshold", f"{best.threshold:.4f}", where)
-        table.add_row("", "", "chosen on these pictures; on others it will do a little worse")
+        table.add_row("", "", "chosen on these images; on others it will do a little worse")
     table.add_row("ROC AUC, cat against dog", _number(evaluation.roc_auc), "by cat - dog")
     table.add_row(
         "calibration error",

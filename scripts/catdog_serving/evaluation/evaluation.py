@@ -3,7 +3,7 @@
 Two questions are kept apart:
 
 - two-way, cats and dogs alone: is the right animal's mass the larger one?
-- three-way, with pictures of neither: is the label right?
+- three-way, with images of neither: is the label right?
 
 Files that failed are counted and listed; they are no part of any accuracy.
 """
@@ -37,7 +37,7 @@ WORST = 20  # mistakes that are listed
 
 @dataclass(frozen=True)
 class Sample:
-    """One classified picture whose truth is known."""
+    """One classified image whose truth is known."""
 
     path: Path
     truth: str
@@ -53,8 +53,8 @@ class Sample:
     def taken_for(self) -> str | None:
         """The wrong animal it was taken for; None if this is no mistake.
 
-        For a cat or dog it is one when the other animal has the larger mass, and for a
-        picture of neither when it is labelled as an animal.
+        For a cat or dog it is one when the other animal has the larger mass, and for an
+        image of neither when it is labelled as an animal.
         """
         winner = "cat" if self.cat > self.dog else "dog"
         is_mistake = self.label != "neither" if self.truth == "neither" else winner != self.truth
@@ -77,11 +77,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class ThreeWay:
-    """How right the labels are when pictures of neither are among them.
+    """How right the labels are when images of neither are among them.
 
     Attributes:
-        right: Pictures with the right label, by the archive's own presence_threshold.
-        best: The presence_threshold that would be best for these pictures.
+        right: Images with the right label, by the archive's own presence_threshold.
+        best: The presence_threshold that would be best for these images.
         curve: What every other one would give.
     """
 
@@ -97,11 +97,11 @@ class Evaluation:
     Attributes:
         model: Who answered; None if every file failed.
         version: Its version in the server; None likewise.
-        confusion: Truth -> label -> pictures; "failed" is a label here.
+        confusion: Truth -> label -> images; "failed" is a label here.
         two_way: Cats and dogs whose own mass is the larger one.
         cats, dogs: The same for each.
-        three_way: Right labels; None without pictures of neither.
-        roc_auc: Of cats against dogs by cat - dog: a picture with little of both masses
+        three_way: Right labels; None without images of neither.
+        roc_auc: Of cats against dogs by cat - dog: an image with little of both masses
             ranks in the middle, which a quotient would not do. None without both.
         calibration: Confidence against accuracy, two-way, of cats and dogs. Confidence
             is max(cat, dog) / (cat + dog), so at least 0.5; 0.5 if both masses are 0.

@@ -21,7 +21,7 @@ class Share:
 
     The interval is Wilson's score interval without continuity correction: E. B. Wilson,
     "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22
-    (1927). Unlike p +- z sqrt(p q / n) it is right for few pictures and near 0 and 1.
+    (1927). Unlike p +- z sqrt(p q / n) it is right for few images and near 0 and 1.
     """
 
     count: int
@@ -54,9 +54,9 @@ class ThresholdCurve:
 
     Attributes:
         edges: The K + 1 values at which it changes, ascending, from 0.01 to 1.
-        right: K counts; `right[k]` pictures get the right label by any threshold that
+        right: K counts; `right[k]` images get the right label by any threshold that
             is above `edges[k]` and at most `edges[k + 1]`.
-        total: Pictures in all.
+        total: Images in all.
     """
 
     edges: np.ndarray
@@ -95,7 +95,7 @@ def threshold_curve(
         right_animal: Whether the truth is the animal with the larger mass, shape (N,).
 
     Returns:
-        The exact curve: it changes only where some picture's presence is.
+        The exact curve: it changes only where some image's presence is.
     """
     presence = np.round(presence, DECIMALS)  # 0.1 + 0.2 is no more than 0.3
     inside = (presence > LOWEST_THRESHOLD) & (presence < 1)
@@ -121,7 +121,7 @@ def best_threshold(curve: ThresholdCurve) -> BestThreshold:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The pictures whose confidence is above `low` and at most `high`.
+    """The images whose confidence is above `low` and at most `high`.
 
     Attributes:
         confidence: Their mean confidence; None if there are none.
@@ -138,7 +138,7 @@ class CalibrationBin:
 
 
 def calibration_bins(confidence: np.ndarray, right: np.ndarray) -> tuple[CalibrationBin, ...]:
-    """Sort pictures into 15 equally wide bins over [0, 1].
+    """Sort images into 15 equally wide bins over [0, 1].
 
     Args:
         confidence: In [0, 1], shape (N,).
@@ -161,7 +161,7 @@ def calibration_bins(confidence: np.ndarray, right: np.ndarray) -> tuple[Calibra
 
 
 def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
-    """How far confidence is from accuracy, averaged over pictures; None of nothing.
+    """How far confidence is from accuracy, averaged over images; None of nothing.
 
     C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural
     Networks", ICML 2017, equation 3.

@@ -29,7 +29,7 @@ def draw_plots(evaluation: Evaluation) -> dict[str, bytes]:
 
     Returns:
         Title -> PNG. The ROC curve needs cats and dogs, the reliability diagram either,
-        the threshold's curve pictures of neither.
+        the threshold's curve images of neither.
     """
     plots = {}
     if evaluation.roc_auc is not None:
@@ -81,7 +81,7 @@ def _roc_curve(axes: "Axes", evaluation: Evaluation) -> None:
 
 
 def _reliability(axes: "Axes", evaluation: Evaluation) -> None:
-    """Accuracy of each bin with its interval, and below it how many pictures it holds."""
+    """Accuracy of each bin with its interval, and below it how many images it holds."""
     filled = [part for part in evaluation.calibration if part.right.total]
     confidence = [part.confidence for part in filled if part.confidence is not None]
     accuracy = np.array([part.right.count / part.right.total for part in filled])
@@ -112,7 +112,7 @@ def _reliability(axes: "Axes", evaluation: Evaluation) -> None:
     )
     counts.set_ylim(0, 4 * most)  # the lowest quarter of the plot
     counts.set_yticks([0, most])
-    counts.set_ylabel("pictures", fontsize=9, color=_GREY, loc="bottom")
+    counts.set_ylabel("images", fontsize=9, color=_GREY, loc="bottom")
     axes.set_zorder(counts.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.set_xlabel("confidence, max(cat, dog) / (cat + dog)")
@@ -134,7 +134,7 @@ def _cat_masses(axes: "Axes", samples: Sequence[Sample]) -> None:
                 label=f"{truth}: {len(masses)}",
             )
     axes.set_xlabel("cat mass")
-    axes.set_ylabel("pictures")
+    axes.set_ylabel("images")
     axes.set_xlim(0, 1)
 
 

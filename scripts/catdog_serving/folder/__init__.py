@@ -1,1 +1,1 @@
-"""Whole folders of pictures: find them, classify them, report."""
+"""Whole folders of images: find them, classify them, report."""

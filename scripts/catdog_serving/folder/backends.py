@@ -23,7 +23,7 @@ class Backend(ExitStack, ABC):
 
     Attributes:
         model: The model that answers.
-        jobs: How many pictures it explains at once.
+        jobs: How many images it explains at once.
         done_ahead: How many rows of an earlier run may wait for a file before them.
     """
 
@@ -37,7 +37,7 @@ class Backend(ExitStack, ABC):
 
     @abstractmethod
     def explain(self, content: bytes) -> Explanation | ImageFailure:
-        """Say where the animal of one picture is; called by up to `jobs` threads."""
+        """Say where the animal of one image is; called by up to `jobs` threads."""
 
 
 class HttpBackend(Backend):

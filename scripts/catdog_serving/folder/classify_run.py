@@ -51,7 +51,7 @@ class ClassifyRun:
         output: The file for the results; None for standard output.
         report: The HTML page to write.
         resume: Go on with the journal that is there.
-        sort_into: Sort the pictures into this folder.
+        sort_into: Sort the images into this folder.
         move: Move them, not copy.
         dry_run: Only say how they would be sorted.
         remote: Whether the backend reads files that have a URI.
@@ -91,7 +91,7 @@ class ClassifyRun:
             raise UsageError("s3://, gs:// and file:// are read by --backend ray only")
         if self.report is not None or self.sort_into is not None:
             raise UsageError(
-                "--report, --copy-to and --move-to need the pictures on this machine; leave "
+                "--report, --copy-to and --move-to need the images on this machine; leave "
                 "them out, or name folders here"
             )
 
@@ -222,7 +222,7 @@ def _write_outputs(
         write_parquet(run.output, rows())
     elif run.output is not None and run.format != "jsonl":
         atomic_write(run.output, outputs.render(run.format, rows(), reports, model))
-    if run.report is not None:  # before the pictures are moved: it holds thumbnails
+    if run.report is not None:  # before the images are moved: it holds thumbnails
         folders = [outputs.summary(report) for report in reports]
         write_folder_report(run.report, rows(), folders, model.to_dict())
     if run.sort_into is not None:

@@ -1,4 +1,4 @@
-"""catdog explain: a picture with its map and box drawn, for each picture of files and folders."""
+"""catdog explain: an image with its map and box drawn, for each image of files and folders."""
 
 import errno
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ class ExplainedFile:
     """What became of one file.
 
     Attributes:
-        path: The picture.
+        path: The image.
         target: Its overlay.
         outcome: Its explanation, or why there is none, and no overlay.
     """
@@ -46,7 +46,7 @@ class ExplainedFile:
 def explain_files(
     sources: Sequence[ImageFiles], backend: Backend, output: Path
 ) -> Iterator[ExplainedFile]:
-    """Explain each picture and write its overlay; one result per file, in order.
+    """Explain each image and write its overlay; one result per file, in order.
 
     Args:
         sources: Files and folders; see `find_sources`.
@@ -55,7 +55,7 @@ def explain_files(
             kept. An overlay that is there already is replaced.
 
     Raises:
-        UsageError: If that folder lies in a source, or an overlay would replace a picture.
+        UsageError: If that folder lies in a source, or an overlay would replace an image.
         NotReadyError: If an overlay cannot be written.
     """
     check_outside(output, [source.root for source in sources])
@@ -74,7 +74,7 @@ def explain_files(
 
 
 def _targets(sources: Iterable[ImageFiles], output: Path) -> Iterator[tuple[AnyPath, Path]]:
-    """Each picture with the place of its overlay; no two get the same."""
+    """Each image with the place of its overlay; no two get the same."""
     taken: set[Path] = set()
     for source in sources:
         for path in source:
@@ -91,13 +91,13 @@ def _write_overlay(
     decoder: Decoder, content: bytes, explanation: Explanation, target: Path
 ) -> Explanation | ImageFailure:
     try:
-        picture = decoder.decode(content, LONGER_SIDE).image
+        image = decoder.decode(content, LONGER_SIDE).image
     except InvalidImage as invalid:
         return ImageFailure(INVALID_IMAGE, invalid.message)
-    picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BILINEAR)
+    image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BILINEAR)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        drawn = draw_overlay(picture, explanation.map, explanation.box)
+        drawn = draw_overlay(image, explanation.map, explanation.box)
         drawn.save(target, "JPEG", **_JPEG)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # with the suffix; no reason to leave out the others

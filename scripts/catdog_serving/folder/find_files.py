@@ -1,4 +1,4 @@
-"""Find the pictures under files and folders, sorted, one folder in memory at a time."""
+"""Find the images under files and folders, sorted, one folder in memory at a time."""
 
 import fnmatch
 import os
@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder.remote_path import AnyPath, RemotePath
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
 )
 
@@ -47,10 +47,10 @@ class Shard:
 
 
 class ImageFiles:
-    """The pictures under one path, in order.
+    """The images under one path, in order.
 
-    A path that is a file is always taken; in a folder, recursively, the files with a
-    picture's suffix. Links to folders are followed, but never in a circle. A folder
+    A path that is a file is always taken; in a folder, recursively, the files with an
+    image's suffix. Links to folders are followed, but never in a circle. A folder
     that cannot be listed is given as if it were a file, so that it is not lost silently.
 
     Attributes:
@@ -107,7 +107,7 @@ class ImageFiles:
 
     def _is_wanted(self, path: AnyPath) -> bool:
         if not self._patterns:
-            return path.suffix.lower() in PICTURE_SUFFIXES
+            return path.suffix.lower() in IMAGE_SUFFIXES
         relative = relative_path(path, self.root).as_posix()
         return any(
             fnmatch.fnmatchcase(relative if "/" in pattern else path.name, pattern)
@@ -121,19 +121,19 @@ def find_sources(
     """The given files and folders, in the order of `sort_key`.
 
     Raises:
-        UsageError: If one lies inside another, which would count its pictures twice.
+        UsageError: If one lies inside another, which would count its images twice.
         NotReadyError: If one does not exist.
     """
     ordered = sorted(paths, key=sort_key)
     for outer, inner in pairwise(ordered):
         if sort_key(inner)[: len(sort_key(outer))] == sort_key(outer):
             twice = "is named twice" if inner == outer else f"lies inside {outer}"
-            raise UsageError(f"{inner} {twice}; name every picture once")
+            raise UsageError(f"{inner} {twice}; name every image once")
     return [ImageFiles(path, patterns, shard) for path in ordered]
 
 
 def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
-    """Make sure that the pictures to write do not lie among those to read.
+    """Make sure that the images to write do not lie among those to read.
 
     Raises:
         UsageError: If they would; a run would find its own, or those of the run before.

@@ -21,7 +21,7 @@ _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", 
 # Only what protects this process: the server checks its own, narrower ones. Pillow itself
 # warns above 89 million.
 _LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1_000)
-# A picture that is uploaded is made smaller first if its shorter side is longer: four times
+# An image that is uploaded is made smaller first if its shorter side is longer: four times
 # the network's resize, so that the second resizing loses nothing that the first kept.
 _UPLOAD_SHORTER_SIDE = 1024
 
@@ -49,13 +49,13 @@ def missing_decoder(content: bytes) -> ImageFailure | None:
     """Says what to install if the content is HEIC and nothing here can read it."""
     if is_heic(content) and not _register_heic():
         return ImageFailure(
-            INVALID_IMAGE, f"the picture is HEIC; to read it, run: {install_hint('heic')}"
+            INVALID_IMAGE, f"the image is HEIC; to read it, run: {install_hint('heic')}"
         )
     return None
 
 
 class Upload(NamedTuple):
-    """A picture as it goes to the server.
+    """An image as it goes to the server.
 
     Attributes:
         content: The file's bytes, or a PNG.
@@ -68,7 +68,7 @@ class Upload(NamedTuple):
     own_size: tuple[int, int] | None = None
 
     def in_own_pixels(self, answer: Prediction) -> Prediction:
-        """The answer with its box in pixels of the file's own picture."""
+        """The answer with its box in pixels of the file's own image."""
         if self.upload_size is None or self.own_size is None:
             return answer
         return answer.scaled(self.upload_size, self.own_size)

@@ -62,7 +62,7 @@ def open_backend(
 
 
 def _ask_model(client: CatDogClient) -> ModelId:
-    """Which model answers there, by its answer for a tiny picture.
+    """Which model answers there, by its answer for a tiny image.
 
     It also tells at once, and not after minutes of patience, that there is no server.
     """

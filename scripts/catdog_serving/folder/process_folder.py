@@ -36,10 +36,10 @@ class FolderReport:
 
     Attributes:
         folder: The path as it was given; for files, how many.
-        images: Pictures classified.
+        images: Images classified.
         reused: How many of them were done already, in an earlier run.
         failed: Files that could not be classified.
-        skipped: Files that are no pictures by their name.
+        skipped: Files that are no images by their name.
         seconds: Time that this run spent on it.
         labels: How often each label was given.
     """
@@ -66,12 +66,12 @@ class FolderReport:
 
     @property
     def images_per_s(self) -> float:
-        """Of the pictures that this run classified."""
+        """Of the images that this run classified."""
         return (self.images - self.reused) / self.seconds if self.seconds else 0.0
 
     @property
     def mean_cat(self) -> float | None:
-        """Mean cat mass over the classified pictures; None if there are none."""
+        """Mean cat mass over the classified images; None if there are none."""
         return self._cat_sum / self.images if self.images else None
 
     @property
@@ -82,7 +82,7 @@ class FolderReport:
 def process_folder(
     path: AnyPath, backend: Backend, on_row: Callable[[Row], object]
 ) -> FolderReport:
-    """Classify every picture of one folder; see `process_sources`."""
+    """Classify every image of one folder; see `process_sources`."""
     (report,) = process_sources(find_sources([path]), backend, on_row)
     return report
 
@@ -106,7 +106,7 @@ def process_sources(
         A report for each folder, and one for all files named by themselves.
 
     Raises:
-        NotReadyError: If a folder holds no picture.
+        NotReadyError: If a folder holds no image.
         RefusedError: If the server's model changes on the way, or an old row is of a
             file that is there but not among `sources`.
     """
@@ -134,13 +134,13 @@ def _reports(sources: Sequence[ImageFiles]) -> dict[int, FolderReport]:
 
 
 def _count_skipped(sources: Sequence[ImageFiles], reports: dict[int, FolderReport]) -> None:
-    """What is known of a folder when it was walked; one without any picture is an error."""
+    """What is known of a folder when it was walked; one without any image is an error."""
     for source in sources:
         report = reports[id(source)]
         report.skipped += source.skipped
         if source.is_folder and not source.is_sharded and not report.images + report.failed:
             raise NotReadyError(
-                f"{source.root} holds no pictures ({report.skipped} other files); "
+                f"{source.root} holds no images ({report.skipped} other files); "
                 "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
             )
 

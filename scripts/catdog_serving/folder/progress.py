@@ -27,7 +27,7 @@ _RECENT_SECONDS = 30
 class FolderProgress(ExitStack):
     """Count rows as they come; a context manager.
 
-    The number of files is counted by a thread meanwhile, so that the first picture
+    The number of files is counted by a thread meanwhile, so that the first image
     does not wait for it.
 
     Args:

@@ -1,9 +1,9 @@
-"""--copy-to and --move-to: sort pictures into cat/, dog/, neither/ and failed/.
+"""--copy-to and --move-to: sort images into cat/, dog/, neither/ and failed/.
 
 Nothing is ever overwritten, and no file is lost: a copy gets its name only when it is
 complete, and an original on another disk goes only when its copy has its name and is,
-byte for byte, the file that was classified. A link to a picture, symbolic or hard, is no
-copy of it; a picture that lies in its folder already stays as it is.
+byte for byte, the file that was classified. A link to an image, symbolic or hard, is no
+copy of it; an image that lies in its folder already stays as it is.
 """
 
 import errno
@@ -48,8 +48,8 @@ class _Ahead:
 
     Attributes:
         taken: The places that would be taken: the content's SHA-256, and the file's
-            identity if the picture itself would have gone there.
-        gone: Where pictures would have been moved away.
+            identity if the image itself would have gone there.
+        gone: Where images would have been moved away.
     """
 
     taken: dict[Path, tuple[str, tuple[int, int] | None]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class _Ahead:
         return any(place in self.gone for place in _on_the_way(source))
 
     def note(self, row: Row, source: Path, place: Path | None, move: bool) -> None:
-        """Remember that a picture would go to its place; None if a copy is there."""
+        """Remember that an image would go to its place; None if a copy is there."""
         if place is not None:
             renamed = move and not source.is_symlink() and _on_one_disk(source, place)
             self.taken[_real(place)] = (row["sha256"], _identity(source) if renamed else None)

@@ -24,12 +24,12 @@ class Rates:
 
     Attributes:
         requests_per_s: What reached the queue, 503s of a full one included.
-        answers_per_s: What workers answered: predictions, and pictures refused with a 4xx.
+        answers_per_s: What workers answered: predictions, and images refused with a 4xx.
         invalid_per_s: The refused ones of these.
         errors_per_s: 5xx of all APIs.
         request_s: Mean time of an answered request in the server.
         queue_s: Mean wait of one for a worker, part of `request_s`.
-        batch_pictures: Mean requests per batch.
+        batch_images: Mean requests per batch.
         busy_workers: How many workers computed, on average; a batch counts when it ends.
         stages: By name, those that ran.
     """
@@ -40,7 +40,7 @@ class Rates:
     errors_per_s: float
     request_s: float | None
     queue_s: float | None
-    batch_pictures: float | None
+    batch_images: float | None
     busy_workers: float
     stages: dict[str, Quantiles]
 
@@ -82,7 +82,7 @@ def rates(before: Metrics, after: Metrics, seconds: float) -> Rates:
         errors_per_s=rise("Requests5XX") / seconds,
         request_s=mean(rise("ts_inference_latency_microseconds") / 1e6, answers),
         queue_s=mean(rise("ts_queue_latency_microseconds") / 1e6, answers),
-        batch_pictures=mean(answers, batches),
+        batch_images=mean(answers, batches),
         busy_workers=rise("catdog_stage_seconds_sum") / seconds,
         stages=stages,
     )

@@ -87,9 +87,9 @@ def print_status(status: ServerStatus, console: Console) -> None:
     console.print(table)
 
 
-def curl_line(config: ServingConfig, key_file: str | None, picture: str) -> str:
+def curl_line(config: ServingConfig, key_file: str | None, image: str) -> str:
     """The command to go on with; it carries the token where the server asks for one."""
     token = ""
     if key_file:
         token = f" -H \"Authorization: Bearer $(jq -r .inference.key '{key_file}')\""
-    return f"curl -T {picture}{token} {config.inference_url}/predictions/catdog"
+    return f"curl -T {image}{token} {config.inference_url}/predictions/catdog"

@@ -52,7 +52,7 @@ def line(snapshot: Snapshot | ServerError) -> str:
             "wait_ms": _ms(r.queue_s),
             "inference_p50_ms": _ms(inference.p50_s if inference else None),
             "inference_p95_ms": _ms(inference.p95_s if inference else None),
-            "batch": "-" if r.batch_pictures is None else f"{r.batch_pictures:.1f}",
+            "batch": "-" if r.batch_images is None else f"{r.batch_images:.1f}",
         }
     return " ".join([stamp, *(f"{key}={value}" for key, value in pairs.items())])
 
@@ -83,13 +83,13 @@ def _numbers(snapshot: Snapshot, r: Rates) -> Table:
     queued = sum(model.pending_requests for model in models)
     free = sum(model.queue_free for model in models)
     batch = "-"
-    if r.batch_pictures is not None and models:
+    if r.batch_images is not None and models:
         size = models[0].batch_size
-        batch = f"{r.batch_pictures:.1f} of {size} pictures ({r.batch_pictures / size:.0%})"
+        batch = f"{r.batch_images:.1f} of {size} images ({r.batch_images / size:.0%})"
     table = Table.grid(padding=(0, 2))
     table.add_row("requests", f"{r.requests_per_s:.1f} /s, {r.answers_per_s:.1f} /s answered")
     table.add_row(
-        "refused", f"{r.invalid_per_s:.1f} /s pictures (4xx), {r.errors_per_s:.1f} /s errors (5xx)"
+        "refused", f"{r.invalid_per_s:.1f} /s images (4xx), {r.errors_per_s:.1f} /s errors (5xx)"
     )
     table.add_row("time", f"{_ms(r.request_s)} ms mean, {_ms(r.queue_s)} ms of it waiting")
     table.add_row("queue", f"{queued} queued, {free} free")

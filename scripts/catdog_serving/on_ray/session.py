@@ -18,7 +18,7 @@ from catdog_serving.extras import install_hint
 # A Unix socket's path holds 107 bytes on Linux, and Ray puts 66 behind this folder:
 # /session_2026-01-01_00-00-00_000000_PID/sockets/plasma_store
 _MAX_PATH_BYTES = 40
-# Beside the archive, which each node keeps once: paths and rows are small, pictures never
+# Beside the archive, which each node keeps once: paths and rows are small, images never
 # come here.
 _OBJECT_STORE_BYTES = 256 * 2**20
 _CONNECT_TIMEOUT_S = 10

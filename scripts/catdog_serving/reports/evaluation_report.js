@@ -39,7 +39,7 @@ function showTiles() {
     tile(
       "Best threshold",
       mass(best.threshold),
-      `presence_threshold, chosen on these pictures: ${mass(best.right.value)} three-way` +
+      `presence_threshold, chosen on these images: ${mass(best.right.value)} three-way` +
         ` from ${mass(best.low)} to ${mass(best.high)}`,
     );
   }
@@ -88,14 +88,14 @@ function showMistakes() {
     : "No mistakes";
   byId("mistakes").append(...mistakes.map((item) => {
     const name = fileName(item.path);
-    const picture = item.thumbnail
+    const image = item.thumbnail
       ? make("img", { src: item.thumbnail, alt: "" })
-      : make("div", { class: "missing" }, "the picture cannot be shown");
+      : make("div", { class: "missing" }, "the image cannot be shown");
     const link = make("a", { href: item.link, target: "_blank", rel: "noopener" }, name);
     return make(
       "figure",
       { role: "listitem", title: item.path },
-      picture,
+      image,
       make(
         "figcaption",
         {},

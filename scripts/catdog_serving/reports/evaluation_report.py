@@ -1,4 +1,4 @@
-"""The page of `catdog evaluate --report`: figures, plots, and the worst mistakes as pictures."""
+"""The page of `catdog evaluate --report`: figures, plots, and the worst mistakes as images."""
 
 import base64
 import os
@@ -50,6 +50,6 @@ def write_evaluation_report(target: Path, evaluation: Evaluation) -> None:
 
 
 def _pictured(mistakes: list[dict[str, Any]], folder: str) -> Iterator[dict[str, Any]]:
-    pictures = thumbnails(Path(mistake["path"]) for mistake in mistakes)
-    for mistake, picture in zip(mistakes, pictures, strict=True):
-        yield mistake | {"link": file_link(mistake["path"], folder), "thumbnail": picture}
+    images = thumbnails(Path(mistake["path"]) for mistake in mistakes)
+    for mistake, image in zip(mistakes, images, strict=True):
+        yield mistake | {"link": file_link(mistake["path"], folder), "thumbnail": image}

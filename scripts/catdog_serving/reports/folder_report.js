@@ -1,10 +1,10 @@
 
-// A folder report: which pictures the gallery shows, and one picture in detail.
+// A folder report: which images the gallery shows, and one image in detail.
 
 const labelOf = (item) => (item.error ? "failed" : item.label);
 
 const summary = readBlock("summary");
-const items = readBlock("pictures"); // the least certain first, then the failed
+const items = readBlock("images"); // the least certain first, then the failed
 for (const item of items) item.searched = item.path.toLowerCase();
 const orders = { least: items };
 let chosenLabel = "all";
@@ -53,11 +53,11 @@ function makeCard(item) {
   const name = fileName(item.path);
   const certainty = item.error ? "" : item.certainty.toFixed(2);
   const spoken = `${name}: ${label} ${certainty}`;
-  const picture = make("div", { class: "picture" }, pictureOf(item));
+  const image = make("div", { class: "image" }, imageOf(item));
   const card = make(
     "button",
     { type: "button", class: `card ${label}`, title: item.path, "aria-label": spoken },
-    picture,
+    image,
     make(
       "div",
       { class: "answer" },
@@ -67,21 +67,21 @@ function makeCard(item) {
     make("div", { class: "name" }, name),
   );
   for (const event of ["pointerenter", "focus"]) {
-    card.addEventListener(event, () => showOverlay(picture, item), { once: true });
+    card.addEventListener(event, () => showOverlay(image, item), { once: true });
   }
   return card;
 }
 
-/** Put map and box over a picture that shows them on hover and focus: see the style. */
-function showOverlay(picture, item) {
-  if (item.thumbnail && !picture.querySelector(".overlay")) {
-    picture.append(overlayOf(item, summary.overlay) ?? "");
+/** Put map and box over an image that shows them on hover and focus: see the style. */
+function showOverlay(image, item) {
+  if (item.thumbnail && !image.querySelector(".overlay")) {
+    image.append(overlayOf(item, summary.overlay) ?? "");
   }
 }
 
-function pictureOf(item) {
+function imageOf(item) {
   if (item.error) return make("div", { class: "reason" }, item.error.message);
-  if (!item.thumbnail) return make("div", { class: "reason" }, "the picture cannot be shown");
+  if (!item.thumbnail) return make("div", { class: "reason" }, "the image cannot be shown");
   return make("img", { src: item.thumbnail, alt: "", decoding: "async" });
 }
 
@@ -125,7 +125,7 @@ function answerParts(item) {
   return parts;
 }
 
-/** Fingers cannot hover: a box to tick shows and hides what lies over the picture. */
+/** Fingers cannot hover: a box to tick shows and hides what lies over the image. */
 function overlaySwitch(overlay) {
   const box = make("input", { type: "checkbox", checked: "" });
   box.addEventListener("change", () => { overlay.hidden = !box.checked; });

@@ -1,4 +1,4 @@
-"""The page of `catdog classify --report`: what became of every picture of some folders.
+"""The page of `catdog classify --report`: what became of every image of some folders.
 
 Rows are read once and as they come. What the page lists is bounded, in the file and
 in memory; its summary and its histograms cover every row.
@@ -50,7 +50,7 @@ def write_folder_report(
         target: The .html file to make or replace.
         rows: The journal's rows, read once: `path`, `size` and the answer's keys flat, or
             `path`, `size` and `error`. Paths are relative to the working directory. A row
-            with a `map` shows it, and its box, when the pointer is over the picture.
+            with a `map` shows it, and its box, when the pointer is over the image.
         folders: The summaries: folder, images, failed, skipped, seconds, images_per_s,
             mean_cat, mean_dog.
         model: network, weights, precision, untrained; None if nothing was classified.
@@ -61,7 +61,7 @@ def write_folder_report(
     collected = _Collected()
     for row in rows:
         collected.add(row)
-    pictures = collected.least_certain()
+    images = collected.least_certain()
     summary = {
         "model": model,
         "folders": list(folders),
@@ -69,7 +69,7 @@ def write_folder_report(
         "histograms": collected.histograms,
         "failed": collected.failed,
         "failed_by_type": dict(collected.failed_by_type.most_common()),
-        "listed": {"images": len(pictures), "failed": len(collected.failures)},
+        "listed": {"images": len(images), "failed": len(collected.failures)},
         "overlay": overlay_style(),
     }
     title = str(folders[0]["folder"]) if len(folders) == 1 else f"{len(folders)} folders"
@@ -78,7 +78,7 @@ def write_folder_report(
         _LAYOUT,
         f"catdog: {title}",
         {"summary": summary},
-        {"pictures": _listed(target, pictures, collected.failures)},
+        {"images": _listed(target, images, collected.failures)},
     )
 
 
@@ -87,7 +87,7 @@ class _Collected:
 
     Attributes:
         labels: How often each label was given.
-        histograms: For "cat" and "dog": pictures by mass, 20 equal bins over [0, 1].
+        histograms: For "cat" and "dog": images by mass, 20 equal bins over [0, 1].
         failed: Rows with an error.
         failed_by_type: The same by the error's type.
         failures: The first MAX_FAILURES of them.
@@ -99,7 +99,7 @@ class _Collected:
         self.failed = 0
         self.failed_by_type: Counter[str] = Counter()
         self.failures: list[dict[str, Any]] = []
-        # The most certain picture of those kept is on top, to be pushed out by the next.
+        # The most certain image of those kept is on top, to be pushed out by the next.
         self._heap: list[tuple[float, int, dict[str, Any]]] = []
         self._images = 0
 
@@ -123,16 +123,16 @@ class _Collected:
             heapq.heappushpop(self._heap, entry)
 
     def least_certain(self) -> list[dict[str, Any]]:
-        """The kept pictures, the least certain first."""
+        """The kept images, the least certain first."""
         return [entry[2] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)]
 
 
 def _listed(
-    target: Path, pictures: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]]
+    target: Path, images: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     folder = os.path.abspath(target.parent)
-    paths = (Path(picture["path"]) for picture in pictures)
-    for picture, thumbnail in zip(pictures, thumbnails(paths), strict=True):
-        yield picture | {"link": file_link(picture["path"], folder), "thumbnail": thumbnail}
+    paths = (Path(image["path"]) for image in images)
+    for image, thumbnail in zip(images, thumbnails(paths), strict=True):
+        yield image | {"link": file_link(image["path"], folder), "thumbnail": thumbnail}
     for failure in failures:
         yield failure | {"link": file_link(failure["path"], folder)}

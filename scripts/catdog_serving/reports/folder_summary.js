@@ -1,5 +1,5 @@
 
-// The summary, the labels and the histograms of a folder report: they cover every picture.
+// The summary, the labels and the histograms of a folder report: they cover every image.
 
 const LABELS = ["cat", "dog", "neither"];
 const FOLDER_COLUMNS = [
@@ -32,7 +32,7 @@ function showSummary(summary) {
   const { listed } = summary;
   if (listed.images < images || listed.failed < summary.failed) {
     byId("truncated").textContent =
-      `This page lists the ${count(listed.images)} least certain of ${plural(images, "picture")}` +
+      `This page lists the ${count(listed.images)} least certain of ${plural(images, "image")}` +
       ` and ${count(listed.failed)} of ${plural(summary.failed, "failed file")}.` +
       " The summary and the histograms cover all of them.";
     byId("truncated").hidden = false;
@@ -60,7 +60,7 @@ function histogram(kind, counts) {
     return draw(
       "rect",
       { x: x(i / counts.length) + 1, y: barTop, width: slot - 2, height: y(0) - barTop, rx: 1 },
-      draw("title", {}, `${kind} mass ${range}: ${plural(n, "picture")}`),
+      draw("title", {}, `${kind} mass ${range}: ${plural(n, "image")}`),
     );
   });
   const text = (at, level, anchor, content) =>

@@ -132,12 +132,12 @@ def load_of(snapshot: Snapshot) -> Load | str:
         return f"version {', '.join(loaded)} is loaded beside {default.version}, as in a deploy"
     if default.ready_workers < len(default.workers):
         return f"{default.ready_workers} of {len(default.workers)} workers are READY"
-    pictures = snapshot.rates.batch_pictures
+    images = snapshot.rates.batch_images
     return Load(
         requests_per_s=snapshot.rates.requests_per_s,
         answers_per_s=snapshot.rates.answers_per_s,
         busy_workers=snapshot.rates.busy_workers,
-        batch_fill=pictures and pictures / default.batch_size,
+        batch_fill=images and images / default.batch_size,
         queue_s=snapshot.rates.queue_s,
         waiting=default.pending_requests,
     )

@@ -92,7 +92,7 @@ def too_few(load: Load, workers: int, settings: PolicySettings) -> Decision | No
 def too_many(load: Load, workers: int, settings: PolicySettings) -> bool:
     """Whether one worker less could do the work of a mean load, with room to spare.
 
-    Emptier batches take more time a picture, so this errs towards keeping a worker.
+    Emptier batches take more time an image, so this errs towards keeping a worker.
     """
     return (
         workers > 1

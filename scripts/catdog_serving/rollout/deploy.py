@@ -1,7 +1,7 @@
 """catdog deploy and rollback: another archive takes over, or everything stays as it was.
 
 The archive is checked in this process, comes up as the next version beside the old one,
-answers its golden pictures over HTTP, becomes the default, and is watched for a while. Then
+answers its golden images over HTTP, becomes the default, and is watched for a while. Then
 the old version is drained and removed. Any failure on the way goes back.
 """
 
@@ -108,7 +108,7 @@ def _take_over(server: TorchServe, archive: Path, times: DeployTimes, on_step: O
         canary = CanaryWatch(server)
         on_step(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
         info = _verified(archive)
-        on_step(f"checked  {_described(info)}; its golden pictures get their masses")
+        on_step(f"checked  {_described(info)}; its golden images get their masses")
         old = default_version(management)
         version = next_version(model.version for model in management.versions())
         workers = max(1, len(old.workers))
@@ -117,7 +117,7 @@ def _take_over(server: TorchServe, archive: Path, times: DeployTimes, on_step: O
             with rollout(server, management, staged, workers, times.ready, on_step):
                 on_step(f"ready    version {version} beside {old.version}, workers: {workers}")
                 _check_served_golden(server, archive, info, old, version)
-                on_step("asked    the golden pictures get the same masses over HTTP")
+                on_step("asked    the golden images get the same masses over HTTP")
                 canary.begin()
                 management.set_default(version)
                 on_step(f"default  version {version}")
@@ -145,7 +145,7 @@ def _described(info: ModelInfo) -> str:
 def _check_served_golden(
     server: TorchServe, archive: Path, info: ModelInfo, old: ModelStatus, version: str
 ) -> None:
-    """Ask the new version itself for the golden pictures, as any client would."""
+    """Ask the new version itself for the golden images, as any client would."""
     from catdog_serving.build.golden import check_golden
 
     with (
@@ -158,7 +158,7 @@ def _check_served_golden(
             version=version,
         ) as client,
     ):
-        results = [client.classify(packed.read(picture.file)) for picture in info.golden]
+        results = [client.classify(packed.read(image.file)) for image in info.golden]
     check_golden(info, list(results))
     answered = {result.version for result in results} - {version}
     if answered:

@@ -20,7 +20,7 @@ import psutil
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_owner
 from catdog_serving.monitoring.status import ServerStatus
-from catdog_serving.sample_pictures import CAT
+from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.model_log import last_failure

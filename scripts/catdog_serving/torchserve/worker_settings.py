@@ -20,7 +20,7 @@ class WorkerSettings:
 
     Attributes:
         workers: Processes that compute, at least 1.
-        batch_size: Pictures of a full batch.
+        batch_size: Images of a full batch.
         max_batch_delay_ms: How long a batch waits to become full, at least 1.
     """
 

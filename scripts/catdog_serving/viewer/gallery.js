@@ -2,7 +2,7 @@
 // A gallery of any length: only the cards near the window are in the document.
 
 const GAP = 8; // px, between cards
-const CARD_TEXT = 47; // px, the two lines below a card's picture
+const CARD_TEXT = 47; // px, the two lines below a card's image
 const OVERSCAN = 400; // px above and below the window that are drawn too
 
 class Gallery {

@@ -1,9 +1,9 @@
 
-// A picture's map and box, drawn as a canvas that lies over the picture and is fitted like it.
+// An image's map and box, drawn as a canvas that lies over the image and is fitted like it.
 
 const OVERLAY_SIDE = 512; // px, the canvas's longer side
 
-/** Null for a picture that has neither; `style` has the colours of low to high, opacity, box. */
+/** Null for an image that has neither; `style` has the colours of low to high, opacity, box. */
 function overlayOf(item, style) {
   if (!item.map) return null;
   const [width, height] = item.map.size;
@@ -15,7 +15,7 @@ function overlayOf(item, style) {
     "aria-hidden": "true",
   });
   const pen = canvas.getContext("2d");
-  pen.scale(canvas.width / width, canvas.height / height); // the picture's own pixels
+  pen.scale(canvas.width / width, canvas.height / height); // the image's own pixels
   const [x0, y0, x1, y1] = item.map.view;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(mapCells(item.map.grid, style), x0, y0, x1 - x0, y1 - y0);

@@ -33,7 +33,7 @@ const count = (number) => number.toLocaleString("en");
 const mass = (number) => (number === null ? "–" : number.toFixed(4));
 const fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
 
-/** "1 picture", "1,200 pictures". */
+/** "1 image", "1,200 images". */
 const plural = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 /** One row of a .bars grid: name, a bar for a share in [0, 1], number. */

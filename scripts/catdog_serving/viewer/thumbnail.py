@@ -1,4 +1,4 @@
-"""Small pictures as data URIs, for pages that hold all they show."""
+"""Small images as data URIs, for pages that hold all they show."""
 
 import base64
 import io
@@ -21,12 +21,12 @@ _WEBP = {"quality": 45, "method": 2}
 
 
 def thumbnails(paths: Iterable[Path]) -> Iterator[str | None]:
-    """Make a thumbnail of each picture, on all cores.
+    """Make a thumbnail of each image, on all cores.
 
     Returns:
-        For each path, in order, the data URI of a WebP picture, upright, about 128 px
+        For each path, in order, the data URI of a WebP image, upright, about 128 px
         on its shorter side and at most 256 px on the longer; None if there is no
-        readable picture.
+        readable image.
     """
     decoder = folder_decoder()
     return ordered_map(lambda path: _thumbnail(path, decoder), paths, usable_cores())

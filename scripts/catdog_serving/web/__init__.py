@@ -1,1 +1,1 @@
-"""The page of `catdog web`: drop pictures, see what they are and where, and how the server does."""
+"""The page of `catdog web`: drop images, see what they are and where, and how the server does."""

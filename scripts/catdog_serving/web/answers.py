@@ -1,4 +1,4 @@
-"""What the page does with pictures: asks for each, and says how far it is and what they are."""
+"""What the page does with images: asks for each, and says how far it is and what they are."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import NamedTuple
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerError
 from catdog_serving.web import views
-from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, Pictures, ShownPicture
+from catdog_serving.web.explained import LARGE_SIDE, SMALL_SIDE, Images, ShownImage
 
 MAX_FILES = 200  # at a time: the gallery of so many is about 5 MB
-_STEP = 8  # pictures from one look of a growing gallery to the next
+_STEP = 8  # images from one look of a growing gallery to the next
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Progress:
     """Where a drop stands, for the controls.
 
     Attributes:
-        shown: Pictures with a map on the page.
+        shown: Images with a map on the page.
         many: Whether they are a gallery.
         unanswered: Files to ask for again, because the server failed.
     """
@@ -38,11 +38,11 @@ class Answer(NamedTuple):
 
 
 class Answers:
-    """Asks one server for the pictures of every visitor."""
+    """Asks one server for the images of every visitor."""
 
     def __init__(self, client: CatDogClient) -> None:
         self._url = client.url
-        self._pictures = Pictures(client)
+        self._images = Images(client)
 
     def dropped(self, files: Sequence[str]) -> Generator[Answer, None, None]:
         """An answer for these files, again as more of them are done; the last one stays."""
@@ -51,18 +51,18 @@ class Answers:
             return
         if len(files) > MAX_FILES:
             text = (
-                f"{len(files)} pictures are too many for one go: drop at most {MAX_FILES}, "
+                f"{len(files)} images are too many for one go: drop at most {MAX_FILES}, "
                 "or use: catdog classify FOLDER"
             )
             yield Answer(views.problem(text), "", Progress())
             return
         many = len(files) > 1
         side = SMALL_SIDE if many else LARGE_SIDE
-        shown: list[ShownPicture] = []
+        shown: list[ShownImage] = []
         if many:
             yield Answer(_so_far(shown, files), "", Progress())
         try:
-            for one in self._pictures.show(map(Path, files), side):
+            for one in self._images.show(map(Path, files), side):
                 shown.append(one)
                 if len(shown) < len(files) and len(shown) % _STEP == 0:
                     text = _so_far(shown, files)
@@ -78,12 +78,12 @@ class Answers:
             yield Answer(views.verdict(shown[0]), views.alone(shown[0]), _progress(shown, many))
 
 
-def _so_far(shown: Sequence[ShownPicture], files: Sequence[str]) -> str:
+def _so_far(shown: Sequence[ShownImage], files: Sequence[str]) -> str:
     return views.message(f"{len(shown)} of {len(files)} ...")
 
 
 def _progress(
-    shown: Sequence[ShownPicture], many: bool, unanswered: tuple[str, ...] = ()
+    shown: Sequence[ShownImage], many: bool, unanswered: tuple[str, ...] = ()
 ) -> Progress:
     with_map = sum(one.explanation is not None for one in shown)
     return Progress(with_map, many and bool(shown), unanswered)

@@ -1,4 +1,4 @@
-"""One picture for the page: asked of the server, and made small enough for a browser."""
+"""One image for the page: asked of the server, and made small enough for a browser."""
 
 import base64
 import io
@@ -20,30 +20,30 @@ from catdog_serving.folder.formats import folder_decoder
 from catdog_serving.folder.rows import ImageResult, Row, to_row
 from catdog_serving.ordered_map import ordered_map
 
-LARGE_SIDE = 1280  # of a picture shown alone, in pixels
+LARGE_SIDE = 1280  # of an image shown alone, in pixels
 SMALL_SIDE = 384  # of one in a gallery
 _MAP_SIDE = 192  # of a map; the browser enlarges it smoothly
 
-# Pictures under way at once, of all visitors together: two batches of one worker. A few
+# Images under way at once, of all visitors together: two batches of one worker. A few
 # visitors with 16 each would fill the server's queue by themselves.
 CONCURRENCY = 16
 
 
 @dataclass(frozen=True)
-class ShownPicture:
+class ShownImage:
     """What the page shows of one file.
 
     Attributes:
         name: The file's.
-        row: As in a journal; its box is the whole picture's.
+        row: As in a journal; its box is the whole image's.
         explanation: None for a file that failed.
-        picture, map: Data URIs; None for a file that failed.
+        image, map: Data URIs; None for a file that failed.
     """
 
     name: str
     row: Row
     explanation: Explanation | None
-    picture: str | None
+    image: str | None
     map: str | None
 
     @property
@@ -52,8 +52,8 @@ class ShownPicture:
         return self.explanation.prediction.label if self.explanation else "failed"
 
 
-class Pictures:
-    """Asks one server for the pictures of every visitor; they share its memory and its turns.
+class Images:
+    """Asks one server for the images of every visitor; they share its memory and its turns.
 
     Args:
         client: Of the running server.
@@ -64,8 +64,8 @@ class Pictures:
         self._decoder = folder_decoder()
         self._turns = BoundedSemaphore(CONCURRENCY)
 
-    def show(self, paths: Iterable[Path], side: int) -> Iterator[ShownPicture]:
-        """Ask for each picture, several at once, and give them in order.
+    def show(self, paths: Iterable[Path], side: int) -> Iterator[ShownImage]:
+        """Ask for each image, several at once, and give them in order.
 
         Args:
             paths: The files.
@@ -76,14 +76,14 @@ class Pictures:
         """
         return ordered_map(lambda path: self._in_turn(path, side), paths, CONCURRENCY)
 
-    def _in_turn(self, path: Path, side: int) -> ShownPicture:
+    def _in_turn(self, path: Path, side: int) -> ShownImage:
         with self._turns:
             return self._show(path, side)
 
-    def _show(self, path: Path, side: int) -> ShownPicture:
+    def _show(self, path: Path, side: int) -> ShownImage:
         file, content = read_file(path)
         if isinstance(content, ImageFailure) and not path.exists():
-            content = ImageFailure(UNREADABLE, "the upload is too long ago; drop the picture again")
+            content = ImageFailure(UNREADABLE, "the upload is too long ago; drop the image again")
         outcome: Explanation | ImageFailure
         if isinstance(content, ImageFailure):
             outcome = content
@@ -91,21 +91,21 @@ class Pictures:
             outcome = explain_content(self._client, content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):
             try:
-                picture = self._decoder.decode(content, side).image
+                image = self._decoder.decode(content, side).image
             except InvalidImage as invalid:
                 outcome = ImageFailure(INVALID_IMAGE, invalid.message)
         if isinstance(outcome, ImageFailure):
             row = to_row(ImageResult(file, outcome))
-            return ShownPicture(path.name, row | {"path": path.name}, None, None, None)
-        picture.thumbnail((side, side), Image.Resampling.BILINEAR)
+            return ShownImage(path.name, row | {"path": path.name}, None, None, None)
+        image.thumbnail((side, side), Image.Resampling.BILINEAR)
         row = to_row(ImageResult(file, outcome.prediction))
         row |= {"path": path.name, "box": outcome.box}
-        return ShownPicture(path.name, row, outcome, _picture_uri(picture), _map_uri(outcome))
+        return ShownImage(path.name, row, outcome, _image_uri(image), _map_uri(outcome))
 
 
-def _picture_uri(picture: Image.Image) -> str:
+def _image_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=82, method=2)
+    image.save(buffer, "WEBP", quality=82, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

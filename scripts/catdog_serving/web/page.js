@@ -1,7 +1,7 @@
 () => {
   // Screen readers watch only what is there before its text comes.
   document.getElementById("cd-message").setAttribute("aria-live", "polite");
-  // All of the page is the drop zone: beside it a browser would open the picture instead.
+  // All of the page is the drop zone: beside it a browser would open the image instead.
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();

@@ -21,7 +21,7 @@ from catdog_serving.web.answers import MAX_FILES, Answer, Answers, Progress
 from catdog_serving.web.service import Service
 from catdog_serving.web.visitor import Visitor
 
-VISITORS = 4  # whose pictures are asked for at once; others wait
+VISITORS = 4  # whose images are asked for at once; others wait
 KEEP_FILES_S = 600  # what was uploaded
 RETRIES = 1  # a person waits
 _OPACITY = """(percent) => {
@@ -129,12 +129,12 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
     ) as page:
         gr.HTML(
             '<div class="cd-head"><h1>catdog</h1>'
-            '<span class="cd-muted">cats from dogs in pictures, and where they are</span></div>'
+            '<span class="cd-muted">cats from dogs in images, and where they are</span></div>'
         )
-        with gr.Tab("Pictures") as pictures:
+        with gr.Tab("Images") as images:
             files = gr.File(
                 file_count="multiple",
-                label=f"Drop or choose up to {MAX_FILES} pictures",
+                label=f"Drop or choose up to {MAX_FILES} images",
                 height=110,
                 elem_id="cd-drop",
             )
@@ -193,7 +193,7 @@ def _page(gr: Any, answers: Answers, service: Service) -> Any:
         on(label.input, None, label, None, js=_FILTER)
         on(tab.select, service.view, None, facts)
         on(tab.select, lambda: gr.Timer(active=True), None, clock)
-        on(pictures.select, lambda: gr.Timer(active=False), None, clock)
+        on(images.select, lambda: gr.Timer(active=False), None, clock)
         on(clock.tick, service.view, None, facts, show_progress="hidden")
         on(page.load, None, None, None, js=_text("page.js"))
     return page

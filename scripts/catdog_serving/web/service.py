@@ -75,5 +75,5 @@ def _table(snapshot: Snapshot) -> str:
     cells = "".join(
         f"<div><dt>{name}</dt><dd>{html.escape(value)}</dd></div>" for name, value in rows.items()
     )
-    warning = "" if ready else problem("No worker is ready: pictures wait until one is.")
+    warning = "" if ready else problem("No worker is ready: images wait until one is.")
     return f'{warning}<dl class="cd-service">{cells}</dl>'

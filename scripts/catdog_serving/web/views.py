@@ -1,4 +1,4 @@
-"""The page's HTML: pictures, answers and sentences.
+"""The page's HTML: images, answers and sentences.
 
 File names are strangers' text, so everything is escaped.
 """
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from catdog.results import Prediction
 from catdog_serving.errors import ServerBusyError, ServerError
 from catdog_serving.folder.outputs import to_csv
-from catdog_serving.web.explained import ShownPicture
+from catdog_serving.web.explained import ShownImage
 
 LABELS = ("cat", "dog", "neither", "failed")
 
 
-def alone(shown: ShownPicture) -> str:
-    """One picture, large, with its masses."""
+def alone(shown: ShownImage) -> str:
+    """One image, large, with its masses."""
     if shown.explanation is None:
         return problem(f"{shown.name}: {shown.row['error']['message']}")
     prediction = shown.explanation.prediction
@@ -31,25 +31,25 @@ def alone(shown: ShownPicture) -> str:
     )
 
 
-def gallery(shown: Sequence[ShownPicture]) -> str:
-    """Many pictures, small; the browser shows and hides them by `data-label`."""
+def gallery(shown: Sequence[ShownImage]) -> str:
+    """Many images, small; the browser shows and hides them by `data-label`."""
     cards = "".join(_card(one) for one in shown)
     return f'<div class="cd-gallery" id="cd-gallery" data-show="all">{cards}</div>'
 
 
-def verdict(shown: ShownPicture) -> str:
-    """What one picture is, as a sentence; nothing for a file that failed."""
+def verdict(shown: ShownImage) -> str:
+    """What one image is, as a sentence; nothing for a file that failed."""
     if shown.explanation is None:
         return ""
     breed = shown.explanation.prediction.breed
     return message(f"{shown.name}: {shown.label}{f', {breed.name}' if breed else ''}")
 
 
-def summary(shown: Sequence[ShownPicture]) -> str:
+def summary(shown: Sequence[ShownImage]) -> str:
     """How many of each label, as a sentence, and the table to download."""
     counts = Counter(one.label for one in shown)
     parts = [f"{counts[label]} {label}" for label in LABELS if counts[label]]
-    return message(f"{len(shown)} pictures: {', '.join(parts)}", _table_link(shown))
+    return message(f"{len(shown)} images: {', '.join(parts)}", _table_link(shown))
 
 
 def message(text: str, link: str = "") -> str:
@@ -73,7 +73,7 @@ def server_problem(error: ServerError, url: str) -> str:
     return problem(text)
 
 
-def _table_link(shown: Sequence[ShownPicture]) -> str:
+def _table_link(shown: Sequence[ShownImage]) -> str:
     """The rows as CSV inside the link itself: no file that could be gone when it is wanted."""
     table = base64.b64encode(b"".join(to_csv(one.row for one in shown))).decode()
     return (
@@ -82,8 +82,8 @@ def _table_link(shown: Sequence[ShownPicture]) -> str:
     )
 
 
-def _figure(shown: ShownPicture) -> str:
-    """The picture with its map and box over it, all fitted alike."""
+def _figure(shown: ShownImage) -> str:
+    """The image with its map and box over it, all fitted alike."""
     explanation = shown.explanation
     assert explanation is not None  # noqa: S101 (only called with one)
     width, height = explanation.map.size
@@ -98,7 +98,7 @@ def _figure(shown: ShownPicture) -> str:
     alt = f"{shown.name}: {shown.label}"
     return (
         f'<div class="cd-figure" style="aspect-ratio: {width} / {height}">'
-        f'<img src="{shown.picture}" alt="{_text(alt)}">'
+        f'<img src="{shown.image}" alt="{_text(alt)}">'
         f'<img class="cd-map" src="{shown.map}" alt="">{box}</div>'
     )
 
@@ -126,7 +126,7 @@ def _bar(name: str, share: float, kind: str) -> str:
     )
 
 
-def _box_line(shown: ShownPicture) -> str:
+def _box_line(shown: ShownImage) -> str:
     box = shown.row["box"]
     return "No box." if box is None else "Box: {}, {} to {}, {} pixels.".format(*box)
 
@@ -135,7 +135,7 @@ def _model_line(prediction: Prediction) -> str:
     return f"{prediction.model}, version {prediction.version}"
 
 
-def _card(shown: ShownPicture) -> str:
+def _card(shown: ShownImage) -> str:
     name = f'<div class="cd-name" title="{_text(shown.name)}">{_text(shown.name)}</div>'
     if shown.explanation is None:
         reason = _text(shown.row["error"]["message"])

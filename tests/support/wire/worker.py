@@ -14,7 +14,7 @@ from PIL import Image
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-from catdog.model_info import Agreement, GoldenPicture
+from catdog.model_info import Agreement, GoldenImage
 from catdog_handler import CatDogHandler
 from catdog_telemetry import Telemetry
 from tests.support.model_dirs import colour_classifier
@@ -82,7 +82,7 @@ class Worker:
             classifier.info,
             catdog_version="1.2.3",
             precision=precision,
-            golden=(GoldenPicture("golden/cat.png", 0.9, 0.01),) * 2,
+            golden=(GoldenImage("golden/cat.png", 0.9, 0.01),) * 2,
             agreement=agreement if precision == "int8" else None,
         )
         (answer,) = self.ask(Request({}, {"describe": "True"}))

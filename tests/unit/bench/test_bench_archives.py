@@ -36,7 +36,7 @@ def test_each_precision_is_built_once(built: list[ArchiveSpec], tmp_path: Path) 
     assert len(built) == len(PRECISIONS)
 
 
-def test_int8_has_pictures_to_be_calibrated_with(built: list[ArchiveSpec], tmp_path: Path) -> None:
+def test_int8_has_images_to_be_calibrated_with(built: list[ArchiveSpec], tmp_path: Path) -> None:
     bench_files(Subject("efficientnet_lite0", None, SETTINGS), tmp_path)
     (int8,) = (spec for spec in built if spec.precision == "int8")
     assert int8.calibration is not None

@@ -37,7 +37,7 @@ def url() -> Iterator[str]:
 
 
 def test_a_closed_loop_counts_every_answer_and_all_the_time(url: str) -> None:
-    result = closed_loop(url, [b"picture"], 4, 0.5)
+    result = closed_loop(url, [b"image"], 4, 0.5)
     assert set(result.statuses) == {200}
     # The server is busy all the time: never faster than it, and hardly slower.
     assert 0.6 / ANSWER_S < result.images_per_s <= 1 / ANSWER_S
@@ -46,7 +46,7 @@ def test_a_closed_loop_counts_every_answer_and_all_the_time(url: str) -> None:
 
 
 def test_answers_that_are_no_predictions_do_not_count_as_images(url: str) -> None:
-    result = closed_loop(url, [b"picture", b"bad"], 1, 0.3)
+    result = closed_loop(url, [b"image", b"bad"], 1, 0.3)
     assert result.statuses[400] > 0
     assert result.not_200 == result.statuses[400]
     assert len(result.latencies_s) == result.statuses[200]
@@ -56,7 +56,7 @@ def test_an_open_loop_counts_waiting_from_when_a_request_was_due(url: str) -> No
     # Twice as many as the server can do: the queue grows, and the last waits for about half of
     # all. A loop that waits for answers before it sends would see ANSWER_S each time.
     rate, seconds = 2 / ANSWER_S, 1.0
-    result = open_loop(url, [b"picture"], rate, seconds, seed=1)
+    result = open_loop(url, [b"image"], rate, seconds, seed=1)
     sent = len(arrival_times(rate, seconds, seed=1))
     assert result.statuses == {200: sent}
     assert max(result.latencies_s) > 0.3 * sent * ANSWER_S
@@ -97,4 +97,4 @@ def test_arrivals_are_poisson_and_the_same_for_a_seed() -> None:
 def test_a_server_that_is_not_there_is_named() -> None:
     (port,) = free_ports(1)
     with pytest.raises(ServerUnavailableError, match=rf"{port} answered none.*\{{{NO_ANSWER}: 2"):
-        closed_loop(f"http://127.0.0.1:{port}", [b"picture"], 2, 0)
+        closed_loop(f"http://127.0.0.1:{port}", [b"image"], 2, 0)

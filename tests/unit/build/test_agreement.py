@@ -8,10 +8,10 @@ from catdog_serving.errors import RefusedError
 CAT, DOG, CUP = 281, 151, 504
 
 
-def logits(*pictures: dict[int, float]) -> np.ndarray:
-    """Logits that give each picture's classes these probabilities, and the others none."""
-    rows = np.full((len(pictures), 1000), -100.0, dtype=np.float32)
-    for row, probabilities in zip(rows, pictures, strict=True):
+def logits(*images: dict[int, float]) -> np.ndarray:
+    """Logits that give each image's classes these probabilities, and the others none."""
+    rows = np.full((len(images), 1000), -100.0, dtype=np.float32)
+    for row, probabilities in zip(rows, images, strict=True):
         for index, probability in probabilities.items():
             row[index] = np.log(probability)
     return rows
@@ -21,10 +21,10 @@ def agreement(same_winner: float, mean_difference: float) -> Agreement:
     return Agreement(50, 50, same_winner, 0.9, mean_difference, 0.3)
 
 
-def test_differences_are_of_both_masses_over_all_pictures() -> None:
+def test_differences_are_of_both_masses_over_all_images() -> None:
     float32 = logits({CAT: 0.8, DOG: 0.1, CUP: 0.1}, {CAT: 0.3, DOG: 0.5, CUP: 0.2})
     int8 = logits({CAT: 0.7, DOG: 0.1, CUP: 0.2}, {CAT: 0.3, DOG: 0.2, CUP: 0.5})
-    measured = measure_agreement(int8, float32, calibration_pictures=7)
+    measured = measure_agreement(int8, float32, calibration_images=7)
     assert (measured.pictures, measured.calibration_pictures) == (2, 7)
     assert measured.same_winner == 0.5  # the second became a cat
     assert measured.same_top_class == 0.5  # and its top class a cup
@@ -34,7 +34,7 @@ def test_differences_are_of_both_masses_over_all_pictures() -> None:
 
 def test_a_network_agrees_with_itself() -> None:
     same = logits({CAT: 0.8, DOG: 0.2}, {CAT: 0.1, DOG: 0.9})
-    measured = measure_agreement(same, same, calibration_pictures=10)
+    measured = measure_agreement(same, same, calibration_images=10)
     assert (measured.same_winner, measured.same_top_class) == (1, 1)
     assert (measured.mean_difference, measured.max_difference) == (0, 0)
 
@@ -64,7 +64,7 @@ def test_limits_outside_0_to_1_are_named() -> None:
         AgreementGate(max_mean_difference=-1)
 
 
-def test_batches_keep_the_order_and_the_last_picture() -> None:
+def test_batches_keep_the_order_and_the_last_image() -> None:
     pixels = np.arange(19, dtype=np.uint8).reshape(19, 1, 1, 1)
     sizes = []
 

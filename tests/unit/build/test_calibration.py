@@ -9,11 +9,11 @@ from catdog.transforms import Preprocessing
 from catdog_serving.build.calibration import (
     MAX_CALIBRATION,
     MAX_HELD_OUT,
-    CalibrationPictures,
-    read_calibration_pictures,
+    CalibrationImages,
+    read_calibration_images,
 )
 from catdog_serving.errors import NotReadyError
-from tests.support.pictures import LIMITS, encode, noise
+from tests.support.images import LIMITS, encode, noise
 
 TINY = Preprocessing(16, 8, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -25,15 +25,15 @@ def fill(folder: Path, count: int) -> Path:
     return folder
 
 
-def read(folder: Path) -> CalibrationPictures:
-    return read_calibration_pictures(folder, TINY, LIMITS)
+def read(folder: Path) -> CalibrationImages:
+    return read_calibration_images(folder, TINY, LIMITS)
 
 
 def test_half_calibrates_and_the_others_are_held_out(tmp_path: Path) -> None:
-    pictures = read(fill(tmp_path, 21))
-    assert pictures.calibration.shape == (10, 3, 8, 8)
-    assert pictures.held_out.shape == (11, 3, 8, 8)
-    everything = np.concatenate([pictures.calibration, pictures.held_out])
+    images = read(fill(tmp_path, 21))
+    assert images.calibration.shape == (10, 3, 8, 8)
+    assert images.held_out.shape == (11, 3, 8, 8)
+    everything = np.concatenate([images.calibration, images.held_out])
     assert len(np.unique(everything, axis=0)) == 21
 
 
@@ -49,34 +49,34 @@ def test_names_and_folders_do_not_change_the_split(tmp_path: Path) -> None:
     assert np.array_equal(one.held_out, other.held_out)
 
 
-def test_a_copy_is_not_another_picture(tmp_path: Path) -> None:
+def test_a_copy_is_not_another_image(tmp_path: Path) -> None:
     fill(tmp_path, 19)
     shutil.copy(tmp_path / "000.png", tmp_path / "copy of 000.png")
-    with pytest.raises(NotReadyError, match="has 19 different pictures"):
+    with pytest.raises(NotReadyError, match="has 19 different images"):
         read(tmp_path)
 
 
-def test_more_pictures_than_needed_are_left_out(tmp_path: Path) -> None:
-    pictures = read(fill(tmp_path, MAX_CALIBRATION + MAX_HELD_OUT + 5))
-    assert len(pictures.calibration) == MAX_CALIBRATION
-    assert len(pictures.held_out) == MAX_HELD_OUT
+def test_more_images_than_needed_are_left_out(tmp_path: Path) -> None:
+    images = read(fill(tmp_path, MAX_CALIBRATION + MAX_HELD_OUT + 5))
+    assert len(images.calibration) == MAX_CALIBRATION
+    assert len(images.held_out) == MAX_HELD_OUT
 
 
-def test_unreadable_pictures_are_skipped_and_counted(
+def test_unreadable_images_are_skipped_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path, 20)
-    (tmp_path / "broken.jpg").write_text("no picture")
+    (tmp_path / "broken.jpg").write_text("no image")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     with caplog.at_level(logging.WARNING):
-        pictures = read(tmp_path)
-    assert len(pictures.calibration) == len(pictures.held_out) == 10
-    assert f"skipped 2 pictures of {tmp_path}" in caplog.text
+        images = read(tmp_path)
+    assert len(images.calibration) == len(images.held_out) == 10
+    assert f"skipped 2 images of {tmp_path}" in caplog.text
 
 
 def test_too_few_say_how_many_are_needed_and_why(tmp_path: Path) -> None:
     fill(tmp_path, 3)
-    (tmp_path / "broken.jpg").write_text("no picture")
+    (tmp_path / "broken.jpg").write_text("no image")
     with pytest.raises(NotReadyError, match="3 different.* and 1 that .* at least 20: half to"):
         read(tmp_path)
 

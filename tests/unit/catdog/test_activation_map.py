@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -25,7 +25,7 @@ def maps_of(
     return activation_maps(logits, class_probabilities(logits), features, last_layer, groups)
 
 
-def test_each_picture_of_a_batch_gets_the_map_it_gets_alone() -> None:
+def test_each_image_of_a_batch_gets_the_map_it_gets_alone() -> None:
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 3, (5, 1000)).astype(np.float32)
     features = generator.random((5, 64, 7, 9), dtype=np.float32)
@@ -77,7 +77,6 @@ def test_the_box_is_of_the_largest_region_not_of_the_highest_peak() -> None:
     arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.booleans()),
     st.tuples(st.integers(1, 500), st.integers(1, 500)),
 )
-@settings(deadline=None)  # the first example pays for imports
 def test_the_region_is_the_one_that_scipy_finds(mask: np.ndarray, size: tuple[int, int]) -> None:
     """Any pattern of cells: the interpolated map labelled by scipy, the largest region's box."""
     from scipy import ndimage
@@ -117,11 +116,11 @@ def test_an_explanation_survives_the_way_over_http(archive: Path) -> None:
 
 
 def test_the_explained_prediction_is_the_prediction(archive: Path) -> None:
-    pictures = [path.read_bytes() for path in sorted(SAMPLES.iterdir())]
+    images = [path.read_bytes() for path in sorted(SAMPLES.iterdir())]
     with open_archive(archive) as model_dir:
         classifier = Classifier.load(model_dir)
-        predictions = classifier.classify(pictures)
-        explanations = classifier.explain(pictures)
+        predictions = classifier.classify(images)
+        explanations = classifier.explain(images)
         classifier.close()
     for prediction, explanation in zip(predictions, explanations, strict=True):
         assert isinstance(explanation, Explanation)

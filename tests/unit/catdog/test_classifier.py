@@ -5,8 +5,8 @@ from PIL import Image
 
 from catdog.decode import InvalidImage
 from catdog.results import Prediction
+from tests.support.images import encode
 from tests.support.model_dirs import colour_classifier
-from tests.support.pictures import encode
 
 RED, GREEN, BLUE = (encode(Image.new("RGB", (80, 60), c)) for c in ("red", "lime", "blue"))
 
@@ -38,12 +38,10 @@ def test_one_corrupt_image_fails_alone(tmp_path: Path) -> None:
     assert runtime.batches == [1, 2]
 
 
-@pytest.mark.parametrize("pictures", [[], [b"junk"], [b"", b"junk"]])
-def test_a_batch_without_a_valid_picture_runs_no_network(
-    tmp_path: Path, pictures: list[bytes]
-) -> None:
+@pytest.mark.parametrize("images", [[], [b"junk"], [b"", b"junk"]])
+def test_a_batch_without_a_valid_image_runs_no_network(tmp_path: Path, images: list[bytes]) -> None:
     classifier, runtime = colour_classifier(tmp_path)
-    assert len(classifier.classify(pictures)) == len(pictures)
+    assert len(classifier.classify(images)) == len(images)
     assert runtime.batches == []
 
 

@@ -19,8 +19,8 @@ from catdog.decode import (
     Limits,
 )
 from catdog.transforms import Preprocessing, read_model_input, to_model_input
+from tests.support.images import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
 from tests.support.paths import SAMPLES
-from tests.support.pictures import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
 from tests.support.reference import reference_pixels
 
 IMAGENET = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -45,7 +45,7 @@ def test_pixels_equal_torchvisions_on_real_photos(photos: list[Path]) -> None:
         assert np.array_equal(ours, reference_pixels(path)), path.name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(width=st.integers(1, 700), height=st.integers(1, 700))
 def test_pixels_equal_torchvisions_at_every_size(width: int, height: int) -> None:
     if max(width, height) > 20 * min(width, height):
@@ -66,7 +66,7 @@ def test_resize_size_is_the_weights_own() -> None:
     assert np.array_equal(cropped(image, v2), expected)
 
 
-def test_a_crop_larger_than_the_resized_picture_is_refused() -> None:
+def test_a_crop_larger_than_the_resized_image_is_refused() -> None:
     with pytest.raises(ValueError, match="crop_size"):
         Preprocessing(200, 224, IMAGENET.mean, IMAGENET.std)
 
@@ -180,7 +180,7 @@ def test_16_bit_rgb_keeps_its_high_byte() -> None:
     assert image.getpixel((1, 1)) == (0x12, 0x80, 0xFE)
 
 
-def test_32_bit_and_float_pictures_are_refused() -> None:
+def test_32_bit_and_float_images_are_refused() -> None:
     deep = Image.fromarray(np.full((8, 8), 1 << 20, dtype=np.int32))
     floating = Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32))
     for image in (deep, floating):
@@ -269,7 +269,7 @@ def test_extreme_shapes_are_refused() -> None:
     assert decode_image(encode(Image.new("L", (20, 1))), LIMITS).size == (20, 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=200))
 def test_random_bytes_are_an_image_or_invalid(data: bytes) -> None:
     for prefix in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog.model_info import Agreement, GoldenPicture, ModelInfo
+from catdog.model_info import Agreement, GoldenImage, ModelInfo
 from tests.support.model_dirs import CATEGORIES, model_info
 
 AGREEMENT = Agreement(
@@ -18,7 +18,7 @@ AGREEMENT = Agreement(
 
 
 def test_facts_survive_the_file(tmp_path: Path) -> None:
-    info = model_info(golden=(GoldenPicture("golden/a.png", 0.5, 0.25),))
+    info = model_info(golden=(GoldenImage("golden/a.png", 0.5, 0.25),))
     info.write(tmp_path)
     assert ModelInfo.read(tmp_path) == info
 
@@ -40,7 +40,7 @@ def test_int8_without_a_measured_agreement_is_refused() -> None:
 
 def test_an_agreement_reads_as_a_sentence() -> None:
     assert str(replace(AGREEMENT, same_winner=1.0)) == (
-        "same winner as fp32 on 100.0% of 50 pictures, same top class on 88.0%, "
+        "same winner as fp32 on 100.0% of 50 images, same top class on 88.0%, "
         "masses differ by 0.0262 (mean), 0.3246 (max)"
     )
 

@@ -57,7 +57,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         ("threads", 1.5),
         ("compile", "yes"),
         ("max_aspect_ratio", True),
-        ("decode_memory_mb", 831),  # one picture of max_pixels needs 832
+        ("decode_memory_mb", 831),  # one image of max_pixels needs 832
     ],
 )
 def test_a_value_out_of_range_names_the_key(tmp_path: Path, key: str, value: object) -> None:

@@ -13,7 +13,7 @@ from catdog.decode import FOLDER_FORMATS, InvalidImage, InvalidReason
 from catdog.structure import detect_format, essentials
 from tests.support import bombs
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
-from tests.support.pictures import LIMITS, decode_image, encode, noise, png_chunk, quadrants
+from tests.support.images import LIMITS, decode_image, encode, noise, png_chunk, quadrants
 
 # What one image may cost beside its pixels, in CPU seconds; other processes do not count. Each of
 # these took 0.5 s to minutes before.
@@ -36,7 +36,7 @@ def test_more_work_than_the_pixels_are_worth_is_refused() -> None:
             decode_image(data, LIMITS, FOLDER_FORMATS)
         assert time.process_time() - start < MAX_CPU_S, name
         assert caught.value.reason is InvalidReason.TOO_COMPLEX, name
-        assert caught.value.message.startswith("the picture takes too long to decode: it"), name
+        assert caught.value.message.startswith("the image takes too long to decode: it"), name
 
 
 def test_what_no_pixel_needs_never_meets_a_decoder() -> None:

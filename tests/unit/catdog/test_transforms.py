@@ -1,4 +1,4 @@
-"""Boxes must lie in the picture that the sender has, whatever was done to it before the network."""
+"""Boxes must lie in the image that the sender has, whatever was done to it before the network."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 
 from catdog.results import Box, Explanation
 from catdog.transforms import STRIDE, center_crop, full_image_size
+from tests.support.images import encode
 from tests.support.model_dirs import colour_classifier
-from tests.support.pictures import encode
 
 SIZES = st.tuples(st.integers(35, 700), st.integers(35, 700))  # none longer than 20 to 1
 ORIENTATIONS = st.sampled_from([*range(9), 9])  # 0 and 9 mean nothing: upright
 
-# How a viewer stores an upright picture under each EXIF orientation: the inverse of what turns
+# How a viewer stores an upright image under each EXIF orientation: the inverse of what turns
 # it upright again.
 STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,9 +32,9 @@ STORED = {
 
 
 @given(size=SIZES, resize=st.sampled_from([232, 256]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_view_is_where_torchvisions_crop_comes_from(size: tuple[int, int], resize: int) -> None:
-    """Pictures whose values are their own coordinates, through torchvision's transforms."""
+    """Images whose values are their own coordinates, through torchvision's transforms."""
     width, height = size
     view = center_crop(size, resize, 224).view(size)
     transform = Compose([Resize(resize), CenterCrop(224)])
@@ -44,7 +44,7 @@ def test_the_view_is_where_torchvisions_crop_comes_from(size: tuple[int, int], r
         crop = np.asarray(transform(Image.fromarray(coordinates.astype(np.float32))))
         line = crop.mean(axis=1 - axis)  # coordinate of each column, or row, of the crop
         step = (high - low) / 224
-        # Away from the picture's edges, where there is nothing to average with.
+        # Away from the image's edges, where there is nothing to average with.
         middle = slice(56, 168)
         expected = low + step * (np.arange(224)[middle] + 0.5)
         off = (line[middle] - expected) / step  # in pixels of the crop
@@ -53,7 +53,7 @@ def test_the_view_is_where_torchvisions_crop_comes_from(size: tuple[int, int], r
 
 
 @given(size=st.tuples(st.integers(1, 8000), st.integers(1, 8000)))
-def test_a_whole_picture_is_shown_at_sides_that_no_halving_rounds(size: tuple[int, int]) -> None:
+def test_a_whole_image_is_shown_at_sides_that_no_halving_rounds(size: tuple[int, int]) -> None:
     width, height = full_image_size(size)
     assert width % STRIDE == height % STRIDE == 0
     assert min(width, height) <= 224
@@ -69,8 +69,8 @@ Explain = Callable[[bytes], Explanation]
 def explain(tmp_path_factory: pytest.TempPathFactory) -> Explain:
     classifier, _ = colour_classifier(tmp_path_factory.mktemp("colour"), gain=1 / 4)
 
-    def explain_one(picture: bytes) -> Explanation:
-        (result,) = classifier.explain([picture])
+    def explain_one(image: bytes) -> Explanation:
+        (result,) = classifier.explain([image])
         assert isinstance(result, Explanation)
         return result
 
@@ -91,15 +91,15 @@ def stored(upright: Image.Image, orientation: int, file_format: str) -> bytes:
     corner=st.tuples(st.booleans(), st.booleans()),
     file_format=st.sampled_from(["JPEG", "PNG"]),
 )
-@settings(max_examples=80, deadline=None)
-def test_the_box_lies_on_the_animal_in_the_upright_picture(
+@settings(max_examples=80)
+def test_the_box_lies_on_the_animal_in_the_upright_image(
     explain: Explain,
     size: tuple[int, int],
     orientation: int,
     corner: tuple[bool, bool],
     file_format: str,
 ) -> None:
-    """A red quarter of a black picture, whatever its size, format and orientation."""
+    """A red quarter of a black image, whatever its size, format and orientation."""
     width, height = size
     left = width // 2 if corner[0] else 0
     top = height // 2 if corner[1] else 0
@@ -127,7 +127,7 @@ def assert_near(box: Box | None, animal: Sequence[float], cell: tuple[float, flo
 
 
 @given(size=st.tuples(st.integers(2050, 2300), st.integers(2050, 2300)), orientation=ORIENTATIONS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_a_jpeg_that_is_decoded_smaller_keeps_its_own_coordinates(
     explain: Explain, size: tuple[int, int], orientation: int
 ) -> None:

@@ -59,7 +59,7 @@ for arguments in (["--help"], *([c, "--help"] for c in {COMMANDS}), ["status"], 
     assert "classify 3" in result.stdout  # no server there, and that was all that was missing
 
 
-def test_a_bug_is_not_taken_for_pictures_that_failed() -> None:
+def test_a_bug_is_not_taken_for_images_that_failed() -> None:
     program = """
 import catdog_serving.cli as cli
 def broken():
@@ -93,14 +93,14 @@ def test_wrong_usage_is_exit_2() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--precision", "int8"], "int8 needs pictures to calibrate with"),
+        (["--precision", "int8"], "int8 needs images to calibrate with"),
         (["--calibration", "."], "--calibration is for --precision int8 alone"),
         (["--precision", "int8", "--calibration", "./none"], "does not exist"),
         (["--precision", "int8", "--calibration", ".", "--runtime", "torch"], "onnx: fp32|int8"),
         (["--precision", "int8", "--calibration", ".", "--min-same-winner", "98"], "in 0..1"),
     ],
 )
-def test_int8_and_its_pictures_go_together(arguments: list[str], complaint: str) -> None:
+def test_int8_and_its_images_go_together(arguments: list[str], complaint: str) -> None:
     result = catdog_here("package", *arguments, COLUMNS="300")
     assert result.returncode == 2
     assert complaint in result.stderr
@@ -342,14 +342,14 @@ def test_an_output_that_is_an_input_is_exit_2(arguments: tuple[str, ...], tmp_pa
     for name in ("cats/a.png", "dogs/b.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(name)
-    picture = tmp_path / "dogs" / ".." / "cats" / "a.png"
-    result = catdog(*(argument.format(tmp_path) for argument in arguments), picture)
+    image = tmp_path / "dogs" / ".." / "cats" / "a.png"
+    result = catdog(*(argument.format(tmp_path) for argument in arguments), image)
     assert result.returncode == 2
     assert result.stderr == (
-        f"catdog: {picture} would replace {tmp_path}/cats/a.png, which is to be read; "
+        f"catdog: {image} would replace {tmp_path}/cats/a.png, which is to be read; "
         "choose another file\n"
     )
-    assert picture.read_text() == "cats/a.png"
+    assert image.read_text() == "cats/a.png"
 
 
 def test_a_file_that_is_no_journal_is_exit_4_and_stays(

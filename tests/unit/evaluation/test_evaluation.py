@@ -88,7 +88,7 @@ def with_failures() -> Evaluation:
     return evaluate([*outcomes, ("cat", Path("[red]bad.jpg"), bad)])
 
 
-def test_failed_pictures_are_listed_and_are_no_part_of_accuracy() -> None:
+def test_failed_images_are_listed_and_are_no_part_of_accuracy() -> None:
     evaluation = with_failures()
     assert evaluation.two_way == Share(6, 6)
     assert evaluation.confusion["cat"]["failed"] == 1
@@ -179,7 +179,7 @@ def test_class_folders_are_found_by_name(tmp_path: Path, names: tuple[str, ...])
         (("cats/a.jpg",), "has no folder dogs"),
         (("dogs/a.jpg",), "has no folder cats"),
         (("cats/a.jpg", "Cat/b.jpg", "dogs/c.jpg"), "are the same class"),
-        (("cats/a.jpg", "dogs/notes.txt"), "dogs holds no pictures"),
+        (("cats/a.jpg", "dogs/notes.txt"), "dogs holds no images"),
     ],
 )
 def test_wrong_folders_are_named(tmp_path: Path, files: tuple[str, ...], message: str) -> None:

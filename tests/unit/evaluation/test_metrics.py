@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from catdog_serving.evaluation.metrics import (
@@ -58,40 +58,40 @@ PICTURES = st.lists(
 )
 
 
-def right_labels(pictures: list[tuple[float, str]], threshold: float) -> int:
+def right_labels(images: list[tuple[float, str]], threshold: float) -> int:
     """As the handler labels: neither when the presence is below the threshold."""
     return sum(
         truth == ("neither" if presence < threshold else "right animal")
-        for presence, truth in pictures
+        for presence, truth in images
     )
 
 
-def arrays(pictures: list[tuple[float, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    presence = np.array([presence for presence, _ in pictures])
-    truth = np.array([truth for _, truth in pictures])
+def arrays(images: list[tuple[float, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    presence = np.array([presence for presence, _ in images])
+    truth = np.array([truth for _, truth in images])
     return presence, truth == "neither", truth == "right animal"
 
 
 @given(PICTURES)
 @example([(0.0, "neither"), (1.0, "neither")])
 @example([(1.0, "right animal"), (0.01, "neither"), (0.01, "right animal")])
-def test_no_threshold_beats_the_best_one(pictures: list[tuple[float, str]]) -> None:
-    best = best_threshold(threshold_curve(*arrays(pictures)))
-    presences = sorted({LOWEST_THRESHOLD, 1.0, *(presence for presence, _ in pictures)})
+def test_no_threshold_beats_the_best_one(images: list[tuple[float, str]]) -> None:
+    best = best_threshold(threshold_curve(*arrays(images)))
+    presences = sorted({LOWEST_THRESHOLD, 1.0, *(presence for presence, _ in images)})
     midpoints = [(low + high) / 2 for low, high in itertools.pairwise(presences)]
     allowed = [t for t in (*presences, *midpoints) if LOWEST_THRESHOLD < t <= 1]
-    assert right_labels(pictures, best.threshold) == best.right.count
-    assert max(right_labels(pictures, threshold) for threshold in allowed) == best.right.count
-    assert right_labels(pictures, best.high) == best.right.count
+    assert right_labels(images, best.threshold) == best.right.count
+    assert max(right_labels(images, threshold) for threshold in allowed) == best.right.count
+    assert right_labels(images, best.high) == best.right.count
     assert LOWEST_THRESHOLD <= best.low < best.threshold < best.high <= 1
 
 
 @given(PICTURES)
-def test_the_curve_is_right_everywhere(pictures: list[tuple[float, str]]) -> None:
-    curve = threshold_curve(*arrays(pictures))
+def test_the_curve_is_right_everywhere(images: list[tuple[float, str]]) -> None:
+    curve = threshold_curve(*arrays(images))
     for low, high, right in zip(curve.edges, curve.edges[1:], curve.right, strict=False):
-        assert right_labels(pictures, high) == right
-        assert right_labels(pictures, np.nextafter(low, 1)) == right
+        assert right_labels(images, high) == right
+        assert right_labels(images, np.nextafter(low, 1)) == right
 
 
 def test_masses_that_differ_by_the_rounding_of_a_sum_are_equal() -> None:
@@ -100,15 +100,15 @@ def test_masses_that_differ_by_the_rounding_of_a_sum_are_equal() -> None:
 
 
 def test_the_best_threshold_is_the_middle_of_the_widest_best_interval() -> None:
-    pictures = [(0.1, "neither"), (0.3, "right animal"), (0.4, "neither"), (0.8, "right animal")]
-    best = best_threshold(threshold_curve(*arrays(pictures)))
+    images = [(0.1, "neither"), (0.3, "right animal"), (0.4, "neither"), (0.8, "right animal")]
+    best = best_threshold(threshold_curve(*arrays(images)))
     assert (best.threshold, best.low, best.high) == pytest.approx((0.6, 0.4, 0.8))
     assert best.right == Share(3, 4)
 
 
-def test_a_picture_that_is_wrong_either_way_does_not_cut_the_interval() -> None:
-    pictures = [(0.2, "neither"), (0.5, "wrong animal"), (0.9, "right animal")]
-    best = best_threshold(threshold_curve(*arrays(pictures)))
+def test_an_image_that_is_wrong_either_way_does_not_cut_the_interval() -> None:
+    images = [(0.2, "neither"), (0.5, "wrong animal"), (0.9, "right animal")]
+    best = best_threshold(threshold_curve(*arrays(images)))
     assert (best.low, best.high) == pytest.approx((0.2, 0.9))
 
 
@@ -152,12 +152,11 @@ def test_the_calibration_error_of_nothing_is_unknown() -> None:
 # ---- ROC ----
 
 
-@settings(deadline=None)  # the first call imports scikit-learn
 @given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_size=30))
-def test_the_auc_counts_pairs(pictures: list[tuple[bool, int]]) -> None:
-    cats = [score for is_cat, score in pictures if is_cat]
-    dogs = [score for is_cat, score in pictures if not is_cat]
-    auc = roc_auc(np.array([c for c, _ in pictures]), np.array([s for _, s in pictures]))
+def test_the_auc_counts_pairs(images: list[tuple[bool, int]]) -> None:
+    cats = [score for is_cat, score in images if is_cat]
+    dogs = [score for is_cat, score in images if not is_cat]
+    auc = roc_auc(np.array([c for c, _ in images]), np.array([s for _, s in images]))
     if not cats or not dogs:
         assert auc is None
         return

@@ -37,27 +37,27 @@ def album(tmp_path: Path) -> Path:
     return tmp_path / "album"
 
 
-def itself(picture: Path, base: Path) -> Path:
-    return picture
+def itself(image: Path, base: Path) -> Path:
+    return image
 
 
-def through_a_symbolic_link(picture: Path, base: Path) -> Path:
-    (base / "out").symlink_to(picture)
+def through_a_symbolic_link(image: Path, base: Path) -> Path:
+    (base / "out").symlink_to(image)
     return base / "out"
 
 
-def through_a_hard_link(picture: Path, base: Path) -> Path:
-    (base / "out").hardlink_to(picture)
+def through_a_hard_link(image: Path, base: Path) -> Path:
+    (base / "out").hardlink_to(image)
     return base / "out"
 
 
-def through_a_linked_folder(picture: Path, base: Path) -> Path:
-    (base / "out").symlink_to(picture.parent)
-    return base / "out" / picture.name
+def through_a_linked_folder(image: Path, base: Path) -> Path:
+    (base / "out").symlink_to(image.parent)
+    return base / "out" / image.name
 
 
-def relative(picture: Path, base: Path) -> Path:
-    return Path(os.path.relpath(picture))
+def relative(image: Path, base: Path) -> Path:
+    return Path(os.path.relpath(image))
 
 
 NAMES = (
@@ -67,18 +67,18 @@ NAMES = (
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("picture", ["sub/cup.png", "none.png"])
+@pytest.mark.parametrize("image", ["sub/cup.png", "none.png"])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("output_format", ["jsonl", "csv"])
-def test_an_output_is_none_of_the_pictures_of_a_folder(
+def test_an_output_is_none_of_the_images_of_a_folder(
     output_format: str,
     name: Callable[[Path, Path], Path],
-    picture: str,
+    image: str,
     resume: bool,
     album: Path,
     tmp_path: Path,
 ) -> None:
-    output = name(album / picture, tmp_path)
+    output = name(album / image, tmp_path)
     before = everything(tmp_path)
     with pytest.raises(UsageError, match="is to be read"):
         classify(album, format=output_format, output=output, resume=resume)
@@ -106,7 +106,7 @@ def test_a_file_with_a_uri_is_a_file_of_this_machine(album: Path) -> None:
             classify(uri, remote=True, format="csv", output=album / "cup.png")
 
 
-def test_a_picture_behind_a_linked_folder_is_read_too(album: Path, tmp_path: Path) -> None:
+def test_an_image_behind_a_linked_folder_is_read_too(album: Path, tmp_path: Path) -> None:
     touch(tmp_path, "more/cat.png")
     (album / "more").symlink_to(tmp_path / "more")
     with pytest.raises(UsageError, match="is to be read"):
@@ -115,14 +115,14 @@ def test_a_picture_behind_a_linked_folder_is_read_too(album: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", [".journal.jsonl", ".journal.jsonl.part"])
-def test_a_journal_is_no_picture_either(suffix: str, album: Path, tmp_path: Path) -> None:
+def test_a_journal_is_no_image_either(suffix: str, album: Path, tmp_path: Path) -> None:
     (tmp_path / f"out.csv{suffix}").symlink_to(album / "none.png")
     with pytest.raises(UsageError, match="is to be read"):
         classify(album, format="csv", output=tmp_path / "out.csv", resume=True)
     assert (album / "none.png").read_bytes() == b""
 
 
-def test_a_picture_of_another_shard_is_a_picture(album: Path) -> None:
+def test_an_image_of_another_shard_is_an_image(album: Path) -> None:
     for index in range(2):
         with pytest.raises(UsageError, match="is to be read"):
             classify(album, format="csv", output=album / "cup.png", shard=Shard(index, 2))

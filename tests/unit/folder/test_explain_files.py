@@ -11,12 +11,12 @@ from catdog_serving.folder.explain_files import ExplainedFile, explain_files
 from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.find_files import find_sources
 from catdog_serving.folder.outputs import explained_row
-from tests.support.pictures import encode
+from tests.support.images import encode
 from tests.support.stub_backend import NameBackend, prediction
 
 
 class GreenBackend(NameBackend):
-    """Every picture is a cat in the right half of 100 x 60 pixels."""
+    """Every image is a cat in the right half of 100 x 60 pixels."""
 
     def explain(self, content: bytes) -> Explanation | ImageFailure:
         if content == b"bad":
@@ -45,10 +45,10 @@ def test_folders_are_kept_and_no_two_overlays_meet(tmp_path: Path) -> None:
     assert all(one.target.is_file() for one in found)
 
 
-def test_the_map_and_the_box_are_drawn_at_the_pictures_own_scale(tmp_path: Path) -> None:
-    picture = tmp_path / "large.png"
-    picture.write_bytes(encode(Image.new("RGB", (3000, 1800), "navy")))
-    (one,) = explained(tmp_path / "maps", picture)
+def test_the_map_and_the_box_are_drawn_at_the_images_own_scale(tmp_path: Path) -> None:
+    image = tmp_path / "large.png"
+    image.write_bytes(encode(Image.new("RGB", (3000, 1800), "navy")))
+    (one,) = explained(tmp_path / "maps", image)
     with Image.open(one.target) as overlay:
         assert overlay.size == (2048, 1229)
         left, right = overlay.getpixel((100, 600)), overlay.getpixel((1900, 600))
@@ -69,12 +69,12 @@ def test_a_file_that_fails_has_a_reason_and_no_overlay(tmp_path: Path) -> None:
 
 
 def test_an_output_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(encode(Image.new("RGB", (100, 60))))
+    image = tmp_path / "a.png"
+    image.write_bytes(encode(Image.new("RGB", (100, 60))))
     in_the_way = tmp_path / "maps"
     in_the_way.write_text("a file")
     with pytest.raises(NotReadyError, match="cannot write"):
-        explained(in_the_way, picture)
+        explained(in_the_way, image)
 
 
 def test_a_name_that_is_too_long_with_its_suffix_costs_the_others_nothing(tmp_path: Path) -> None:
@@ -89,27 +89,27 @@ def test_a_name_that_is_too_long_with_its_suffix_costs_the_others_nothing(tmp_pa
 
 
 @pytest.mark.parametrize("link", [None, "symbolic", "hard"])
-def test_an_overlay_replaces_no_picture(link: str | None, tmp_path: Path) -> None:
+def test_an_overlay_replaces_no_image(link: str | None, tmp_path: Path) -> None:
     album, output = tmp_path / "album", tmp_path / "maps"
     for folder in (album, output):
         folder.mkdir()
-    picture = encode(Image.new("RGB", (100, 60)))
-    (album / "a.png").write_bytes(picture)
+    image = encode(Image.new("RGB", (100, 60)))
+    (album / "a.png").write_bytes(image)
     other, target = album / "b.png", output / "a.png.overlay.jpg"
     if link is None:  # from an earlier run, to be explained itself
         other = target
-    other.write_bytes(picture)
+    other.write_bytes(image)
     if link == "symbolic":
         target.symlink_to(other)
     elif link == "hard":
         target.hardlink_to(other)
     with pytest.raises(UsageError, match="is to be read"):
         explained(output, album / "a.png", other)
-    assert other.read_bytes() == picture
+    assert other.read_bytes() == image
     assert len(list(output.iterdir())) == 1
 
 
-def test_overlays_do_not_lie_among_the_pictures(tmp_path: Path) -> None:
+def test_overlays_do_not_lie_among_the_images(tmp_path: Path) -> None:
     """The next run would explain them, too."""
     (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (100, 60))))
     with pytest.raises(UsageError, match="choose a folder outside of it"):

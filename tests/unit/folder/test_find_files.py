@@ -19,7 +19,7 @@ def found(root: Path, *patterns: str) -> list[str]:
     return [str(path.relative_to(root)) for path in ImageFiles(root, patterns)]
 
 
-def test_pictures_are_found_recursively_and_sorted(tmp_path: Path) -> None:
+def test_images_are_found_recursively_and_sorted(tmp_path: Path) -> None:
     names = (
         "b.jpg",
         "a.JPEG",
@@ -53,8 +53,8 @@ def test_other_files_are_counted_as_skipped(tmp_path: Path) -> None:
 
 
 def test_a_named_file_is_always_tried(tmp_path: Path) -> None:
-    touch(tmp_path, "picture.dat")
-    assert list(ImageFiles(tmp_path / "picture.dat")) == [tmp_path / "picture.dat"]
+    touch(tmp_path, "image.dat")
+    assert list(ImageFiles(tmp_path / "image.dat")) == [tmp_path / "image.dat"]
 
 
 def test_a_glob_takes_names_or_paths_and_asks_for_no_suffix(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_current_folder_holds_relative_paths_and_no_absolute_ones(
     assert paths == sorted(paths, key=sort_key)
 
 
-def test_pictures_are_not_written_among_those_to_read(tmp_path: Path) -> None:
+def test_images_are_not_written_among_those_to_read(tmp_path: Path) -> None:
     album = tmp_path / "album"
     album.mkdir()
     for inside in (album, album / "sorted", album / "sub" / ".." / "x"):

@@ -11,8 +11,8 @@ from catdog_serving.extras import install_hint
 from catdog_serving.folder import formats
 from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.formats import Upload, folder_formats, is_heic, to_upload
+from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.paths import SAMPLES
-from tests.support.pictures import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.stub_backend import prediction
 
 
@@ -26,7 +26,7 @@ def pixels(content: bytes, formats: tuple[str, ...]) -> np.ndarray:
 
 
 def test_what_the_server_takes_is_sent_as_it_is() -> None:
-    for content in (encode(noise(), "JPEG"), encode(noise(), "PNG"), b"no picture", b""):
+    for content in (encode(noise(), "JPEG"), encode(noise(), "PNG"), b"no image", b""):
         assert to_upload(content) == (content, None, None)
 
 

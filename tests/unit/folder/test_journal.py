@@ -71,7 +71,7 @@ def test_the_first_line_names_the_model_and_has_no_path(whole: bytes) -> None:
 
 
 @given(stops=st.lists(st.integers(0, 21), max_size=4), torn=st.integers(0, 300))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_killed_anywhere_again_and_again_nothing_is_lost_or_doubled(
     tmp_path_factory: pytest.TempPathFactory, stops: list[int], torn: int
 ) -> None:

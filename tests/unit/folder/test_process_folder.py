@@ -29,7 +29,7 @@ def process(path: Path, old: list[Row]) -> tuple[list[Row], list[str]]:
 
 def test_an_empty_folder_is_an_error_and_not_nan(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
-    with pytest.raises(NotReadyError, match=r"holds no pictures \(1 other files\)"):
+    with pytest.raises(NotReadyError, match=r"holds no images \(1 other files\)"):
         process_folder(tmp_path, NameBackend(), print)
 
 
@@ -97,7 +97,7 @@ def test_done_files_keep_their_rows_and_the_others_are_classified_in_order(tmp_p
     assert rows == again
 
 
-def test_unreadable_files_are_tried_again_and_bad_pictures_are_not(tmp_path: Path) -> None:
+def test_unreadable_files_are_tried_again_and_bad_images_are_not(tmp_path: Path) -> None:
     touch(tmp_path, "bad.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "target")
     first, _ = process(tmp_path, [])

@@ -76,7 +76,7 @@ SORTED = {
 }
 
 
-def test_pictures_are_copied_by_label_and_the_originals_stay(album: Path, tmp_path: Path) -> None:
+def test_images_are_copied_by_label_and_the_originals_stay(album: Path, tmp_path: Path) -> None:
     before = tree(album)
     report = sort(classified(album), tmp_path / "sorted")
     assert tree(tmp_path / "sorted") == SORTED
@@ -139,12 +139,12 @@ def test_a_repeated_run_adds_nothing(album: Path, tmp_path: Path, move: bool) ->
 
 def test_a_file_that_changed_since_is_left_alone(album: Path, tmp_path: Path) -> None:
     rows = classified(album)
-    (album / "cup.jpg").write_text("another picture")
+    (album / "cup.jpg").write_text("another image")
     (album / "bad.jpg").unlink()
     (album / "sub/cat.jpg").unlink()
     (album / "sub/cat.jpg").symlink_to("cat.jpg")  # to itself
     report = both(rows, tmp_path / "sorted", move=True)
-    assert tree(album) == {"cup.jpg": "another picture"}
+    assert tree(album) == {"cup.jpg": "another image"}
     assert report.left == [
         f"{album}/bad.jpg: No such file or directory",
         f"{album}/cup.jpg: it changed since it was classified",
@@ -171,7 +171,7 @@ def test_a_target_that_cannot_be_written_loses_nothing(album: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("move", [False, True])
 @pytest.mark.parametrize("link", ["symbolic", "hard"])
-def test_a_link_to_the_picture_is_no_copy_of_it(
+def test_a_link_to_the_image_is_no_copy_of_it(
     album: Path, tmp_path: Path, link: str, move: bool
 ) -> None:
     place = tmp_path / "sorted/cat/cat.jpg"
@@ -214,7 +214,7 @@ def test_a_hard_link_of_another_file_is_a_copy(album: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_a_picture_that_is_in_its_folder_stays_as_it_is(
+def test_an_image_that_is_in_its_folder_stays_as_it_is(
     album: Path, tmp_path: Path, move: bool
 ) -> None:
     (tmp_path / "sorted").mkdir()
@@ -233,7 +233,7 @@ def test_sorting_what_is_sorted_changes_nothing(album: Path, tmp_path: Path) -> 
     assert report == SortReport(unchanged=2)
 
 
-def test_a_name_that_another_picture_leaves_is_free(tmp_path: Path) -> None:
+def test_a_name_that_another_image_leaves_is_free(tmp_path: Path) -> None:
     """As when another model sorts what is sorted."""
     target = tmp_path / "sorted"
     touch(target, "cat/x.jpg", "dog/x.jpg")
@@ -245,7 +245,7 @@ def test_a_name_that_another_picture_leaves_is_free(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_a_link_to_a_picture_in_its_folder_stays_as_it_is(
+def test_a_link_to_an_image_in_its_folder_stays_as_it_is(
     album: Path, tmp_path: Path, move: bool
 ) -> None:
     touch(tmp_path / "sorted", "cat/cat.jpg")
@@ -274,7 +274,7 @@ def test_two_names_of_one_file_are_both_kept(tmp_path: Path, links: bool) -> Non
 
 
 def test_what_changed_unseen_is_not_taken_for_its_copy(album: Path, tmp_path: Path) -> None:
-    """Programs that edit a picture's facts may keep its size and its time."""
+    """Programs that edit an image's facts may keep its size and its time."""
     rows = classified(album)
     sort(rows, tmp_path / "sorted", move=False)
     status = (album / "cup.jpg").stat()
@@ -298,7 +298,7 @@ _KINDS = ("absent", "equal", "own", "symbolic link", "hard link")
     cat_folder=st.sampled_from(("sorted/cat", "album", "album/sub", "outside")),
     move=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_is_linked_to_what_nothing_is_lost_and_the_plan_is_kept(
     order: list[str], kinds: list[str], cat_folder: str, move: bool
 ) -> None:

@@ -24,7 +24,7 @@ def test_rates_are_the_rise_over_the_time() -> None:
     assert (found.requests_per_s, found.answers_per_s) == (25, 20)
     assert (found.invalid_per_s, found.errors_per_s) == (10, 7.5)
     assert (found.request_s, found.queue_s) == pytest.approx((0.2, 0.1))
-    assert found.batch_pictures == 4
+    assert found.batch_images == 4
     assert found.busy_workers == pytest.approx(20 * (0.02 + 0.1) / 4)
     assert found.stages.keys() == {"inference"}
     assert found.stages["inference"].p50_s == pytest.approx(0.1)
@@ -35,7 +35,7 @@ def test_a_mean_of_nothing_is_none() -> None:
     same = parse_metrics(metrics(50, 40, 10))
     found = rates(same, same, seconds=2)
     assert (found.requests_per_s, found.answers_per_s) == (0, 0)
-    assert (found.request_s, found.queue_s, found.batch_pictures) == (None, None, None)
+    assert (found.request_s, found.queue_s, found.batch_images) == (None, None, None)
     assert found.stages == {}
 
 
@@ -43,7 +43,7 @@ def test_a_restarted_server_counts_from_0() -> None:
     found = rates(
         parse_metrics(metrics(500, 400, 100)), parse_metrics(metrics(30, 20, 10)), seconds=2
     )
-    assert (found.requests_per_s, found.answers_per_s, found.batch_pictures) == (15, 10, 2)
+    assert (found.requests_per_s, found.answers_per_s, found.batch_images) == (15, 10, 2)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,6 @@ def test_a_line_and_a_screen_say_what_was_measured(
         console.print(screen(snapshot))
     text = capture.get()
     assert "resnet152 IMAGENET1K_V1, runtime onnx fp32 on cpu" in text
-    assert "4.0 of 8 pictures (50%)" in text
+    assert "4.0 of 8 images (50%)" in text
     assert "200.0 ms mean, 100.0 ms of it waiting" in text
     assert "0 queued, 48 free" in text

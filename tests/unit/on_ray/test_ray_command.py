@@ -10,7 +10,7 @@ from catdog_serving.extras import install_hint
 from tests.support.command_line import catdog_here
 from tests.support.paths import SAMPLES
 
-PICTURE = str(SAMPLES / "rocket.jpg")
+IMAGE = str(SAMPLES / "rocket.jpg")
 ON_RAY = ("--backend", "ray")
 
 
@@ -20,10 +20,10 @@ ON_RAY = ("--backend", "ray")
         (["s3://photos/2024"], "are read by --backend ray only"),
         (["file:///photos", "--backend", "local"], "are read by --backend ray only"),
         (["ftp://photos", *ON_RAY], "there are only s3://, gs://, file://"),
-        (["s3://photos", *ON_RAY, "--report", "x.html"], "need the pictures on this machine"),
-        (["gs://photos", *ON_RAY, "--copy-to", "x"], "need the pictures on this machine"),
-        ([PICTURE, "--address", "auto"], "--address goes with --backend ray"),
-        ([PICTURE, "--format", "parquet"], "needs --output FILE.parquet"),
+        (["s3://photos", *ON_RAY, "--report", "x.html"], "need the images on this machine"),
+        (["gs://photos", *ON_RAY, "--copy-to", "x"], "need the images on this machine"),
+        ([IMAGE, "--address", "auto"], "--address goes with --backend ray"),
+        ([IMAGE, "--format", "parquet"], "needs --output FILE.parquet"),
     ],
 )
 def test_what_does_not_go_together_is_exit_2(arguments: list[str], complaint: str) -> None:
@@ -34,16 +34,14 @@ def test_what_does_not_go_together_is_exit_2(arguments: list[str], complaint: st
 
 
 def test_ray_client_is_refused_for_what_runs(archive: Path) -> None:
-    result = catdog_here(
-        "classify", PICTURE, *ON_RAY, "--archive", archive, "--address", "ray://x:1"
-    )
+    result = catdog_here("classify", IMAGE, *ON_RAY, "--archive", archive, "--address", "ray://x:1")
     assert result.returncode == 2
     assert "start the command on a machine of the cluster with --address auto" in result.stderr
 
 
 def test_a_cluster_that_does_not_answer_is_exit_3_at_once(archive: Path) -> None:
     result = catdog_here(
-        *("classify", PICTURE, *ON_RAY, "--archive", archive, "--address", "127.0.0.1:9")
+        *("classify", IMAGE, *ON_RAY, "--archive", archive, "--address", "127.0.0.1:9")
     )
     assert result.returncode == 3
     assert result.stderr.startswith("catdog: no Ray answers at 127.0.0.1:9: ")
@@ -69,7 +67,7 @@ main()
 """
     arguments = [each.format(archive=archive) for each in arguments]
     result = subprocess.run(
-        [sys.executable, "-c", program, "classify", PICTURE, *arguments],
+        [sys.executable, "-c", program, "classify", IMAGE, *arguments],
         capture_output=True,
         text=True,
         check=False,

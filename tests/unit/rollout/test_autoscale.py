@@ -37,7 +37,7 @@ def snapshot(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Snaps
         errors_per_s=0,
         request_s=0.05,
         queue_s=0.01,
-        batch_pictures=8,
+        batch_images=8,
         busy_workers=busy,
         stages={},
     )

@@ -66,7 +66,7 @@ def test_a_worker_goes_only_if_the_others_can_do_the_work() -> None:
 
 
 def test_the_end_of_a_long_batch_is_no_reason_for_many_workers() -> None:
-    # More busy seconds than the interval has; 4 pictures a second would need 3.5 workers.
+    # More busy seconds than the interval has; 4 images a second would need 3.5 workers.
     assert more(Load(1.1, 4, 3.5, 1, 3, 5), 1) == 2
 
 

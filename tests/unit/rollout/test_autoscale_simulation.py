@@ -14,7 +14,7 @@ from catdog_serving.rollout.autoscale_policy import Policy
 from catdog_serving.rollout.autoscale_settings import PolicySettings
 from tests.support.queue_model import Change, QueueModel, follow
 
-SLOW = {"base_s": 0.1, "per_picture_s": 0.1}  # a tenth of a second a picture: hours take seconds
+SLOW = {"base_s": 0.1, "per_image_s": 0.1}  # a tenth of a second an image: hours take seconds
 
 
 def model_of(load: Callable[[float], float], **values: Any) -> QueueModel:
@@ -126,7 +126,7 @@ def test_workers_that_share_cores_go_to_the_maximum_and_stay_there() -> None:
     assert model.workers == 3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     low=st.integers(1, 3),
     room=st.integers(0, 5),

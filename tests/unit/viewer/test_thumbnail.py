@@ -1,4 +1,4 @@
-"""Thumbnails: small, upright, in order, and None for what is no picture."""
+"""Thumbnails: small, upright, in order, and None for what is no image."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from catdog_serving.viewer.thumbnail import thumbnails
-from tests.support.pictures import encode, noise, quadrants
+from tests.support.images import encode, noise, quadrants
 
 ORIENTATION = 0x0112
 
@@ -22,14 +22,14 @@ def decoded(uri: str | None) -> Image.Image:
 
 
 def thumbnail_of(tmp_path: Path, content: bytes) -> str | None:
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(content)
     (uri,) = thumbnails([path])
     return uri
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_a_thumbnail_has_its_pictures_colours_and_shape(tmp_path: Path, format: str) -> None:
+def test_a_thumbnail_has_its_images_colours_and_shape(tmp_path: Path, format: str) -> None:
     image = decoded(thumbnail_of(tmp_path, encode(quadrants(1200, 800), format)))
     assert image.size == (192, 128)
     for x, y, colour in ((40, 30, (255, 0, 0)), (150, 30, (0, 255, 0)), (40, 100, (0, 0, 255))):
@@ -45,22 +45,22 @@ def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert image.getpixel((30, 40)) == pytest.approx((0, 0, 255), abs=30)
 
 
-def test_small_pictures_keep_their_size(tmp_path: Path) -> None:
+def test_small_images_keep_their_size(tmp_path: Path) -> None:
     assert decoded(thumbnail_of(tmp_path, encode(noise(20, 10)))).size == (20, 10)
 
 
-def test_long_pictures_are_bounded(tmp_path: Path) -> None:
+def test_long_images_are_bounded(tmp_path: Path) -> None:
     assert decoded(thumbnail_of(tmp_path, encode(noise(4000, 10)))).size == (256, 1)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a picture", encode(noise(), "JPEG")[:200], encode(noise(), "PNG")[:90]]
+    "content", [b"", b"not an image", encode(noise(), "JPEG")[:200], encode(noise(), "PNG")[:90]]
 )
-def test_broken_pictures_have_none(tmp_path: Path, content: bytes) -> None:
+def test_broken_images_have_none(tmp_path: Path, content: bytes) -> None:
     assert thumbnail_of(tmp_path, content) is None
 
 
-def test_the_largest_pictures_have_one_too(tmp_path: Path) -> None:
+def test_the_largest_images_have_one_too(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(encode(Image.new("1", (11_000, 8_000))))
     (found,) = thumbnails([tmp_path / "large.png"])
     assert found is not None

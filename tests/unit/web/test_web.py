@@ -14,7 +14,7 @@ from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailabl
 from catdog_serving.extras import install_hint
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answers, Progress
-from catdog_serving.web.explained import CONCURRENCY, ShownPicture
+from catdog_serving.web.explained import CONCURRENCY, ShownImage
 from catdog_serving.web.service import Service
 from catdog_serving.web.visitor import Visitor
 from tests.support.command_line import catdog_here
@@ -25,7 +25,7 @@ from tests.support.paths import SAMPLES
 from tests.support.report_rows import failure
 
 CAT = str(SAMPLES / "chelsea.png")
-INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no picture"}).encode()
+INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no image"}).encode()
 
 
 def test_another_host_needs_a_password() -> None:
@@ -67,7 +67,7 @@ def test_a_server_problem_says_what_to_do(error: ServerError, sentence: str) -> 
 
 def test_names_and_reasons_are_text() -> None:
     row = failure("<img src=x onerror=alert(1)>", "cannot <b>decode</b>")
-    shown = ShownPicture(row["path"], row, None, None, None)
+    shown = ShownImage(row["path"], row, None, None, None)
     for page in (views.alone(shown), views.gallery([shown])):
         assert "<img" not in page
         assert "<b>" not in page
@@ -84,7 +84,7 @@ def test_too_many_files_are_refused_before_any_is_sent() -> None:
 def test_an_upload_that_is_gone_says_what_to_do() -> None:
     with CatDogClient("http://127.0.0.1:9", retries=0) as client:
         (answer,) = Answers(client).dropped(["/nonexistent/cat.jpg"])
-    assert "drop the picture again" in answer.result
+    assert "drop the image again" in answer.result
     assert answer.progress == Progress()
 
 
@@ -102,7 +102,7 @@ def test_a_new_drop_takes_the_place_of_the_one_before() -> None:
         visitor.drop([CAT])
         assert list(before) == []
         (answer,) = visitor.answers(answers)
-        assert "chelsea.png: no picture" in answer.result
+        assert "chelsea.png: no image" in answer.result
         assert list(visitor.answers(answers)) == []  # nobody asks for the same drop twice
 
 

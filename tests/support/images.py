@@ -1,4 +1,4 @@
-"""Pictures made by code, for tests."""
+"""Images made by code, for tests."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
 
 
 def noise(width: int = 300, height: int = 200, seed: int = 0) -> Image.Image:
-    """An RGB picture in which every pixel matters."""
+    """An RGB image in which every pixel matters."""
     levels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(levels)
 

@@ -1,4 +1,4 @@
-"""The pictures that speed is measured with: made from the samples, or a folder of one's own."""
+"""The images that speed is measured with: made from the samples, or a folder of one's own."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 from catdog.decode import Decoder, InvalidImage, Limits
 from catdog_serving.errors import UsageError
 from catdog_serving.folder.find_files import ImageFiles
-from catdog_serving.sample_pictures import SAMPLES
+from catdog_serving.sample_images import SAMPLES
 
 COUNT = 48
 LONG_SIDE = 500  # a web photo's size; decoding it costs a few ms of the network's hundred
@@ -19,13 +19,13 @@ _SEED = 500
 _DECODER = Decoder(Limits(max_pixels=52_000_000, max_aspect_ratio=20))
 
 
-def bench_pictures(folder: Path | None) -> list[bytes]:
-    """The pictures of a folder, or else `sample_crops`."""
-    return sample_crops() if folder is None else read_pictures(folder)
+def bench_images(folder: Path | None) -> list[bytes]:
+    """The images of a folder, or else `sample_crops`."""
+    return sample_crops() if folder is None else read_images(folder)
 
 
 def sample_crops(count: int = COUNT) -> list[bytes]:
-    """Different crops of the sample pictures as JPEGs, the same on every call."""
+    """Different crops of the sample images as JPEGs, the same on every call."""
     generator = np.random.default_rng(_SEED)
     samples = [
         _DECODER.decode(path.read_bytes()).image
@@ -35,22 +35,22 @@ def sample_crops(count: int = COUNT) -> list[bytes]:
     return [_crop(samples[number % len(samples)], generator) for number in range(count)]
 
 
-def read_pictures(folder: Path) -> list[bytes]:
-    """A folder's pictures as they are.
+def read_images(folder: Path) -> list[bytes]:
+    """A folder's images as they are.
 
     Raises:
         UsageError: If there is none, or one that the server would refuse: it would
             count as a failure of the server.
     """
-    pictures = {path: path.read_bytes() for path in ImageFiles(folder)}
-    if not pictures:
-        raise UsageError(f"{folder} holds no pictures")
-    for path, content in pictures.items():
+    images = {path: path.read_bytes() for path in ImageFiles(folder)}
+    if not images:
+        raise UsageError(f"{folder} holds no images")
+    for path, content in images.items():
         try:
             _DECODER.decode(content)
         except InvalidImage as invalid:
             raise UsageError(f"{path} cannot be measured with: {invalid}") from invalid
-    return list(pictures.values())
+    return list(images.values())
 
 
 def _crop(image: Image.Image, generator: np.random.Generator) -> bytes:
