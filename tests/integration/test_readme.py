@@ -104,7 +104,7 @@ def test_the_other_commands_run_on_a_persons_images(checkout: Path) -> None:
     assert len(commands) == 8
     for command in commands:
         output = run(command, checkout)
-        if command == "catdog classify ~/Images/holiday ~/cat.jpg":
+        if command == "catdog classify ~/Pictures/holiday ~/cat.jpg":
             assert re.search(r"^cat .*cat\.jpg$", output, re.MULTILINE)
             assert re.search(r"^neither .*rocket\.jpg$", output, re.MULTILINE)
     home = checkout.parent
