@@ -16,6 +16,7 @@ from catdog_serving.cli.options import (
     UrlOption,
     console,
     exit_on_sigterm,
+    files_of_server,
 )
 from catdog_serving.errors import UsageError
 
@@ -85,6 +86,7 @@ def classify(
         move=move_to is not None,
         dry_run=dry_run,
         remote=on_ray,
+        also_read=files_of_server(config, archive),
     )
     with_maps = report is not None  # to show them in it
     with open_backend(backend.value, config, archive, url, jobs, with_maps, address) as opened:

@@ -15,6 +15,7 @@ from catdog_serving.cli.options import (
     JobsOption,
     UrlOption,
     console,
+    files_of_server,
 )
 
 
@@ -46,7 +47,7 @@ def evaluate(
 
     sources = find_sources([directory])
     if report:
-        check_not_read([report], sources)
+        check_not_read([report], sources, files_of_server(config, archive))
     errors = Console(stderr=True)
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,

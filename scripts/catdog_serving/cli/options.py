@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from catdog_serving.torchserve.serving_config import default_config
+from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
 console = Console()
 
@@ -119,6 +120,16 @@ def configured_server(config: Path) -> Any:
 
     exit_on_sigterm()
     return TorchServe(ServingConfig.read(config))
+
+
+def files_of_server(config: Path, archive: Path | None) -> tuple[Path, ...]:
+    """The configuration, and the archive that is named or served: no output replaces them."""
+    if archive is not None:
+        return config, archive
+    try:
+        return config, ServingConfig.read(config).archive
+    except NotReadyError:  # a server elsewhere needs no configuration here
+        return (config,)
 
 
 def print_line(line: str) -> None:

@@ -55,6 +55,7 @@ class ClassifyRun:
         move: Move them, not copy.
         dry_run: Only say how they would be sorted.
         remote: Whether the backend reads files that have a URI.
+        also_read: Files besides the images that are read, and so never written.
 
     Raises:
         UsageError: If some of it does not go together.
@@ -72,6 +73,7 @@ class ClassifyRun:
     move: bool = False
     dry_run: bool = False
     remote: bool = False
+    also_read: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.resume and self.journal is None:
@@ -105,7 +107,8 @@ class ClassifyRun:
         if self.journal is not None:
             outputs.add(part_of(self.journal))
         here = (path for path in map(local_path, self.paths) if path is not None)
-        check_not_read(outputs, (ImageFiles(path, self.patterns) for path in here))
+        sources = (ImageFiles(path, self.patterns) for path in here)
+        check_not_read(outputs, sources, self.also_read)
 
     @property
     def journal(self) -> Path | None:

@@ -143,12 +143,15 @@ def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
             raise UsageError(f"{target} lies inside {path}; choose a folder outside of it")
 
 
-def check_not_read(outputs: Iterable[Path], sources: Iterable[ImageFiles]) -> None:
+def check_not_read(
+    outputs: Iterable[Path], sources: Iterable[ImageFiles], others: Iterable[Path] = ()
+) -> None:
     """Make sure that no file to write is one of those to read, by whatever name.
 
     Args:
         outputs: Files to write; only one that is there already can be read.
-        sources: What is to be read, on this machine; not looked at if there is no such output.
+        sources: Images to read, on this machine; not looked at if there is no such output.
+        others: What else is read: the archive, the configuration.
 
     Raises:
         UsageError: If one is.
@@ -159,13 +162,12 @@ def check_not_read(outputs: Iterable[Path], sources: Iterable[ImageFiles]) -> No
             written[identity] = output
     if not written:
         return
-    for source in sources:
-        for path in chain((source.root,), source):
-            if isinstance(path, Path) and (identity := _identity(path)) in written:
-                raise UsageError(
-                    f"{written[identity]} would replace {path}, which is to be read; "
-                    "choose another file"
-                )
+    for path in chain(others, *(chain((source.root,), source) for source in sources)):
+        if isinstance(path, Path) and (identity := _identity(path)) in written:
+            raise UsageError(
+                f"{written[identity]} would replace {path}, which is to be read; "
+                "choose another file"
+            )
 
 
 def sort_key(path: PurePath | RemotePath) -> tuple[str, ...]:

@@ -352,6 +352,21 @@ def test_an_output_that_is_an_input_is_exit_2(arguments: tuple[str, ...], tmp_pa
     assert image.read_text() == "cats/a.png"
 
 
+@pytest.mark.parametrize("option", ["--output", "--report"])
+def test_no_output_replaces_the_archive(option: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("an image")
+    archive = tmp_path / "catdog.mar"
+    archive.write_text("an archive")
+    (tmp_path / "link").symlink_to(archive)
+    result = catdog(
+        *("classify", tmp_path / "a.png", "--backend", "local", "--archive", archive),
+        *("--format", "json", option, tmp_path / "link"),
+    )
+    assert result.returncode == 2, result.stderr
+    assert f"would replace {archive}, which is to be read" in result.stderr
+    assert archive.read_text() == "an archive"
+
+
 def test_a_file_that_is_no_journal_is_exit_4_and_stays(
     tmp_path: Path, make_config: MakeConfig
 ) -> None:
