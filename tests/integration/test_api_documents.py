@@ -16,7 +16,7 @@ from catdog_serving.torchserve.server import TorchServe
 from tests.support.images import encode
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
-from tests.support.raw_requests import send_all, send_one
+from tests.support.raw_requests import Answer, send_all, send_one
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 EXAMPLES = re.findall(r"^POST (\S+)  (.+)\n(\d{3})(?: (.*))?$", DOCUMENT, re.MULTILINE)
@@ -137,18 +137,31 @@ def test_a_full_queue_is_answered_as_printed(small_queue: TorchServe) -> None:
 
 
 def test_a_killed_worker_is_answered_as_printed(small_queue: TorchServe) -> None:
-    """Its 507, and the openness to go on: the next request is served."""
-    url = small_queue.config.inference_url
-    worker = psutil.Process(small_queue.versions()[0].workers[0].pid)
-    worker.suspend()  # so that it is killed with a request under way, and two that wait
+    """Its 507, and the openness to go on: what waits is served.
+
+    Sometimes TorchServe notices in another way that it died, and says so by 500: then once more.
+    """
+    for _ in range(5):
+        lost = answer_of_a_killed_worker(small_queue)
+        if lost.status == 507:
+            break
+        assert (lost.status, json.loads(lost.body)["message"]) == (500, "Worker died.")
+    assert lost.status == 507
+    assert same(lost.body.decode(), UNSENT["507"]), lost.body
+
+
+def answer_of_a_killed_worker(server: TorchServe) -> Answer:
+    """Kill the worker with one request under way; the two that wait are served by the next."""
+    worker = psutil.Process(server.versions()[0].workers[0].pid)
+    worker.suspend()
     with ThreadPoolExecutor(3) as pool:
+        url = server.config.inference_url
         asked = [pool.submit(send_one, url, CAT, OCTETS) for _ in range(3)]
-        wait_until(lambda: small_queue.versions()[0].queue_free == 0, "a full queue")
+        wait_until(lambda: server.versions()[0].queue_free == 0, "a full queue")
         worker.kill()
-        answers = sorted((each.result() for each in asked), key=lambda answer: answer.status)
-    assert [answer.status for answer in answers] == [200, 200, 507]
-    assert same(answers[-1].body.decode(), UNSENT["507"]), answers[-1].body
-    assert send_one(url, CAT, OCTETS).status == 200
+        first, second, lost = sorted((one.result() for one in asked), key=lambda one: one.status)
+    assert (first.status, second.status) == (200, 200)
+    return lost
 
 
 def test_a_refused_token_is_answered_as_printed(guarded: TorchServe) -> None:
