@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
-import torch
-
 import catdog_serving.build
 from catdog.networks import get_network
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
@@ -29,17 +27,8 @@ SETTINGS = ROOT / "config" / "model-config.yaml"
 
 @functools.cache
 def found_weights(network: str, weights: str | None) -> Weights:
-    """Found once a process: making those of ResNet-152 takes 5 s.
-
-    The last digits of seeded ones depend on the number of threads, as the order of sums does. With
-    one thread they are those of the cached archive, which another process may have built.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return find_weights(get_network(network), weights)
-    finally:
-        torch.set_num_threads(threads)
+    """Found once a process: making those of ResNet-152 takes 5 s."""
+    return find_weights(get_network(network), weights)
 
 
 def cached_archive(network: str, weights: str | None, runtime: str) -> Path:

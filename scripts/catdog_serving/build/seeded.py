@@ -7,7 +7,8 @@ softmax is spread over many classes.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def seeded_state(network: Network, preprocessing: Preprocessing) -> dict[str, to
         module = network.build().eval()
     images = _calibration_images(preprocessing)  # (16, 3, S, S)
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         for norm in norms:
             norm.momentum = None  # the running statistics become this batch's own
             norm.train()
@@ -48,6 +49,17 @@ def seeded_state(network: Network, preprocessing: Preprocessing) -> dict[str, to
         last_layer.weight *= scale
         last_layer.bias *= scale
     return {name: value.detach() for name, value in module.state_dict().items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The last digits of a sum depend on its order, and that on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
