@@ -86,7 +86,7 @@ def test_int8_agrees_with_fp32_on_images_it_has_not_seen(
         logits(int8_archive, images.held_out), logits(archive, images.held_out), 50
     )
     print(f"\nint8: {measured}")
-    assert measured.images == 50
+    assert measured.pictures == 50
     assert measured.same_winner == 1
     assert measured.mean_difference < 0.03
     # What model.json says, and packaging printed, is what a loader of both archives finds.

@@ -104,7 +104,7 @@ def test_one_bad_file_is_a_row_and_exit_1(
         document = json.loads(result.stdout)
         bad, good = document["images"]
         assert bad["error"]["type"] == "InvalidImage"
-        assert bad["error"]["message"].startswith("cannot decode 13 bytes")
+        assert bad["error"]["message"].startswith("cannot decode 12 bytes")
         assert good["label"] == "cat"
         assert document["folders"][0]["failed"] == 1
         assert document["folders"][0]["mean_cat"] == good["cat"]

@@ -143,7 +143,7 @@ def test_a_text_file_is_a_sentence_and_costs_the_others_nothing(
     text.write_text("no image")
     with web_page(browser, address) as page:
         drop(page, text)
-        expect(page.locator(".cd-problem")).to_contain_text("cannot decode 10 bytes as an image")
+        expect(page.locator(".cd-problem")).to_contain_text("cannot decode 8 bytes as an image")
         assert page.locator("#cd-result b").count() == 0
         drop(page, text, CAT)
         expect(page.locator(".cd-card")).to_have_count(2)
