@@ -35,6 +35,7 @@ DECODE_BYTES_PER_PIXEL = 16
 # No CMYK profile in use is larger (ICC.1:2010, 7.2 and 7.3: header and number of tags first).
 _MAX_PROFILE_BYTES = 4 << 20
 _PROFILE_HEADER_BYTES = 132
+_MAX_PROFILE_TAGS = 100  # as Little CMS has it
 
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes an image of this orientation upright
@@ -322,14 +323,17 @@ def _is_table_profile(profile: bytes) -> bool:
     if len(profile) < _PROFILE_HEADER_BYTES or len(profile) > _MAX_PROFILE_BYTES:
         return False
     (count,) = struct.unpack_from(">I", profile, _PROFILE_HEADER_BYTES - 4)
-    tags = profile[_PROFILE_HEADER_BYTES : _PROFILE_HEADER_BYTES + 12 * min(count, 100)]
-    kinds = {
-        name: profile[at : at + 4]
-        for name, at, _ in struct.iter_unpack(">4sII", tags[: len(tags) - len(tags) % 12])
-    }
-    if b"mpet" in kinds.values() or any(name[:3] in (b"D2B", b"B2D") for name in kinds):
+    if count > _MAX_PROFILE_TAGS:
         return False
-    return kinds.get(b"A2B0") in (b"mft1", b"mft2", b"mAB ")
+    tags = profile[_PROFILE_HEADER_BYTES : _PROFILE_HEADER_BYTES + 12 * count]
+    kinds = [  # a list: which of two tags of one name counts is for the library to choose
+        (name, profile[at : at + 4])
+        for name, at, _ in struct.iter_unpack(">4sII", tags[: len(tags) - len(tags) % 12])
+    ]
+    if any(kind == b"mpet" or name[:3] in (b"D2B", b"B2D") for name, kind in kinds):
+        return False
+    tables = [kind in (b"mft1", b"mft2", b"mAB ") for name, kind in kinds if name == b"A2B0"]
+    return bool(tables) and all(tables)
 
 
 def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:

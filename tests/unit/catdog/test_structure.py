@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from catdog.decode import FOLDER_FORMATS, InvalidImage, InvalidReason
+from catdog.decode import FOLDER_FORMATS, InvalidImage, InvalidReason, _is_table_profile
 from catdog.structure import detect_format, essentials
 from tests.support import bombs
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
@@ -88,10 +88,16 @@ def test_a_profile_that_is_a_program_is_not_run() -> None:
     """ICC's multi-process elements: 35 kB of them took a minute for 8 x 8 pixels."""
     image = quadrants(40, 40).convert("CMYK")
     program = b"mpet" + bytes(28)
-    for name in (b"D2B0", b"A2B0"):
-        header = bytes(128) + struct.pack(">I4sII", 1, name, 144, len(program))
-        data = encode(image, "JPEG", quality=100, icc_profile=header + program)
-        plain = encode(image, "JPEG", quality=100)
+    plain = encode(image, "JPEG", quality=100)
+    at = 128 + 4 + 2 * 12
+    for names in ((b"D2B0", b"A2B0"), (b"A2B0", b"A2B0")):  # the second A2B0 is a table
+        kinds = (program, b"mft2" + bytes(28))
+        tags = b"".join(
+            struct.pack(">4sII", name, at + 32 * number, 32) for number, name in enumerate(names)
+        )
+        profile = bytes(128) + struct.pack(">I", 2) + tags + b"".join(kinds)
+        assert not _is_table_profile(profile)
+        data = encode(image, "JPEG", quality=100, icc_profile=profile)
         assert np.array_equal(decoded(data), decoded(plain))
 
 
