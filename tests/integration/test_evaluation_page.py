@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from catdog_serving.evaluation.evaluate_folder import evaluate_folder
-from catdog_serving.evaluation.evaluation import Evaluation, evaluate
+from catdog_serving.evaluation.evaluation import Evaluation, evaluate, evaluate_folder
+from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.folder.files import ImageFailure
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.reports.evaluation_report import write_evaluation_report
@@ -29,8 +29,13 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("dog", Path(os.fsdecode(b"byte-\xff</script>.png")), answer(0.98, 0.0)),
         ("cat", Path("a&b.png"), ImageFailure("InvalidImage", "cannot decode <b>12</b> bytes")),
     ]
-    write_evaluation_report(root / "evaluation.html", evaluate(outcomes))
-    return root / "evaluation.html"
+    return page_of(evaluate(outcomes), root)
+
+
+def page_of(evaluation: Evaluation, root: Path) -> Path:
+    path = root / "evaluation.html"
+    write_evaluation_report(path, evaluation.to_dict(), draw_plots(evaluation))
+    return path
 
 
 def test_the_page_shows_figures_and_plots(browser: Browser, page_file: Path) -> None:
@@ -75,8 +80,7 @@ def test_a_phone_needs_no_horizontal_scrolling(
 
 def test_untrained_weights_are_called_so(browser: Browser, tmp_path: Path) -> None:
     evaluation = evaluate([("cat", Path("a"), answer(1, 0, weights="seeded"))])
-    write_evaluation_report(tmp_path / "evaluation.html", evaluation)
-    with opened(browser, tmp_path / "evaluation.html") as page:
+    with opened(browser, page_of(evaluation, tmp_path)) as page:
         expect(page.get_by_role("alert")).to_be_visible()
         expect(page.locator("#mistakes-title")).to_contain_text("No mistakes")
 

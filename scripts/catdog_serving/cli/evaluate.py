@@ -2,10 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from catdog_serving.cli.options import (
     ArchiveOption,
@@ -17,6 +19,12 @@ from catdog_serving.cli.options import (
     console,
     files_of_server,
 )
+
+if TYPE_CHECKING:
+    from catdog_serving.evaluation.evaluation import Evaluation
+    from catdog_serving.evaluation.metrics import Share
+
+_UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
 
 
 class EvaluationFormat(StrEnum):
@@ -39,7 +47,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy on images whose class is known by their folder."""
-    from catdog_serving.evaluation.evaluate_folder import evaluate_folder, print_evaluation
+    from catdog_serving.evaluation.evaluation import evaluate_folder
+    from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
     from catdog_serving.folder.find_files import check_not_read, find_sources
     from catdog_serving.folder.open_backend import open_backend
     from catdog_serving.folder.progress import FolderProgress
@@ -48,6 +57,7 @@ def evaluate(
     sources = find_sources([directory])
     if report:
         check_not_read([report], sources, files_of_server(config, archive))
+        check_matplotlib()
     errors = Console(stderr=True)
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
@@ -55,10 +65,88 @@ def evaluate(
     ):
         evaluation = evaluate_folder(directory, opened, progress.add)
     if report:
-        write_evaluation_report(report, evaluation)
+        write_evaluation_report(report, evaluation.to_dict(), draw_plots(evaluation))
     if output_format is EvaluationFormat.json:
         console.print_json(data=evaluation.to_dict(), ensure_ascii=True)
     else:
         print_evaluation(evaluation, console)
     if evaluation.failures:
         raise typer.Exit(1)
+
+
+def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
+    """Show a person all but the plots."""
+    from catdog_serving.folder.outputs import printable
+
+    if not console.is_terminal:
+        console.width = _UNBOUNDED_WIDTH
+    console.print(_figures(evaluation))
+    console.print()
+    console.print(_confusion_table(evaluation))
+    if evaluation.mistakes:
+        console.print("\nworst mistakes, by the mass on the wrong animal")
+    for sample in evaluation.mistakes:
+        console.print(
+            f"  {sample.wrong_mass:.4f}  {sample.truth} taken for {sample.taken_for}  "
+            f"{escape(printable(str(sample.path)))}",
+            highlight=False,
+        )
+    if evaluation.failures:
+        console.print(f"\n{len(evaluation.failures)} failed and are no part of any accuracy")
+    for failure in evaluation.failures:
+        console.print(
+            f"  {escape(printable(str(failure.path)))}: {escape(failure.error.message)}",
+            highlight=False,
+        )
+    if evaluation.model:
+        name = escape(str(evaluation.model))
+        console.print(f"\nmodel: {name}, version {evaluation.version}")
+
+
+def _figures(evaluation: "Evaluation") -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    table.add_row("two-way accuracy", *_share_cells(evaluation.two_way))
+    table.add_row("  cats", *_share_cells(evaluation.cats))
+    table.add_row("  dogs", *_share_cells(evaluation.dogs))
+    if evaluation.three_way:
+        best = evaluation.three_way.best
+        table.add_row("three-way accuracy", *_share_cells(evaluation.three_way.right))
+        where = f"any above {best.low:.4f} up to {best.high:.4f}: three-way {best.right.value:.4f}"
+        table.add_row("best presence_threshold", f"{best.threshold:.4f}", where)
+        table.add_row("", "", "chosen on these images; on others it will do a little worse")
+    table.add_row("ROC AUC, cat against dog", _number(evaluation.roc_auc), "by cat - dog")
+    table.add_row(
+        "calibration error",
+        _number(evaluation.calibration_error),
+        f"expected, {len(evaluation.calibration)} bins of max(cat, dog) / (cat + dog)",
+    )
+    return table
+
+
+def _share_cells(share: "Share") -> tuple[str, str]:
+    low, high = share.interval
+    count = f"{share.count} of {share.total}"
+    return _number(share.value), f"{count}; 95 % interval {low:.4f} to {high:.4f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _confusion_table(evaluation: "Evaluation") -> Table:
+    from catdog_serving.evaluation.evaluation import LABELS
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("truth", *LABELS, "mean cat", "mean dog", "mean other"):
+        table.add_column(heading, justify="left" if heading == "truth" else "right")
+    for truth, counts in evaluation.confusion.items():
+        masses = evaluation.mean_masses.get(truth, {})
+        table.add_row(
+            truth,
+            *(str(counts[label]) for label in LABELS),
+            *(_number(masses.get(kind)) for kind in ("cat", "dog", "other")),
+        )
+    return table

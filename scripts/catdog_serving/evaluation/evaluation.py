@@ -1,6 +1,7 @@
-"""What an evaluation says, and how it follows from answers and truths.
+"""catdog evaluate: how right the answers are on folders whose truth is known.
 
-Two questions are kept apart:
+DIR/cats and DIR/dogs are classified, and DIR/neither if there is one. Two questions are
+kept apart:
 
 - two-way, cats and dogs alone: is the right animal's mass the larger one?
 - three-way, with images of neither: is the label right?
@@ -9,14 +10,15 @@ Files that failed are counted and listed; they are no part of any accuracy.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from catdog.results import ModelId, Prediction
+from catdog_serving.errors import NotReadyError
 from catdog_serving.evaluation.metrics import (
     BestThreshold,
     CalibrationBin,
@@ -28,9 +30,16 @@ from catdog_serving.evaluation.metrics import (
     roc_auc,
     threshold_curve,
 )
+from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.files import ImageFailure
+from catdog_serving.folder.find_files import ImageFiles
 
 TRUTHS = ("cat", "dog", "neither")
+_FOLDER_NAMES = {
+    **dict.fromkeys(("cat", "cats"), "cat"),
+    **dict.fromkeys(("dog", "dogs"), "dog"),
+    **dict.fromkeys(("neither", "other", "others"), "neither"),
+}
 LABELS = (*TRUTHS, "failed")
 WORST = 20  # mistakes that are listed
 
@@ -157,6 +166,57 @@ class Evaluation:
         }
 
 
+def evaluate_folder(
+    directory: Path, backend: Backend, on_image: Callable[[bool], object]
+) -> Evaluation:
+    """Classify the class folders of `directory` and compare.
+
+    Args:
+        directory: The folder of class folders.
+        backend: Where to classify.
+        on_image: Called for each image, with whether it failed.
+
+    Raises:
+        NotReadyError: If the folders are not as they should be.
+    """
+    folders = class_folders(directory)
+
+    def outcomes() -> Iterator[tuple[str, Path, Prediction | ImageFailure]]:
+        for truth, folder in folders.items():
+            for result in backend.classify_files(ImageFiles(folder)):
+                on_image(isinstance(result.outcome, ImageFailure))
+                yield truth, cast("Path", result.path), result.outcome
+
+    return evaluate(outcomes())
+
+
+def class_folders(directory: Path) -> dict[str, Path]:
+    """The folder of each truth, by its name: `cats`, `Dog`, `neither`, `other`.
+
+    Raises:
+        NotReadyError: If one is missing, empty, there twice, or of another name.
+    """
+    if not directory.is_dir():
+        raise NotReadyError(f"there is no folder {directory}")
+    found: dict[str, Path] = {}
+    for path in sorted(path for path in directory.iterdir() if path.is_dir()):
+        truth = _FOLDER_NAMES.get(path.name.lower())
+        if truth is None:
+            raise NotReadyError(
+                f"{path} is no class that catdog knows; its folders may be called: "
+                f"{', '.join(_FOLDER_NAMES)}"
+            )
+        if truth in found:
+            raise NotReadyError(f"{found[truth]} and {path} are the same class; keep one")
+        if next(iter(ImageFiles(path)), None) is None:
+            raise NotReadyError(f"{path} holds no images; every class needs at least one")
+        found[truth] = path
+    for truth in ("cat", "dog"):
+        if truth not in found:
+            raise NotReadyError(f"{directory} has no folder {truth}s; name a folder that has one")
+    return {truth: found[truth] for truth in TRUTHS if truth in found}
+
+
 def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageFailure]]) -> Evaluation:
     """Compare answers with the truth.
 
@@ -174,47 +234,33 @@ def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageFailure]]) ->
         samples.append(Sample(path, truth, outcome.label, outcome.cat, outcome.dog))
         model = model or outcome.model
         version = version or outcome.version
-    return _evaluation(model, version, tuple(samples), tuple(failures))
-
-
-def _evaluation(
-    model: ModelId | None,
-    version: str | None,
-    samples: tuple[Sample, ...],
-    failures: tuple[Failure, ...],
-) -> Evaluation:
-    truth = np.array([sample.truth for sample in samples], dtype=str)  # (N,)
+    truths = np.array([sample.truth for sample in samples], dtype=str)  # (N,)
     masses = np.array([(s.cat, s.dog) for s in samples], dtype=float).reshape(-1, 2)
-    right = truth == np.where(masses[:, 0] > masses[:, 1], "cat", "dog")
-    animal = truth != "neither"
-    confidence = _confidence(masses[animal])
-    bins = calibration_bins(confidence, right[animal])
+    right = truths == np.where(masses[:, 0] > masses[:, 1], "cat", "dog")
+    animal = truths != "neither"
+    bins = calibration_bins(_confidence(masses[animal]), right[animal])
     three_way = None
     if not animal.all():
         labelled_right = np.array([sample.label == sample.truth for sample in samples])
         curve = threshold_curve(masses.sum(axis=1), ~animal, right)
-        three_way = ThreeWay(_share(labelled_right), best_threshold(curve), curve)
+        three_way = ThreeWay(Share.of(labelled_right), best_threshold(curve), curve)
     mistakes = [sample for sample in samples if sample.taken_for]
     return Evaluation(
         model=model,
         version=version,
         confusion=_confusion(samples, failures),
-        two_way=_share(right[animal]),
-        cats=_share(right[truth == "cat"]),
-        dogs=_share(right[truth == "dog"]),
+        two_way=Share.of(right[animal]),
+        cats=Share.of(right[truths == "cat"]),
+        dogs=Share.of(right[truths == "dog"]),
         three_way=three_way,
-        roc_auc=roc_auc(truth[animal] == "cat", masses[animal, 0] - masses[animal, 1]),
+        roc_auc=roc_auc(truths[animal] == "cat", masses[animal, 0] - masses[animal, 1]),
         calibration=bins,
         calibration_error=expected_calibration_error(bins),
-        mean_masses=_mean_masses(truth, masses),
+        mean_masses=_mean_masses(truths, masses),
         mistakes=tuple(sorted(mistakes, key=lambda s: -s.wrong_mass)[:WORST]),
-        failures=failures,
-        samples=samples,
+        failures=tuple(failures),
+        samples=tuple(samples),
     )
-
-
-def _share(right: np.ndarray) -> Share:
-    return Share(int(right.sum()), len(right))
 
 
 def _confidence(masses: np.ndarray) -> np.ndarray:
@@ -225,23 +271,21 @@ def _confidence(masses: np.ndarray) -> np.ndarray:
     return confidence
 
 
-def _confusion(
-    samples: tuple[Sample, ...], failures: tuple[Failure, ...]
-) -> dict[str, dict[str, int]]:
+def _confusion(samples: list[Sample], failures: list[Failure]) -> dict[str, dict[str, int]]:
     counts = Counter((sample.truth, sample.label) for sample in samples)
     counts.update((failure.truth, "failed") for failure in failures)
-    truths = {truth for truth, _ in counts}
+    seen = {truth for truth, _ in counts}
     return {
         truth: {label: counts[truth, label] for label in LABELS}
         for truth in TRUTHS
-        if truth in truths
+        if truth in seen
     }
 
 
-def _mean_masses(truth: np.ndarray, masses: np.ndarray) -> dict[str, dict[str, float]]:
+def _mean_masses(truths: np.ndarray, masses: np.ndarray) -> dict[str, dict[str, float]]:
     means = {}
     for name in TRUTHS:
-        if (truth == name).any():
-            cat, dog = masses[truth == name].mean(axis=0).tolist()
+        if (truths == name).any():
+            cat, dog = masses[truths == name].mean(axis=0).tolist()
             means[name] = {"cat": cat, "dog": dog, "other": max(0.0, 1 - cat - dog)}
     return means

@@ -1,4 +1,4 @@
-"""The arithmetic of an evaluation; arrays in, numbers out."""
+"""The statistics of an evaluation, in numpy: arrays in, numbers out."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -26,6 +26,11 @@ class Share:
 
     count: int
     total: int
+
+    @classmethod
+    def of(cls, right: np.ndarray) -> "Share":
+        """Those that are true of a bool array, shape (N,)."""
+        return cls(int(right.sum()), len(right))
 
     @property
     def value(self) -> float | None:
@@ -145,19 +150,16 @@ def calibration_bins(confidence: np.ndarray, right: np.ndarray) -> tuple[Calibra
         right: Whether the answer was right, shape (N,).
     """
     numbers = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
-    bins = []
-    for number in range(CALIBRATION_BINS):
-        members = numbers == number
-        count = int(members.sum())
-        bins.append(
-            CalibrationBin(
-                number / CALIBRATION_BINS,
-                (number + 1) / CALIBRATION_BINS,
-                float(confidence[members].mean()) if count else None,
-                Share(int(right[members].sum()), count),
-            )
+    members = [numbers == number for number in range(CALIBRATION_BINS)]
+    return tuple(
+        CalibrationBin(
+            low=number / CALIBRATION_BINS,
+            high=(number + 1) / CALIBRATION_BINS,
+            confidence=float(confidence[own].mean()) if own.any() else None,
+            right=Share.of(right[own]),
         )
-    return tuple(bins)
+        for number, own in enumerate(members)
+    )
 
 
 def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None:
@@ -177,10 +179,26 @@ def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float | None
     return sum(gaps) / total
 
 
+def roc_counts(is_cat: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ROC curve in counts: how many dogs, and how many cats, score at least so high.
+
+    Args:
+        is_cat: Shape (N,).
+        score: Higher for cats, shape (N,).
+
+    Returns:
+        Dogs and cats, each of shape (K + 1,) for K different scores, from none to all.
+    """
+    order = np.argsort(-score)
+    last_of_ties = np.flatnonzero(np.diff(score[order], append=-np.inf))
+    cats = np.cumsum(is_cat[order])[last_of_ties]
+    dogs = last_of_ties + 1 - cats
+    return np.concatenate(([0], dogs)), np.concatenate(([0], cats))
+
+
 def roc_auc(is_cat: np.ndarray, score: np.ndarray) -> float | None:
     """Chance that a random cat scores higher than a random dog; None without both."""
-    from sklearn.metrics import roc_auc_score
-
-    if is_cat.all() or not is_cat.any():
+    dogs, cats = roc_counts(is_cat, score)
+    if not dogs[-1] or not cats[-1]:
         return None
-    return float(roc_auc_score(is_cat, score))
+    return float(np.trapezoid(cats, dogs) / (cats[-1] * dogs[-1]))

@@ -6,11 +6,15 @@ people tell apart; lines differ in their dashes too.
 
 import io
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from catdog_serving.errors import NotReadyError
 from catdog_serving.evaluation.evaluation import Evaluation, Sample, ThreeWay
+from catdog_serving.evaluation.metrics import roc_counts
+from catdog_serving.extras import install_hint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +26,16 @@ _LINE = "#1B1E22"
 _GREY = "#5B626A"
 _SIZE_INCHES = (6.4, 3.4)
 _DPI = 144
+
+
+def check_matplotlib() -> None:
+    """Find out before the work.
+
+    Raises:
+        NotReadyError: If matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise NotReadyError(f"plots need matplotlib; run: {install_hint('report')}")
 
 
 def draw_plots(evaluation: Evaluation) -> dict[str, bytes]:
@@ -64,17 +78,14 @@ def _png(draw: "Callable[[Axes], None]") -> bytes:
 
 
 def _roc_curve(axes: "Axes", evaluation: Evaluation) -> None:
-    from sklearn.metrics import roc_curve
-
     animals = [sample for sample in evaluation.samples if sample.truth != "neither"]
-    false_cats, true_cats, _ = roc_curve(
-        [sample.truth == "cat" for sample in animals],
-        [sample.cat - sample.dog for sample in animals],
-        drop_intermediate=False,
+    dogs, cats = roc_counts(
+        np.array([sample.truth == "cat" for sample in animals]),
+        np.array([sample.cat - sample.dog for sample in animals]),
     )
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", linewidth=1, label="chance")
     name = f"cat - dog, AUC {evaluation.roc_auc:.4f}"
-    axes.plot(false_cats, true_cats, color=_LINE, linewidth=1.8, label=name)
+    axes.plot(dogs / dogs[-1], cats / cats[-1], color=_LINE, linewidth=1.8, label=name)
     axes.set_xlabel("share of dogs taken for cats")
     axes.set_ylabel("share of cats found")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))

@@ -2,12 +2,10 @@
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from catdog_serving.evaluation.evaluation import Evaluation
-from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.viewer.links import file_link
 from catdog_serving.viewer.page import Layout, write_page
 from catdog_serving.viewer.thumbnail import thumbnails
@@ -22,30 +20,33 @@ _LAYOUT = Layout(
 )
 
 
-def write_evaluation_report(target: Path, evaluation: Evaluation) -> None:
+def write_evaluation_report(
+    target: Path, evaluation: Mapping[str, Any], plots: Mapping[str, bytes]
+) -> None:
     """Write the page.
 
     Args:
         target: The .html file to make or replace.
-        evaluation: What to show.
+        evaluation: What to show, as `catdog evaluate --format json` gives it.
+        plots: Title -> PNG.
 
     Raises:
         NotReadyError: If the file cannot be written.
     """
     folder = os.path.abspath(target.parent)
-    figures = evaluation.to_dict() | {"failed": len(evaluation.failures)}
-    figures["failures"] = figures["failures"][:MAX_FAILURES]
-    plots = [
+    failures, mistakes = evaluation["failures"], evaluation["mistakes"]
+    figures = {key: value for key, value in evaluation.items() if key != "mistakes"}
+    figures |= {"failed": len(failures), "failures": failures[:MAX_FAILURES]}
+    drawn = [
         {"title": title, "image": "data:image/png;base64," + base64.b64encode(png).decode()}
-        for title, png in draw_plots(evaluation).items()
+        for title, png in plots.items()
     ]
-    mistakes = _pictured(figures.pop("mistakes"), folder)
     write_page(
         target,
         _LAYOUT,
         "catdog: evaluation",
         {"figures": figures},
-        {"plots": plots, "mistakes": mistakes},
+        {"plots": drawn, "mistakes": _pictured(mistakes, folder)},
     )
 
 

@@ -11,19 +11,22 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from catdog_serving.cli.evaluate import print_evaluation
 from catdog_serving.errors import NotReadyError
-from catdog_serving.evaluation.evaluate_folder import (
+from catdog_serving.evaluation.evaluation import (
+    Evaluation,
     class_folders,
+    evaluate,
     evaluate_folder,
-    print_evaluation,
 )
-from catdog_serving.evaluation.evaluation import Evaluation, evaluate
 from catdog_serving.evaluation.metrics import Share
-from catdog_serving.evaluation.plots import draw_plots
+from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.files import ImageFailure
 from tests.support.outcomes import always_cat, answer, classified, perfect, reversed_
 from tests.support.stub_backend import NameBackend, touch
+
+BAD = ImageFailure("InvalidImage", "cannot decode [12] bytes")
 
 
 def test_a_perfect_classifier_has_perfect_figures() -> None:
@@ -31,9 +34,8 @@ def test_a_perfect_classifier_has_perfect_figures() -> None:
     assert evaluation.two_way == Share(20, 20)
     assert evaluation.cats == evaluation.dogs == Share(10, 10)
     assert evaluation.three_way is not None
-    assert evaluation.three_way.right == Share(30, 30)
+    assert evaluation.three_way.right == evaluation.three_way.best.right == Share(30, 30)
     best = evaluation.three_way.best
-    assert best.right == Share(30, 30)
     assert (best.low, best.high) == pytest.approx((0.03, 0.9 * 0.991))
     assert evaluation.roc_auc == 1
     assert evaluation.calibration_error == pytest.approx(0)
@@ -52,7 +54,7 @@ def test_a_reversed_classifier_has_the_worst_figures() -> None:
     assert len(evaluation.mistakes) == 20
 
 
-def test_a_classifier_that_always_says_cat_is_half_right() -> None:
+def test_a_classifier_that_always_says_cat_is_half_right_and_is_json() -> None:
     evaluation = evaluate(classified(always_cat, ("cat", "dog", "neither")))
     assert evaluation.two_way == Share(10, 20)
     assert (evaluation.cats, evaluation.dogs) == (Share(10, 10), Share(0, 10))
@@ -60,10 +62,15 @@ def test_a_classifier_that_always_says_cat_is_half_right() -> None:
     assert evaluation.calibration_error == pytest.approx(abs(8 / 9 - 0.5))
     assert evaluation.three_way is not None
     assert evaluation.three_way.right == Share(10, 30)
-    assert evaluation.confusion == {
-        truth: {"cat": 10, "dog": 0, "neither": 0, "failed": 0}
-        for truth in ("cat", "dog", "neither")
-    }
+    confusion = {"cat": 10, "dog": 0, "neither": 0, "failed": 0}
+    assert evaluation.confusion == dict.fromkeys(("cat", "dog", "neither"), confusion)
+
+    document = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert document["two_way"]["value"] == 0.5
+    assert document["model"]["untrained"] is False
+    assert document["mistakes"][0]["path"] == "dog0.jpg"
+    assert document["mistakes"][0]["taken_for"] == "cat"
+    assert document["best_threshold"]["right"]["total"] == 30
 
 
 def test_the_worst_twenty_mistakes_come_first() -> None:
@@ -82,36 +89,32 @@ def test_equal_masses_count_as_dog_as_in_the_handler() -> None:
     assert evaluation.calibration_error == pytest.approx(0)  # both sure by half, one is right
 
 
-def with_failures() -> Evaluation:
-    outcomes = list(classified(perfect, ("cat", "dog"), each=3))
-    bad = ImageFailure("InvalidImage", "cannot decode [12] bytes")
-    return evaluate([*outcomes, ("cat", Path("[red]bad.jpg"), bad)])
+def shown(evaluation: Evaluation) -> str:
+    console = Console(file=io.StringIO())
+    print_evaluation(evaluation, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def test_failed_images_are_listed_and_are_no_part_of_accuracy() -> None:
-    evaluation = with_failures()
+    outcomes = list(classified(perfect, ("cat", "dog"), each=3))
+    evaluation = evaluate([*outcomes, ("cat", Path("[red]bad.jpg"), BAD)])
     assert evaluation.two_way == Share(6, 6)
     assert evaluation.confusion["cat"]["failed"] == 1
     assert [(f.path.name, f.truth) for f in evaluation.failures] == [("[red]bad.jpg", "cat")]
+    text = shown(evaluation)
+    assert "1.0000  6 of 6; 95 % interval 0.6097 to 1.0000" in text
+    assert "1 failed and are no part of any accuracy" in text
+    assert "[red]bad.jpg: cannot decode [12] bytes" in text  # not taken for markup
+    assert "model: net ids, fp32, version 1.0" in text
 
 
 def test_nothing_classified_is_no_crash() -> None:
-    bad = ImageFailure("InvalidImage", "x")
-    evaluation = evaluate([("cat", Path("a"), bad), ("dog", Path("b"), bad)])
+    evaluation = evaluate([("cat", Path("a"), BAD), ("dog", Path("b"), BAD)])
     assert evaluation.two_way.value is None
     assert evaluation.model is None
     assert draw_plots(evaluation) == {}
     assert "two-way accuracy" in shown(evaluation)
-
-
-def test_an_evaluation_is_json() -> None:
-    evaluation = evaluate(classified(always_cat, ("cat", "dog", "neither")))
-    document = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
-    assert document["two_way"]["value"] == 0.5
-    assert document["model"]["untrained"] is False
-    assert document["mistakes"][0]["path"] == "dog0.jpg"
-    assert document["mistakes"][0]["taken_for"] == "cat"
-    assert document["best_threshold"]["right"]["total"] == 30
 
 
 def test_untrained_weights_are_called_so() -> None:
@@ -120,30 +123,11 @@ def test_untrained_weights_are_called_so() -> None:
     assert "seeded (untrained: its answers mean nothing)" in shown(evaluation)
 
 
-def shown(evaluation: Evaluation) -> str:
-    console = Console(file=io.StringIO())
-    print_evaluation(evaluation, console)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
 def test_names_cannot_move_the_cursor() -> None:
     hostile = Path("a\x1b[2J\udcff.jpg")
-    outcomes = [
-        ("dog", hostile, answer(0.9, 0.0)),
-        ("cat", hostile, ImageFailure("InvalidImage", "cannot decode")),
-    ]
-    text = shown(evaluate(outcomes))
+    text = shown(evaluate([("dog", hostile, answer(0.9, 0.0)), ("cat", hostile, BAD)]))
     assert text.count("a\\x1b[2J\\udcff.jpg") == 2
     assert "\x1b" not in text
-
-
-def test_a_person_sees_figures_failures_and_the_model() -> None:
-    text = shown(with_failures())
-    assert "1.0000  6 of 6; 95 % interval 0.6097 to 1.0000" in text
-    assert "1 failed and are no part of any accuracy" in text
-    assert "[red]bad.jpg: cannot decode [12] bytes" in text  # not taken for markup
-    assert "model: net ids, fp32, version 1.0" in text
 
 
 # ---- plots ----
@@ -159,6 +143,25 @@ def test_plots_are_drawn_for_what_there_is() -> None:
         with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
             assert image.width > 600
             assert len(image.convert("L").getcolors() or ()) > 10  # more than an empty sheet
+
+
+def test_without_matplotlib_only_plots_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert evaluate(classified(perfect, ("cat", "dog"))).roc_auc == 1
+    with pytest.raises(NotReadyError, match=re.escape(install_hint("report"))):
+        check_matplotlib()
+
+
+def test_the_modules_load_without_the_extra() -> None:
+    script = (
+        "import sys, catdog_serving.evaluation.plots; "
+        "import catdog_serving.reports.evaluation_report; "
+        "print({'matplotlib', 'torch'} & set(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"
 
 
 # ---- folders ----
@@ -180,17 +183,14 @@ def test_class_folders_are_found_by_name(tmp_path: Path, names: tuple[str, ...])
         (("dogs/a.jpg",), "has no folder cats"),
         (("cats/a.jpg", "Cat/b.jpg", "dogs/c.jpg"), "are the same class"),
         (("cats/a.jpg", "dogs/notes.txt"), "dogs holds no images"),
+        ((), "there is no folder"),
     ],
 )
 def test_wrong_folders_are_named(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
-    touch(tmp_path, *files)
+    folder = tmp_path / "labelled"
+    touch(folder, *files)
     with pytest.raises(NotReadyError, match=message):
-        class_folders(tmp_path)
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotReadyError, match="there is no folder"):
-        class_folders(tmp_path / "nope")
+        class_folders(folder)
 
 
 def test_a_folder_is_classified_by_the_backend(tmp_path: Path) -> None:
@@ -204,27 +204,3 @@ def test_a_folder_is_classified_by_the_backend(tmp_path: Path) -> None:
     }
     assert sorted(seen) == [False, False, False, True]
     assert [m.path for m in evaluation.mistakes] == [tmp_path / "dogs" / "cat.jpg"]
-
-
-@pytest.mark.parametrize("package", ["sklearn", "matplotlib"])
-def test_a_missing_extra_is_found_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    with (
-        NameBackend() as backend,
-        pytest.raises(NotReadyError, match=re.escape(install_hint("report"))),
-    ):
-        evaluate_folder(tmp_path, backend, print)
-
-
-def test_the_modules_load_without_the_extra() -> None:
-    script = (
-        "import sys, catdog_serving.evaluation.evaluate_folder; "
-        "import catdog_serving.reports.evaluation_report; "
-        "print({'sklearn', 'matplotlib', 'scipy', 'torch'} & set(sys.modules))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.strip() == "set()"
