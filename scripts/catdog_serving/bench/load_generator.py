@@ -78,6 +78,18 @@ class LoadResult:
         """The latency that this share of the answers did not exceed."""
         return float(np.percentile(self.latencies_s, percent)) * 1000
 
+    def quantities(self) -> dict[str, float]:
+        """All of it, for `catdog bench`."""
+        answers = sum(self.statuses.values())
+        return {
+            "images_per_s": self.images_per_s,
+            **{f"p{percent}_ms": self.percentile_ms(percent) for percent in (50, 95, 99)},
+            "answers": answers,
+            "not_200": self.not_200,
+            "answered_503": self.statuses.get(503, 0),
+            "client_cpu_ms_per_image": self.client_cpu_s / answers * 1000,
+        }
+
 
 def closed_loop(url: str, images: Sequence[bytes], concurrency: int, seconds: float) -> LoadResult:
     """Keep `concurrency` requests under way for at least `seconds`, and wait for all answers.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from catdog.labels import CAT_INDICES, DOG_INDICES
@@ -57,24 +57,9 @@ class ReferenceLoop:
 
     def multiply_adds(self, side: int = 224) -> int:
         """Multiply-adds of convolutions and linear layers for one image, side x side pixels."""
-        counted = 0
-
-        def count(layer: nn.Module, _: object, output: torch.Tensor) -> None:
-            nonlocal counted
-            weight = layer.weight
-            assert isinstance(weight, torch.Tensor)  # noqa: S101 (convolutions and linear layers)
-            counted += output.numel() * weight[0].numel()
-
-        hooks = [
-            layer.register_forward_hook(count)
-            for layer in self.module.modules()
-            if isinstance(layer, nn.Conv2d | nn.Linear)
-        ]
-        with torch.no_grad():
+        with FlopCounterMode(display=False) as counted, torch.no_grad():
             self.module(torch.zeros(1, 3, side, side))
-        for hook in hooks:
-            hook.remove()
-        return counted
+        return counted.get_total_flops() // 2
 
 
 def main() -> None:

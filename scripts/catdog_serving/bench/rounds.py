@@ -7,13 +7,13 @@ summed up: single times of two runs must not be compared.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 # What one run of a benchmark gives: names with their unit, such as images_per_s or p50_ms.
 Quantities = Mapping[str, float]
-
+Benchmark = Callable[[], Quantities]  # runs for a bounded time
 
 _FEWEST_ROUNDS = 2  # or there would be no spread
 
@@ -28,38 +28,29 @@ class Measurement:
     def median(self) -> float:
         return statistics.median(self.values)
 
-    @property
-    def low(self) -> float:
-        return min(self.values)
+    def over(self, other: "Measurement") -> "Measurement":
+        """The ratio to another, round by round."""
+        return Measurement(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
-    @property
-    def high(self) -> float:
-        return max(self.values)
+    def minus(self, other: "Measurement") -> "Measurement":
+        """The difference from another, round by round."""
+        return Measurement(tuple(a - b for a, b in zip(self.values, other.values, strict=True)))
+
+    def times(self, factor: float) -> "Measurement":
+        return Measurement(tuple(value * factor for value in self.values))
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, with four digits that count."""
-        median, low, high, *values = map(_rounded, (self.median, self.low, self.high, *self.values))
+        ends = (self.median, min(self.values), max(self.values))
+        median, low, high, *values = (float(f"{value:.4g}") for value in (*ends, *self.values))
         return {"median": median, "low": low, "high": high, "values": values}
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Something to measure.
-
-    Attributes:
-        name: Unique among those that are compared.
-        run: Runs it for a bounded time.
-    """
-
-    name: str
-    run: Callable[[], Quantities]
 
 
 RoundResults = dict[str, dict[str, Measurement]]  # benchmark -> quantity -> measurement
 
 
 def run_rounds(
-    benchmarks: Sequence[Benchmark],
+    benchmarks: Mapping[str, Benchmark],
     rounds: int,
     on_step: Callable[[str], None] = lambda _: None,
     enough_s: float | None = None,
@@ -67,35 +58,22 @@ def run_rounds(
     """Run all benchmarks once a round; every second round backwards, so that none is always first.
 
     Args:
-        benchmarks: At least one.
-        rounds: At most so many.
+        benchmarks: By their names.
+        rounds: At most so many; without any there are no results.
         on_step: Is given a line before each run.
         enough_s: From the third on, no round begins after that time.
     """
-    seen: dict[str, list[Quantities]] = {benchmark.name: [] for benchmark in benchmarks}
+    seen: dict[str, list[Quantities]] = {name: [] for name in benchmarks}
     start = time.perf_counter()
     for number in range(rounds):
         enough = enough_s is not None and time.perf_counter() - start > enough_s
         if enough and number >= _FEWEST_ROUNDS:
             break
-        for benchmark in benchmarks if number % 2 == 0 else reversed(benchmarks):
-            on_step(f"round {number + 1} of {rounds}: {benchmark.name}")
-            seen[benchmark.name].append(benchmark.run())
+        for name in benchmarks if number % 2 == 0 else reversed(list(benchmarks)):
+            on_step(f"round {number + 1} of {rounds}: {name}")
+            seen[name].append(benchmarks[name]())
     return {
-        name: {key: Measurement(tuple(one[key] for one in measured)) for key in measured[0]}
-        for name, measured in seen.items()
+        name: {key: Measurement(tuple(one[key] for one in runs)) for key in runs[0]}
+        for name, runs in seen.items()
+        if runs
     }
-
-
-def ratio(above: Measurement, below: Measurement) -> Measurement:
-    """Round by round, above / below."""
-    return Measurement(tuple(a / b for a, b in zip(above.values, below.values, strict=True)))
-
-
-def difference(above: Measurement, below: Measurement) -> Measurement:
-    """Round by round, above - below."""
-    return Measurement(tuple(a - b for a, b in zip(above.values, below.values, strict=True)))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -20,30 +20,43 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this machine against the reference loop; the last line is JSON."""
+    from catdog.settings import SETTINGS_FILE, Settings
     from catdog_serving.atomic_write import atomic_write
-    from catdog_serving.bench import bench_report
     from catdog_serving.bench.bench import FULL, QUICK, run_bench
-    from catdog_serving.bench.bench_archives import Subject, bench_files, default_cache
-    from catdog_serving.bench.bench_images import bench_images
-    from catdog_serving.bench.chart import check_matplotlib, write_chart
+    from catdog_serving.bench.bench_files import (
+        Subject,
+        bench_files,
+        default_cache,
+        read_images,
+        sample_crops,
+    )
+    from catdog_serving.bench.bench_report import (
+        summary_lines,
+        table,
+        to_dict,
+        to_json_line,
+        write_chart,
+    )
+    from catdog_serving.evaluation.plots import check_matplotlib
     from catdog_serving.torchserve.serving_config import ServingConfig
 
     check_matplotlib()  # before the half hour, not after it
     serving = ServingConfig.read(config)
-    encoded = bench_images(images)
-    subject = Subject("resnet152", "seeded", config.parent / "model-config.yaml")
+    subject = Subject("resnet152", "seeded", config.parent / SETTINGS_FILE)
+    limits = Settings.read(subject.settings).limits
+    encoded = read_images(images, limits) if images else sample_crops()
     with progress() as on_step:
         files = bench_files(subject, default_cache(), on_step)
         result = run_bench(serving, subject, files, encoded, QUICK if quick else FULL, on_step)
     # A folder's name and not its path, as the JSON is made to be shown to others.
     images_from = images.resolve().name if images else "samples"
-    report = bench_report.to_dict(result) | {"images_from": images_from}
-    line = bench_report.to_json_line(report)
+    report = to_dict(result) | {"images_from": images_from}
+    line = to_json_line(report)
     if output:
         atomic_write(output, [line.encode(), b"\n"])
-    image = chart or (output.with_suffix(".png") if output else Path("bench.png"))
-    write_chart(report, image)
-    console.print(bench_report.table(report))
-    for text in (*bench_report.summary_lines(report), f"chart  {image}"):
+    chart = chart or (output.with_suffix(".png") if output else Path("bench.png"))
+    write_chart(report, chart)
+    console.print(table(report))
+    for text in (*summary_lines(report), f"chart  {chart}"):
         console.print(text, highlight=False, soft_wrap=True)
     sys.stdout.write(f"{line}\n")

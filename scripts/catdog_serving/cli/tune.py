@@ -26,10 +26,10 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, but write nothing.")] = False,
 ) -> None:
     """Try workers, batch size and batch delay; write the best into config.properties."""
-    from catdog_serving.bench.bench_images import bench_images
-    from catdog_serving.bench.tune import candidates, check_ready, tune
-    from catdog_serving.bench.tune_report import tune_table, verdict
-    from catdog_serving.bench.tune_settings import Goal
+    from catdog.settings import SETTINGS_FILE, Settings
+    from catdog_serving.bench.bench_files import read_images, sample_crops
+    from catdog_serving.bench.tune import candidates, check_ready, tune, tune_table, verdict
+    from catdog_serving.model_archive import open_archive
     from catdog_serving.torchserve.serving_config import ServingConfig
     from catdog_serving.torchserve.worker_settings import write_worker_settings
 
@@ -37,13 +37,16 @@ def tune(
         raise UsageError("choose one of --goal throughput and --p99-ms")
     serving = ServingConfig.read(config)
     check_ready(serving)
-    encoded = bench_images(images)
+    encoded = sample_crops()
+    if images:
+        with open_archive(serving.archive) as model_dir:
+            encoded = read_images(images, Settings.read(model_dir / SETTINGS_FILE).limits)
     with progress() as on_step:
-        tuned = tune(serving, candidates(serving), encoded, Goal(p99_ms), on_step=on_step)
+        tuned = tune(serving, candidates(serving), encoded, p99_ms, on_step=on_step)
     console.print(tune_table(tuned))
     if tuned.chosen is None:
-        raise RefusedError(verdict(tuned, Goal(p99_ms)))
-    console.print(verdict(tuned, Goal(p99_ms)), highlight=False, soft_wrap=True)
+        raise RefusedError(verdict(tuned))
+    console.print(verdict(tuned), highlight=False, soft_wrap=True)
     if tuned.chosen.worker_settings == tuned.current:
         return
     if dry_run:

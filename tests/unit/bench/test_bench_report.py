@@ -2,52 +2,35 @@
 
 import json
 
-from catdog_serving.bench.bench import BenchResult
-from catdog_serving.bench.bench_report import summary_lines, to_dict, to_json_line
+from catdog_serving.bench.bench_report import BenchResult, summary_lines, to_dict, to_json_line
 from catdog_serving.bench.rounds import Measurement, RoundResults
 
-MULTIPLY_ADDS = 10_000_000_000
+
+def of(**quantities: tuple[float, ...]) -> dict[str, Measurement]:
+    return {name: Measurement(values) for name, values in quantities.items()}
 
 
 def result() -> BenchResult:
     """int8 is three times the reference and served 0.9 of that; fp32 twice and all of it."""
     reference = (4.0, 2.0)  # the machine was half as fast in the second round
     measurements: RoundResults = {
-        "matmul": {"gflop_per_s": measurement(320, 160)},
-        "reference": {"images_per_s": measurement(*reference)},
+        "matmul": of(gflop_per_s=(320, 160)),
+        "reference": of(images_per_s=reference),
     }
     for precision, speed, served in (("fp32", 2, 1.0), ("int8", 3, 0.9)):
-        rates = [rate * speed for rate in reference]
+        a, b = (rate * speed for rate in reference)
         measurements |= {
-            f"inprocess_{precision}_b1": {
-                "images_per_s": measurement(*rates),
-                "p50_ms": measurement(90, 92),
-            },
-            f"inprocess_{precision}_b8": {
-                "images_per_s": measurement(*rates),
-                "p50_ms": measurement(1000, 1000),
-            },
-            f"served_{precision}_c1": {
-                "images_per_s": measurement(*rates),
-                "p50_ms": measurement(100, 98),
-                "answered_503": measurement(0, 0),
-                "not_200": measurement(0, 1),
-            },
-            f"served_{precision}_c16": {
-                "images_per_s": measurement(*(rate * served for rate in rates))
-            },
+            f"inprocess_{precision}_b1": of(images_per_s=(a, b), p50_ms=(90, 92)),
+            f"inprocess_{precision}_b8": of(images_per_s=(a, b), p50_ms=(1000, 1000)),
+            f"served_{precision}_c1": of(
+                images_per_s=(a, b), p50_ms=(100, 98), answered_503=(0, 0), not_200=(0, 1)
+            ),
+            f"served_{precision}_c16": of(images_per_s=(a * served, b * served)),
             # One round only, as open loops have their own number.
-            f"open_{precision}_80": {
-                "p99_ms": measurement(2500),
-                "answered_503": measurement(2),
-                "not_200": measurement(3),
-            },
+            f"open_{precision}_80": of(p99_ms=(2500,), answered_503=(2,), not_200=(3,)),
         }
-    return BenchResult({"settings": {"precisions": ["fp32", "int8"]}}, measurements, MULTIPLY_ADDS)
-
-
-def measurement(*values: float) -> Measurement:
-    return Measurement(values)
+    conditions = {"settings": {"precisions": ["fp32", "int8"]}}
+    return BenchResult(conditions, measurements, multiply_adds=10_000_000_000)
 
 
 def test_ratios_are_plain_numbers_taken_within_a_round() -> None:
@@ -66,6 +49,8 @@ def test_ratios_are_plain_numbers_taken_within_a_round() -> None:
     }
     assert report["overheads_ms"]["served_fp32_c1_p50_over_inprocess"] == 8
     assert report["spreads"]["served_fp32_c1_p50_over_inprocess"] == [6, 10]
+    # Refused requests are counted over all loops.
+    assert (report["answered_503"], report["not_200"]) == (4, 8)
 
 
 def test_every_figure_has_its_spread_and_its_rounds() -> None:
@@ -75,11 +60,6 @@ def test_every_figure_has_its_spread_and_its_rounds() -> None:
         "high": 4,
         "values": [4, 2],
     }
-
-
-def test_refused_requests_are_counted_over_all_loops() -> None:
-    report = to_dict(result())
-    assert (report["answered_503"], report["not_200"]) == (4, 8)
 
 
 def test_the_json_is_one_line() -> None:

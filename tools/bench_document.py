@@ -1,6 +1,6 @@
 """The speed figures of the README and docs/performance.md, made from the JSON of a bench run.
 
-    python -m catdog_serving.bench.bench_document docs/performance/bench.json README.md ...
+    python -m tools.bench_document docs/performance/bench.json README.md ...
 
 So that no figure there is older than the run, or typed by hand. A document shows what its
 markers name: `figures` is everything, `summary` a few lines for the README, `capacity` what

@@ -1,7 +1,8 @@
-"""The archives that are measured: built once, cached, built anew when the code changes.
+"""What speed is measured with: images, and the archives, built once and cached.
 
-Speed does not depend on the weights, so the seeded ones do where none can be
-downloaded, and the bench is the same everywhere.
+The images are crops of the samples, or a folder of one's own. Speed does not depend on
+the weights, so the seeded ones do where none can be downloaded, and the bench is the
+same everywhere. Archives are built anew when the code that makes them changes.
 """
 
 import hashlib
@@ -10,20 +11,74 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from catdog.decode import Decoder, InvalidImage, Limits
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.bench.bench_images import sample_crops
-from catdog_serving.bench.machine import versions
+from catdog_serving.bench.bench_report import versions
 from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, code_sha256
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
+from catdog_serving.folder.find_files import ImageFiles
+from catdog_serving.sample_images import SAMPLES
 
 PRECISIONS = ("fp32", "int8")
+CROPS = 48
+LONG_SIDE = 500  # a web photo's size; decoding it costs a few ms of the network's hundred
+
+_SMALLEST_CROP = 0.6  # of each side
 _BUILD = Path(__file__).parents[1] / "build"
 _STATE = "reference.pth"
+
+
+def sample_crops() -> list[bytes]:
+    """48 different crops of the sample images as JPEGs, the same on every call."""
+    generator = np.random.default_rng(500)
+    paths = sorted(path for path in SAMPLES.iterdir() if path.suffix in (".png", ".jpg"))
+    samples = [Image.open(path).convert("RGB") for path in paths]
+    return [_crop(samples[number % len(samples)], generator) for number in range(CROPS)]
+
+
+def _crop(image: Image.Image, generator: np.random.Generator) -> bytes:
+    share = generator.uniform(_SMALLEST_CROP, 1, 2)
+    width, height = (int(side * part) for side, part in zip(image.size, share, strict=True))
+    left = int(generator.integers(0, image.width - width + 1))
+    top = int(generator.integers(0, image.height - height + 1))
+    scale = LONG_SIDE / max(width, height)  # may enlarge
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    buffer = io.BytesIO()
+    crop = image.crop((left, top, left + width, top + height))
+    crop.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def read_images(folder: Path, limits: Limits) -> list[bytes]:
+    """A folder's images as they are.
+
+    Args:
+        folder: Searched with its subfolders.
+        limits: Those of the archive that is measured.
+
+    Raises:
+        UsageError: If there is none, or one that the server would refuse: it would
+            count as a failure of the server.
+    """
+    images = {path: path.read_bytes() for path in ImageFiles(folder)}
+    if not images:
+        raise UsageError(f"{folder} holds no images")
+    decoder = Decoder(limits)
+    for path, content in images.items():
+        try:
+            decoder.decode(content)
+        except InvalidImage as invalid:
+            raise UsageError(f"{path} cannot be measured with: {invalid}") from invalid
+    return list(images.values())
 
 
 @dataclass(frozen=True)
@@ -78,9 +133,11 @@ def bench_files(
         on_step: Is given a line before each file is built.
 
     Raises:
-        NotReadyError: If something to build with is missing.
+        NotReadyError: If something to build or to measure with is missing.
         RefusedError: If an archive fails its check.
     """
+    if find_spec("torch") is None:
+        raise NotReadyError(f"the bench needs torch; run: {install_hint('serve')}")
     folder = cache / f"{subject.network}-{subject.key()}"
     for outdated in set(cache.glob(f"{subject.network}-*")) - {folder}:
         shutil.rmtree(outdated)
@@ -102,7 +159,12 @@ def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
     They are too few kinds of images to judge its accuracy, and seeded weights have
     none, so every agreement passes.
     """
-    is_int8 = precision == "int8"
+    calibration = None
+    if precision == "int8":
+        calibration = folder / "calibration"
+        calibration.mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(sample_crops()):
+            (calibration / f"{number:03}.jpg").write_bytes(image)
     return ArchiveSpec(
         network=subject.network,
         weights=subject.weights,
@@ -111,18 +173,9 @@ def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
         precision=precision,
         version="1.0",
         settings=subject.settings,
-        calibration=_calibration(folder) if is_int8 else None,
+        calibration=calibration,
         gate=AgreementGate(min_same_winner=0, max_mean_difference=1),
     )
-
-
-def _calibration(folder: Path) -> Path:
-    """A folder of images to calibrate with, below `folder`."""
-    images = folder / "calibration"
-    images.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(sample_crops()):
-        (images / f"{number:03}.jpg").write_bytes(image)
-    return images
 
 
 def save_state(subject: Subject, path: Path) -> None:
@@ -131,15 +184,11 @@ def save_state(subject: Subject, path: Path) -> None:
     Raises:
         NotReadyError: If they cannot be had.
     """
-    try:
-        import torch
+    import torch
 
-        from catdog.networks import get_network
-        from catdog_serving.build.weights import find_weights
-    except ImportError as error:
-        raise NotReadyError(
-            f"the reference loop needs {error.name}; run: {install_hint('serve')}"
-        ) from error
+    from catdog.networks import get_network
+    from catdog_serving.build.weights import find_weights
+
     weights = find_weights(get_network(subject.network), subject.weights)
     buffer = io.BytesIO()
     torch.save(dict(weights.state), buffer)

@@ -1,0 +1,1 @@
+"""Generators of documents and figures; run in a checkout, not installed."""
