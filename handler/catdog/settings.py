@@ -10,6 +10,7 @@ from PIL import Image
 from catdog.decode import DECODE_BYTES_PER_PIXEL, Limits
 
 SETTINGS_FILE = "model-config.yaml"
+LOWEST_PRESENCE_THRESHOLD = 0.01
 
 # Pillow refuses twice this many pixels by itself, whatever our limit says.
 _PILLOW_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -32,7 +33,13 @@ class Settings:
     compile: bool
 
     def __post_init__(self) -> None:
-        _check_number("presence_threshold", self.presence_threshold, 0.01, 1, whole=False)
+        _check_number(
+            "presence_threshold",
+            self.presence_threshold,
+            LOWEST_PRESENCE_THRESHOLD,
+            1,
+            whole=False,
+        )
         _check_number("box_threshold", self.box_threshold, 0.01, 0.99, whole=False)
         _check_number("max_pixels", self.max_pixels, 1, _PILLOW_MAX_PIXELS)
         _check_number("max_aspect_ratio", self.max_aspect_ratio, 1, 1000, whole=False)

@@ -54,7 +54,7 @@ def _crop(image: Image.Image, generator: np.random.Generator) -> bytes:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     buffer = io.BytesIO()
     crop = image.crop((left, top, left + width, top + height))
-    crop.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=90)
+    crop.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=90, comment="")
     return buffer.getvalue()
 
 

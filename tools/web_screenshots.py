@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/web.md: python -m tests.support.web_screenshots ADDRESS docs/images
+"""Take the screenshots of docs/web.md: python -m tools.web_screenshots ADDRESS docs/images
 
 ADDRESS is that of a running `catdog web`, whose server runs too.
 """

@@ -1,6 +1,6 @@
 """Draw the worst boxes for docs/explanations.md, without the photos, which are not ours to show:
 
-python -m tests.support.localisation_figure MAR docs/images/explanations-worst.png
+python -m tools.localisation_figure MAR docs/images/explanations-worst.png
 """
 
 import sys
