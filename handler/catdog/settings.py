@@ -10,7 +10,7 @@ from PIL import Image
 from catdog.decode import DECODE_BYTES_PER_PIXEL, Limits
 
 SETTINGS_FILE = "model-config.yaml"
-LOWEST_PRESENCE_THRESHOLD = 0.01
+LOWEST_PRESENCE = 0.01
 
 # Pillow refuses twice this many pixels by itself, whatever our limit says.
 _PILLOW_MAX_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -34,11 +34,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_number(
-            "presence_threshold",
-            self.presence_threshold,
-            LOWEST_PRESENCE_THRESHOLD,
-            1,
-            whole=False,
+            "presence_threshold", self.presence_threshold, LOWEST_PRESENCE, 1, whole=False
         )
         _check_number("box_threshold", self.box_threshold, 0.01, 0.99, whole=False)
         _check_number("max_pixels", self.max_pixels, 1, _PILLOW_MAX_PIXELS)

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -33,7 +34,7 @@ import psutil
 
 from catdog.classifier import Classifier
 from catdog_serving.bench.bench_files import BenchFiles, Subject
-from catdog_serving.bench.bench_report import BenchResult, conditions
+from catdog_serving.bench.bench_report import BenchResult, machine, versions
 from catdog_serving.bench.load_generator import closed_loop, open_loop
 from catdog_serving.bench.rounds import Benchmark, Quantities, RoundResults, run_rounds
 from catdog_serving.errors import NotReadyError
@@ -119,7 +120,20 @@ def run_bench(
     """
     from catdog_serving.bench.reference import ReferenceLoop  # needs torch
 
-    measured_on = conditions(config, subject, files, images, asdict(plan))
+    conditions = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "settings": {
+            "network": subject.network,
+            "weights": subject.weights or "default",
+            "precisions": list(files.archives),
+            "images": len(images),
+            "image_bytes": round(sum(map(len, images)) / len(images)),
+            "batching": config.served_worker_settings,
+            "plan": asdict(plan),
+        },
+    }
     with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:
         scratch = Path(folder)
         on_step("loading the reference and the archives")
@@ -149,7 +163,7 @@ def run_bench(
             for precision, archive in files.archives.items()
         }
         results |= run_rounds(starts, plan.start_rounds, on_step)
-    return BenchResult(measured_on, results, multiply_adds)
+    return BenchResult(conditions, results, multiply_adds)
 
 
 def _rates(

