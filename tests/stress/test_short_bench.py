@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from catdog_serving.bench.bench import Plan, run_bench
+from catdog_serving.bench.bench import Bench, Plan
 from catdog_serving.bench.bench_files import BenchFiles, Subject, sample_crops, save_state
 from catdog_serving.bench.bench_report import (
     summary_lines,
@@ -40,7 +40,7 @@ def test_a_short_bench_has_every_figure_and_ratio(
     save_state(subject, files.state)
 
     images = sample_crops()[:20]
-    result = run_bench(make_config(None), subject, files, images, SHORT)
+    result = Bench(make_config(None), subject, files, images, SHORT).run()
     report = json.loads(to_json_line(to_dict(result)))
 
     assert report["answered_503"] == report["not_200"] == 0

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -96,142 +96,143 @@ FULL = Plan(
 QUICK = Plan(rounds=3, seconds=0.8, enough_s=50.0, batches=(1, 8))
 
 
-def run_bench(
-    config: ServingConfig,
-    subject: Subject,
-    files: BenchFiles,
-    images: Sequence[bytes],
-    plan: Plan,
-    on_step: OnStep = lambda _: None,
-) -> BenchResult:
-    """Measure everything.
+@dataclass(frozen=True)
+class Bench:
+    """One run.
 
-    Args:
+    Attributes:
         config: Its worker settings and limits are used, on free ports.
         subject: What `files` were built from.
         files: From `bench_files`.
         images: Encoded; all are sent again and again in turn.
         plan: How long.
-        on_step: Is given a line for each step.
-
-    Raises:
-        NotReadyError: If a server does not start or a command fails.
-        ServerUnavailableError: If a server stops answering.
     """
-    from catdog_serving.bench.reference import ReferenceLoop  # needs torch
 
-    conditions = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "versions": versions(),
-        "settings": {
-            "network": subject.network,
-            "weights": subject.weights or "default",
-            "precisions": list(files.archives),
-            "images": len(images),
-            "image_bytes": round(sum(map(len, images)) / len(images)),
-            "batching": config.served_worker_settings,
-            "plan": asdict(plan),
-        },
-    }
-    with tempfile.TemporaryDirectory(prefix="catdog-bench-") as folder, ExitStack() as stack:
-        scratch = Path(folder)
+    config: ServingConfig
+    subject: Subject
+    files: BenchFiles
+    images: Sequence[bytes]
+    plan: Plan
+
+    def run(self, on_step: OnStep = lambda _: None) -> BenchResult:
+        """Measure everything; `on_step` is given a line for each step.
+
+        Raises:
+            NotReadyError: If a server does not start or a command fails.
+            ServerUnavailableError: If a server stops answering.
+        """
+        from catdog_serving.bench.reference import ReferenceLoop  # needs torch
+
+        conditions = self._conditions()
         on_step("loading the reference and the archives")
-        loop = ReferenceLoop(subject.network, files.state)
-        loop.classify(images[0])
-        classifiers, urls = {}, {}
-        for precision, archive in files.archives.items():
-            classifiers[precision] = Classifier.load(stack.enter_context(open_archive(archive)))
-            stack.callback(classifiers[precision].close)
-            classifiers[precision].warm_up(max(plan.batches))
-        for precision, archive in files.archives.items():
+        loop = ReferenceLoop(self.subject.network, self.files.state)
+        loop.classify(self.images[0])
+        with tempfile.TemporaryDirectory(prefix="catdog-bench-") as scratch:
+            with ExitStack() as stack:
+                classifiers = self._load(stack)
+                urls = self._serve(stack, Path(scratch), on_step)
+                rates = self._rates(loop, classifiers, urls)
+                results = run_rounds(rates, self.plan.rounds, on_step, self.plan.enough_s)
+                open_loops = self._open_loops(urls, results)
+                results |= run_rounds(open_loops, self.plan.open_rounds, on_step)
+            commands = self._commands(Path(scratch, "images"))
+            results |= run_rounds(commands, self.plan.folder_rounds, on_step)
+        starts = {
+            f"start_{precision}": partial(_start, self.config, archive, self.images)
+            for precision, archive in self.files.archives.items()
+        }
+        results |= run_rounds(starts, self.plan.start_rounds, on_step)
+        return BenchResult(conditions, results, loop.multiply_adds())
+
+    def _conditions(self) -> dict[str, Any]:
+        """All but the measurements, before the load of these."""
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "versions": versions(),
+            "settings": {
+                "network": self.subject.network,
+                "weights": self.subject.weights or "default",
+                "precisions": list(self.files.archives),
+                "images": len(self.images),
+                "image_bytes": round(sum(map(len, self.images)) / len(self.images)),
+                "batching": self.config.served_worker_settings,
+                "plan": asdict(self.plan),
+            },
+        }
+
+    def _load(self, stack: ExitStack) -> dict[str, Classifier]:
+        """The classifier of each precision, in this process."""
+        found = {}
+        for precision, archive in self.files.archives.items():
+            found[precision] = Classifier.load(stack.enter_context(open_archive(archive)))
+            stack.callback(found[precision].close)
+            found[precision].warm_up(max(self.plan.batches))
+        return found
+
+    def _serve(self, stack: ExitStack, scratch: Path, on_step: OnStep) -> dict[str, str]:
+        """The address of each precision's server."""
+        found = {}
+        for precision, archive in self.files.archives.items():
             on_step(f"starting a server, {precision}")
-            private = private_config(config, scratch / precision, archive)
+            private = private_config(self.config, scratch / precision, archive)
             server = stack.enter_context(TorchServe(private))
             server.wait_for_workers(int(private.served_worker_settings["minWorkers"]))
-            urls[precision] = private.inference_url
-        rates = _rates(plan, loop, classifiers, urls, images)
-        results = run_rounds(rates, plan.rounds, on_step, plan.enough_s)
-        open_loops = _open_loops(plan, urls, images, results)
-        results |= run_rounds(open_loops, plan.open_rounds, on_step)
-        multiply_adds = loop.multiply_adds()
-        stack.close()
-        commands = _commands(plan, config, subject, files, images, scratch)
-        results |= run_rounds(commands, plan.folder_rounds, on_step)
-        starts = {
-            f"start_{precision}": partial(_start, config, archive, images)
-            for precision, archive in files.archives.items()
+            found[precision] = private.inference_url
+        return found
+
+    def _rates(
+        self,
+        loop: "ReferenceLoop",
+        classifiers: Mapping[str, Classifier],
+        urls: Mapping[str, str],
+    ) -> dict[str, Benchmark]:
+        """What is compared by images per second, so ordered that neighbours are compared most."""
+
+        def calls(call: Callable[[list[bytes]], object], batch: int) -> Benchmark:
+            return partial(_calls, call, self.images, batch, self.plan.seconds)
+
+        found: dict[str, Benchmark] = {
+            "matmul": partial(_matmul, self.plan.seconds),
+            "reference": calls(lambda batch: loop.classify(batch[0]), 1),
         }
-        results |= run_rounds(starts, plan.start_rounds, on_step)
-    return BenchResult(conditions, results, multiply_adds)
+        for precision, classifier in classifiers.items():
+            for batch in self.plan.batches:
+                found[f"inprocess_{precision}_b{batch}"] = calls(classifier.classify, batch)
+            for concurrency in self.plan.concurrencies:
+                found[f"served_{precision}_c{concurrency}"] = partial(
+                    _closed_loop, urls[precision], self.images, concurrency, self.plan.seconds
+                )
+        preprocess = next(iter(classifiers.values())).preprocess  # the same in all archives
+        return found | {f"preprocess_b{batch}": calls(preprocess, batch) for batch in (1, 8)}
 
+    def _open_loops(self, urls: Mapping[str, str], results: RoundResults) -> dict[str, Benchmark]:
+        found: dict[str, Benchmark] = {}
+        for precision, url in urls.items():
+            capacity = results[f"served_{precision}_c16"]["images_per_s"].median
+            for percent in self.plan.loads_percent:
+                rate, seeds = capacity * percent / 100, count(percent, 100)
+                found[f"open_{precision}_{percent}"] = partial(
+                    _open_loop, url, self.images, rate, self.plan.open_seconds, seeds
+                )
+        return found
 
-def _rates(
-    plan: Plan,
-    loop: "ReferenceLoop",
-    classifiers: Mapping[str, Classifier],
-    urls: Mapping[str, str],
-    images: Sequence[bytes],
-) -> dict[str, Benchmark]:
-    """What is compared by images per second, so ordered that neighbours are compared most."""
-
-    def calls(call: Callable[[list[bytes]], object], batch: int) -> Benchmark:
-        return partial(_calls, call, images, batch, plan.seconds)
-
-    found: dict[str, Benchmark] = {
-        "matmul": partial(_matmul, plan.seconds),
-        "reference": calls(lambda batch: loop.classify(batch[0]), 1),
-    }
-    for precision, classifier in classifiers.items():
-        for batch in plan.batches:
-            found[f"inprocess_{precision}_b{batch}"] = calls(classifier.classify, batch)
-        for concurrency in plan.concurrencies:
-            found[f"served_{precision}_c{concurrency}"] = partial(
-                _closed_loop, urls[precision], images, concurrency, plan.seconds
+    def _commands(self, folder: Path) -> dict[str, Benchmark]:
+        """Whole commands over one folder: the reference script, and `--backend local`."""
+        folder.mkdir()
+        for number, image in enumerate(islice(cycle(self.images), self.plan.folder_images)):
+            (folder / f"{number:05}.jpg").write_bytes(image)
+        script = ("catdog_serving.bench.reference", self.subject.network, self.files.state, folder)
+        commands: dict[str, Sequence[str | Path]] = {"folder_reference": script}
+        for precision, archive in self.files.archives.items():
+            commands[f"folder_local_{precision}"] = (
+                *("catdog_serving", "classify", folder, "--backend", "local"),
+                *("--archive", archive, "--config", self.config.path),
             )
-    preprocess = next(iter(classifiers.values())).preprocess  # the same in all archives
-    return found | {f"preprocess_b{batch}": calls(preprocess, batch) for batch in (1, 8)}
-
-
-def _open_loops(
-    plan: Plan, urls: Mapping[str, str], images: Sequence[bytes], results: RoundResults
-) -> dict[str, Benchmark]:
-    found: dict[str, Benchmark] = {}
-    for precision, url in urls.items():
-        capacity = results[f"served_{precision}_c16"]["images_per_s"].median
-        for percent in plan.loads_percent:
-            found[f"open_{precision}_{percent}"] = partial(
-                _open_loop,
-                *(url, images, capacity * percent / 100, plan.open_seconds),
-                seeds=count(percent, 100),
-            )
-    return found
-
-
-def _commands(
-    plan: Plan,
-    config: ServingConfig,
-    subject: Subject,
-    files: BenchFiles,
-    images: Sequence[bytes],
-    scratch: Path,
-) -> dict[str, Benchmark]:
-    """Whole commands over one folder: the reference script, and `--backend local`."""
-    folder = scratch / "images"
-    folder.mkdir()
-    for number, image in enumerate(islice(cycle(images), plan.folder_images)):
-        (folder / f"{number:05}.jpg").write_bytes(image)
-    reference = ("catdog_serving.bench.reference", subject.network, files.state, folder)
-    commands: dict[str, Sequence[str | Path]] = {"folder_reference": reference}
-    for precision, archive in files.archives.items():
-        commands[f"folder_local_{precision}"] = (
-            *("catdog_serving", "classify", folder, "--backend", "local"),
-            *("--archive", archive, "--config", config.path),
-        )
-    return {
-        name: partial(_command, name, command, plan.folder_images)
-        for name, command in commands.items()
-    }
+        return {
+            name: partial(_command, name, command, self.plan.folder_images)
+            for name, command in commands.items()
+        }
 
 
 def _calls(

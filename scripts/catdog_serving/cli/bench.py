@@ -22,20 +22,14 @@ def bench(
     """Measure this machine against the reference loop; the last line is JSON."""
     from catdog.settings import SETTINGS_FILE, Settings
     from catdog_serving.atomic_write import atomic_write
-    from catdog_serving.bench.bench import FULL, QUICK, run_bench
+    from catdog_serving.bench import bench_report
+    from catdog_serving.bench.bench import FULL, QUICK, Bench
     from catdog_serving.bench.bench_files import (
         Subject,
         bench_files,
         default_cache,
         read_images,
         sample_crops,
-    )
-    from catdog_serving.bench.bench_report import (
-        summary_lines,
-        table,
-        to_dict,
-        to_json_line,
-        write_chart,
     )
     from catdog_serving.evaluation.plots import check_matplotlib
     from catdog_serving.torchserve.serving_config import ServingConfig
@@ -47,16 +41,17 @@ def bench(
     encoded = read_images(images, limits) if images else sample_crops()
     with progress() as on_step:
         files = bench_files(subject, default_cache(), on_step)
-        result = run_bench(serving, subject, files, encoded, QUICK if quick else FULL, on_step)
+        plan = QUICK if quick else FULL
+        result = Bench(serving, subject, files, encoded, plan).run(on_step)
     # A folder's name and not its path, as the JSON is made to be shown to others.
     images_from = images.resolve().name if images else "samples"
-    report = to_dict(result) | {"images_from": images_from}
-    line = to_json_line(report)
+    report = bench_report.to_dict(result) | {"images_from": images_from}
+    line = bench_report.to_json_line(report)
     if output:
         atomic_write(output, [line.encode(), b"\n"])
     chart = chart or (output.with_suffix(".png") if output else Path("bench.png"))
-    write_chart(report, chart)
-    console.print(table(report))
-    for text in (*summary_lines(report), f"chart  {chart}"):
+    bench_report.write_chart(report, chart)
+    console.print(bench_report.table(report))
+    for text in (*bench_report.summary_lines(report), f"chart  {chart}"):
         console.print(text, highlight=False, soft_wrap=True)
     sys.stdout.write(f"{line}\n")
