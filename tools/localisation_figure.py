@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from catdog.classifier import Classifier
@@ -34,7 +35,7 @@ def main(archive: Path, target: Path) -> None:
     figure.savefig(target, dpi=80)
 
 
-def _draw(axis: "pyplot.Axes", photo: Labelled, threshold: float) -> None:
+def _draw(axis: Axes, photo: Labelled, threshold: float) -> None:
     heat_map = photo.maps["whole"]
     width, height = heat_map.size
     axis.imshow(

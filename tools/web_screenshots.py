@@ -6,6 +6,7 @@ ADDRESS is that of a running `catdog web`, whose server runs too.
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page
@@ -44,7 +45,7 @@ def _alone(
     address: str,
     path: Path,
     size: tuple[int, int] = WINDOW,
-    **options: str,
+    **options: Any,
 ) -> None:
     with web_page(browser, address, size, **options) as page:
         drop(page, SAMPLES / "chelsea.png")

@@ -59,7 +59,7 @@ class ReferenceLoop:
         """Multiply-adds of convolutions and linear layers for one image, side x side pixels."""
         with FlopCounterMode(display=False) as counted, torch.no_grad():
             self.module(torch.zeros(1, 3, side, side))
-        return counted.get_total_flops() // 2
+        return int(counted.get_total_flops() // 2)
 
 
 def main() -> None:
