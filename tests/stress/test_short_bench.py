@@ -5,17 +5,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from catdog_serving.bench.bench import Bench, Plan
+from catdog_serving.bench import bench, bench_files
+from catdog_serving.bench.bench import Plan
 from catdog_serving.bench.bench_files import BenchFiles, Subject, sample_crops, save_state
-from catdog_serving.bench.bench_report import (
-    summary_lines,
-    table,
-    to_dict,
-    to_json_line,
-    write_chart,
-)
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
 
@@ -33,16 +27,32 @@ SHORT = Plan(
 
 
 def test_a_short_bench_has_every_figure_and_ratio(
-    archive: Path, make_config: MakeConfig, tmp_path: Path
+    archive: Path, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject = Subject("efficientnet_lite0", None, ROOT / "config" / "model-config.yaml")
     files = BenchFiles({"fp32": archive}, tmp_path / "state.pth")
     save_state(subject, files.state)
+    monkeypatch.setattr(bench_files, "Subject", lambda *_: subject)
+    monkeypatch.setattr(bench_files, "bench_files", lambda *_: files)
+    monkeypatch.setattr(bench, "QUICK", SHORT)
+    images = tmp_path / "own"
+    images.mkdir()
+    for number, image in enumerate(sample_crops()[:20]):
+        (images / f"{number}.jpg").write_bytes(image)
 
-    images = sample_crops()[:20]
-    result = Bench(make_config(None), subject, files, images, SHORT).run()
-    report = json.loads(to_json_line(to_dict(result)))
+    output = tmp_path / "bench.json"
+    options = ("--config", make_config(None).path, "--pictures", images, "--output", output)
+    result = catdog_here("bench", "--quick", *options)
+    assert result.returncode == 0, result.stderr
+    *printed, line = result.stdout.splitlines()
+    assert line == output.read_text().rstrip("\n")
+    assert any(shown.lstrip().startswith("served_fp32_c16 ") for shown in printed)
+    assert any(shown.startswith("inprocess_fp32_b8_over_reference  ") for shown in printed)
+    with Image.open(tmp_path / "bench.png") as chart:
+        assert chart.format == "PNG"
 
+    report = json.loads(line)
+    assert (report["images_from"], report["settings"]["images"]) == ("own", 20)
     assert report["answered_503"] == report["not_200"] == 0
     assert report["multiply_adds"] == pytest.approx(0.385e9, rel=0.05)
     for precision in files.archives:
@@ -71,12 +81,3 @@ def test_a_short_bench_has_every_figure_and_ratio(
         assert 0.05 < start["java_gb_after_work"]["median"] < start["worker_gb_after_work"]["low"]
     assert report["machine"]["cores"] >= 1
     assert {"catdog", "python", "torch", "onnxruntime", "torchserve"} <= set(report["versions"])
-
-    write_chart(report, tmp_path / "bench.png")
-    with Image.open(tmp_path / "bench.png") as chart:
-        assert chart.format == "PNG"
-    console = Console(width=200)
-    with console.capture() as shown:
-        console.print(table(report))
-    assert "served_fp32_c16" in shown.get()
-    assert any("over_reference" in line for line in summary_lines(report))
