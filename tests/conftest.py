@@ -58,14 +58,8 @@ def archive(build: BuildArchive) -> Path:
 
 
 @pytest.fixture(scope="session")
-def seeded_archive(build: BuildArchive) -> Path:
-    """ResNet-152 with seeded weights, onnx."""
-    return build("resnet152", "seeded")
-
-
-@pytest.fixture(scope="session")
 def seeded_resnet() -> Weights:
-    """What it was built from; making them takes 5 s."""
+    """ResNet-152's seeded weights; making them takes 5 s."""
     return found_weights("resnet152", "seeded")
 
 

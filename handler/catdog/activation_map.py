@@ -1,21 +1,15 @@
 """Where in an image the cat or the dog is, from the forward pass that classified it.
 
-With logits z, probabilities p, the last feature map F (C, h, w), the last layer W
-(1000, C), the winning group G of classes and its mass M, the derivative of log M by the
-logits is g_k = p_k [k in G] / M - p_k, and the map is relu(sum_c (W^T g)_c F_c). Both
-networks average F over its area before the last layer, so this is Grad-CAM (Selvaraju et
-al., 2017, https://arxiv.org/abs/1610.02391) of log M at the last feature map, up to a
-factor that scaling to [0, 1] takes away: no second model and no backward pass.
+The network gives a map for cats and one for dogs (`catdog.torch_module.LogitsAndMaps`); this
+module chooses the one that fits the answer, scales it, and finds the box.
 """
 
 import math
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from catdog.labels import CAT_INDICES, DOG_INDICES
+from catdog.labels import CAT_INDICES, DOG_INDICES, GROUPS
 from catdog.results import ActivationMap, Box, Prediction
 from catdog.transforms import View
 
@@ -26,94 +20,26 @@ _GRID_DECIMALS = 3
 _POINTS_PER_CELL = 4
 
 
-def explained_group(prediction: Prediction) -> range:
-    """The classes that an image's map is of: its label's, or the larger mass's."""
+def explained_group(prediction: Prediction) -> int:
+    """Which of the `GROUPS` an image's map is of: its label's, or the larger mass's."""
     is_cat = prediction.label == "cat" or (
         prediction.label == "neither" and prediction.cat > prediction.dog
     )
-    return CAT_INDICES if is_cat else DOG_INDICES
+    return GROUPS.index(CAT_INDICES if is_cat else DOG_INDICES)
 
 
-def activation_maps(
-    logits: np.ndarray,
-    probabilities: np.ndarray,
-    features: np.ndarray,
-    last_layer: np.ndarray,
-    groups: Sequence[range],
-) -> np.ndarray:
-    """Compute the map of each image of a batch.
+def scale_to_peak(activation: np.ndarray) -> np.ndarray:
+    """Scale a group's map as the network gives it, (h, w), to a largest value of 1.
 
-    Args:
-        logits: Raw scores, shape (N, 1000).
-        probabilities: Their softmax, float64, shape (N, 1000).
-        features: The last feature map, shape (N, C, h, w).
-        last_layer: The weights from averaged features to logits, float32, shape (1000, C).
-        groups: For each image the class indices to explain, such as CAT_INDICES.
-
-    Returns:
-        float32, shape (N, h, w), in [0, 1]; the largest value of each map is 1, or 0 where
-        nothing speaks for the group.
-
-    Raises:
-        ValueError: If the shapes do not fit.
+    Where nothing speaks for the group it stays 0 everywhere.
     """
-    count, channels, height, width = features.shape
-    expected = (probabilities.shape[1], channels)
-    if last_layer.shape != expected:
-        raise ValueError(f"expected a last layer of shape {expected}, got {last_layer.shape}")
-    gradients = _log_mass_gradients(logits, probabilities, groups)
-    flat = features.reshape(count, channels, height * width)
-    with _one_thread().limit(limits=1, user_api="blas"):
-        weights = gradients @ last_layer  # (N, C)
-        maps = np.maximum(weights[:, np.newaxis] @ flat, 0)  # (N, 1, h * w)
-    peaks = maps.max(axis=2, keepdims=True)
-    scaled: np.ndarray = np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
-    return scaled.reshape(count, height, width)
-
-
-@cache
-def _one_thread() -> ThreadpoolController:
-    """Holds numpy's matrix products to one thread: they take a fraction of a millisecond.
-
-    More threads would wait for each other by spinning, on the cores that the network, the
-    decoders and the server need: a server of efficientnet_lite0 lost 30 % of its throughput.
-    """
-    return ThreadpoolController()
-
-
-def _log_mass_gradients(
-    logits: np.ndarray, probabilities: np.ndarray, groups: Sequence[range]
-) -> np.ndarray:
-    """d log M / d logits over 1 - M, for each image's group: float32, shape (N, 1000).
-
-    p_k / M - p_k is (1 - M) times the softmax inside the group, and -p_k is -(1 - M) times
-    the softmax outside. Without the factor an image that is surely a cat has a map too:
-    with it, the gradient of a mass that rounds to 1 is 0 everywhere.
-    """
-    gradients = np.empty_like(probabilities)
-    for row, scores, probability, group in zip(
-        gradients, logits, probabilities, groups, strict=True
-    ):
-        inside = np.zeros(len(row), dtype=bool)
-        inside[group.start : group.stop] = True
-        row[inside] = _softmax_of_part(scores[inside], probability[inside])
-        row[~inside] = -_softmax_of_part(scores[~inside], probability[~inside])
-    return gradients.astype(np.float32)
-
-
-def _softmax_of_part(scores: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The softmax over some classes, from that over all; from their logits where it rounds to 0."""
-    total = probabilities.sum()
-    if total == 0:
-        shifted = scores.astype(np.float64)
-        probabilities = np.exp(shifted - shifted.max())
-        total = probabilities.sum()
-    part: np.ndarray = probabilities / total
-    return part
+    peak = activation.max()
+    scaled: np.ndarray = activation / peak if peak > 0 else np.zeros_like(activation)
+    return scaled
 
 
 def to_activation_map(activation: np.ndarray, view: View) -> ActivationMap:
-    """A map of `activation_maps`, shape (h, w), as an answer carries it."""
+    """A map in [0, 1], shape (h, w), as an answer carries it."""
     rows = activation.astype(np.float64).round(_GRID_DECIMALS).tolist()
     return ActivationMap(view.size, view.rectangle, tuple(map(tuple, rows)))
 

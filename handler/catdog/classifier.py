@@ -21,13 +21,13 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 from PIL import Image
 
-from catdog.activation_map import activation_maps, explained_group, locate, to_activation_map
+from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_map
 from catdog.cpu import threads_per_worker
 from catdog.decode import HTTP_FORMATS, Decoder, InvalidImage
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict
 from catdog.results import ActivationMap, Box, Explanation, Prediction, map_valid
-from catdog.runtime import ModelOutput, Runtime, load_last_layer, load_runtime
+from catdog.runtime import ModelOutput, Runtime, load_runtime
 from catdog.settings import SETTINGS_FILE, Settings
 from catdog.transforms import ModelInput, Task, View, read_model_input
 
@@ -63,7 +63,6 @@ class Classifier:
         info: ModelInfo,
         settings: Settings,
         runtime: Runtime,
-        last_layer: np.ndarray,
         threads: int,
         formats: Sequence[str],
     ) -> None:
@@ -74,7 +73,6 @@ class Classifier:
         self.threads = threads
         self._model_dir = model_dir
         self._runtime = runtime
-        self._last_layer = last_layer
         self._decoder = Decoder(settings.limits, formats, settings.decode_memory_mb * 1_000_000)
         self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
@@ -105,8 +103,7 @@ class Classifier:
         settings = Settings.read(model_dir / SETTINGS_FILE)
         threads = threads or threads_per_worker(settings.fixed_threads, workers)
         runtime = load_runtime(model_dir, info, device, threads, settings.compile)
-        last_layer = load_last_layer(model_dir)
-        return cls(model_dir, info, settings, runtime, last_layer, threads, formats)
+        return cls(model_dir, info, settings, runtime, threads, formats)
 
     def classify(self, images: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
         """Classify N images in one batch: N results, in order."""
@@ -202,46 +199,34 @@ class Classifier:
             return InvalidImage(invalid.reason, invalid.message)
 
     def _predict(self, valid: Sequence[ModelInput], output: ModelOutput) -> list[Prediction]:
-        probabilities = class_probabilities(output.logits)
         predictions = predict(
-            probabilities,
+            class_probabilities(output.logits),
             self.info.categories,
             self.settings.presence_threshold,
             self.info.model,
             self.version,
         )
-        views = [one.view for one in valid]
-        located = self._locate(predictions, views, output, probabilities)
+        located = self._locate(predictions, [one.view for one in valid], output)
         return [
             replace(prediction, box=box, map=activation_map)
             for prediction, (box, activation_map) in zip(predictions, located, strict=True)
         ]
 
     def _explain(self, prediction: Prediction, view: View, output: ModelOutput) -> Explanation:
-        probabilities = class_probabilities(output.logits)
-        ((box, activation_map),) = self._locate([prediction], [view], output, probabilities)
+        ((box, activation_map),) = self._locate([prediction], [view], output)
         return Explanation(prediction, box, activation_map)
 
     def _locate(
-        self,
-        predictions: Sequence[Prediction],
-        views: Sequence[View],
-        output: ModelOutput,
-        probabilities: np.ndarray,
+        self, predictions: Sequence[Prediction], views: Sequence[View], output: ModelOutput
     ) -> list[tuple[Box | None, ActivationMap]]:
         """Box and map of each image of a pass."""
-        groups = [explained_group(prediction) for prediction in predictions]
-        maps = activation_maps(
-            output.logits, probabilities, output.features, self._last_layer, groups
-        )
-        threshold = self.settings.box_threshold
-        return [
-            (
-                None if prediction.label == "neither" else locate(activation, view, threshold),
-                to_activation_map(activation, view),
-            )
-            for prediction, view, activation in zip(predictions, views, maps, strict=True)
-        ]
+        located = []
+        for prediction, view, maps in zip(predictions, views, output.maps, strict=True):
+            activation = scale_to_peak(maps[explained_group(prediction)])
+            found = prediction.label != "neither"
+            box = locate(activation, view, self.settings.box_threshold) if found else None
+            located.append((box, to_activation_map(activation, view)))
+        return located
 
 
 def _read_version(model_dir: Path) -> str:

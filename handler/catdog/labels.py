@@ -5,6 +5,7 @@ from collections.abc import Sequence
 NUM_CLASSES = 1000
 CAT_INDICES = range(281, 286)  # tabby .. Egyptian cat: the domestic cats, without lynx and cougar
 DOG_INDICES = range(151, 269)  # Chihuahua .. Mexican hairless: 118 breeds, without wolves and foxes
+GROUPS = (CAT_INDICES, DOG_INDICES)  # in the order of masses and maps
 
 # The classes at both edges of both ranges, inside and outside. A list that is
 # shifted, sorted by name or of another data set misses at least one of them.

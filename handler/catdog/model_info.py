@@ -14,6 +14,8 @@ from catdog.results import ModelId
 from catdog.transforms import Preprocessing
 
 MODEL_INFO_FILE = "model.json"
+# What an archive holds and how; 1 is the first edition's, whose network gave no maps.
+ARCHIVE_FORMAT = 2
 RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 
 # How far the masses of a golden image may be from those in model.json. float32 on
@@ -118,25 +120,28 @@ class ModelInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        return asdict(self)
+        return {"format": ARCHIVE_FORMAT, **asdict(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelInfo":
         """Read plain values back.
 
         Raises:
-            ValueError: If a fact is missing or unknown; the message names them.
+            ValueError: If they are of another archive format, or a fact is missing or unknown;
+                the message names them.
         """
-        expected = {field.name for field in fields(cls)}
-        if set(values) != expected:
+        check_format(values)
+        expected = {"format", *(field.name for field in fields(cls))}
+        missing, unknown = expected - set(values), set(values) - expected
+        if missing or unknown:
             raise ValueError(
-                f"{MODEL_INFO_FILE}: missing {sorted(expected - set(values))}, "
-                f"unknown {sorted(set(values) - expected)}"
+                f"{MODEL_INFO_FILE}: missing {sorted(missing)}, unknown {sorted(unknown)}"
             )
+        facts = {name: value for name, value in values.items() if name != "format"}
         preprocessing, agreement = values["preprocessing"], values["agreement"]
         return cls(
             **{
-                **values,
+                **facts,
                 "preprocessing": Preprocessing(
                     resize_size=preprocessing["resize_size"],
                     crop_size=preprocessing["crop_size"],
@@ -157,6 +162,21 @@ class ModelInfo:
     def read(cls, model_dir: Path) -> "ModelInfo":
         path = model_dir / MODEL_INFO_FILE
         return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def check_format(facts: dict[str, Any]) -> None:
+    """Make sure that a model.json is of the format that this code reads.
+
+    Raises:
+        ValueError: If not.
+    """
+    # The first edition's names a network and no format.
+    archive_format = facts.get("format", 1 if "network" in facts else ARCHIVE_FORMAT)
+    if archive_format != ARCHIVE_FORMAT:
+        raise ValueError(
+            f"{MODEL_INFO_FILE} is of archive format {archive_format}, and this catdog reads "
+            f"format {ARCHIVE_FORMAT}"
+        )
 
 
 def check_runtime(runtime: str | None, precision: str) -> None:

@@ -39,6 +39,11 @@ class Network:
     def default_weights(self) -> str:
         return self.weights[0]
 
+    def last_layer_of(self, module: torch.nn.Module) -> torch.Tensor:
+        """The weights from averaged features to logits, shape (1000, C)."""
+        weights: torch.Tensor = getattr(module, self.last_layer).weight
+        return weights
+
 
 def _build_resnet152() -> torch.nn.Module:
     from torchvision.models import resnet152

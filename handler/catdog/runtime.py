@@ -1,4 +1,4 @@
-"""Run a packed network: uint8 pixels to logits and the last feature map.
+"""Run a packed network: uint8 pixels to logits and activation maps.
 
 Two runtimes, one interface. `onnx` is for CPUs and imports no torch; `torch`
 is for GPUs (and works on CPUs). The archive says which one it holds.
@@ -19,7 +19,6 @@ from catdog.no_telemetry import import_onnxruntime
 log = logging.getLogger(__name__)
 
 MODEL_FILES = {"onnx": "model.onnx", "torch": "model.pth"}
-LAST_LAYER_FILE = "last_layer.npy"
 
 
 class ModelOutput(NamedTuple):
@@ -27,11 +26,12 @@ class ModelOutput(NamedTuple):
 
     Attributes:
         logits: float32, shape (N, 1000).
-        features: The last feature map, float32, shape (N, C, h, w).
+        maps: What speaks for a cat and for a dog, float32, >= 0, not scaled, shape (N, 2, h, w);
+            see `catdog.torch_module.LogitsAndMaps`.
     """
 
     logits: np.ndarray
-    features: np.ndarray
+    maps: np.ndarray
 
 
 class Runtime(Protocol):
@@ -66,16 +66,6 @@ def load_runtime(
     if info.runtime == "onnx":
         return OnnxRuntime(path, threads)
     return TorchRuntime(path, info, placement, threads, compiled)
-
-
-def load_last_layer(model_dir: Path) -> np.ndarray:
-    """The float32 weights from averaged features to logits, shape (1000, C).
-
-    Every archive holds them beside its network, whatever that computes in: maps need them
-    (`catdog.activation_map`).
-    """
-    weights: np.ndarray = np.load(model_dir / LAST_LAYER_FILE, allow_pickle=False)
-    return weights
 
 
 class Placement(NamedTuple):
@@ -133,8 +123,8 @@ class OnnxRuntime:
         )
 
     def run(self, pixels: np.ndarray) -> ModelOutput:
-        logits, features = self._session.run(["logits", "features"], {"pixels": pixels})
-        return ModelOutput(np.asarray(logits), np.asarray(features))
+        logits, maps = self._session.run(["logits", "maps"], {"pixels": pixels})
+        return ModelOutput(np.asarray(logits), np.asarray(maps))
 
     def batch_sizes(self, largest: int) -> Sequence[int]:
         return sorted({1, largest})
@@ -153,7 +143,7 @@ class TorchRuntime:
     ) -> None:
         import torch
 
-        from catdog.torch_module import PixelsToLogits, fold_batch_norm
+        from catdog.torch_module import LogitsAndMaps, PixelsToLogits, fold_batch_norm
 
         torch.set_num_threads(threads)
         network = get_network(info.network)
@@ -163,8 +153,9 @@ class TorchRuntime:
         folded = fold_batch_norm(PixelsToLogits(network, module, info.preprocessing).eval())
         self.device = placement.device
         self._on_gpu = placement.device != "cpu"
-        self._half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(placement.precision)
-        self._module = folded.to(placement.device).to(memory_format=torch.channels_last)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(placement.precision)
+        whole = LogitsAndMaps(folded, network.last_layer_of(module), half)
+        self._module = whole.to(placement.device).to(memory_format=torch.channels_last)
         self._compiled = torch.compile(self._module, dynamic=False) if compiled else None
         self._compiled_side = info.preprocessing.crop_size
 
@@ -180,14 +171,9 @@ class TorchRuntime:
         if self._on_gpu:
             batch = batch.pin_memory().to(self.device, non_blocking=True)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.partition(":")[0], self._half, self._half is not None),
-        ):
-            logits, features = module(batch)
-        return ModelOutput(
-            logits[:count].float().cpu().numpy(), features[:count].float().cpu().numpy()
-        )
+        with torch.inference_mode():
+            logits, maps = module(batch)
+        return ModelOutput(logits[:count].cpu().numpy(), maps[:count].cpu().numpy())
 
     def batch_sizes(self, largest: int) -> Sequence[int]:
         if self._compiled is None:

@@ -1,4 +1,4 @@
-"""A network as one torch module: raw pixels in, logits and features out.
+"""A network as one torch module: raw pixels in, logits and activation maps out.
 
 The torch runtime runs this module, and the ONNX file is exported from it, so
 both compute the same thing. Importing it imports torch.
@@ -8,8 +8,12 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from catdog.labels import GROUPS, NUM_CLASSES
 from catdog.networks import Network
 from catdog.transforms import Preprocessing
+
+# Far below every logit, and far from float32's limits.
+_NOTHING = -1e30
 
 
 class PixelsToLogits(nn.Module):
@@ -36,6 +40,68 @@ class PixelsToLogits(nn.Module):
         images = pixels.to(self.scale.dtype) * self.scale + self.shift
         features = self.network.features(self.module, images)
         return self.network.logits(self.module, features), features
+
+
+class LogitsAndMaps(nn.Module):
+    """A network with the activation maps of both groups beside its logits.
+
+    With logits z and a group of classes, g is the softmax of z over the group alone minus the
+    softmax over the rest alone. With the last feature map F (C, h, w) and the last layer W
+    (1000, C) the group's map is relu(sum_c (g W)_c F_c). Both networks average F over its area
+    before W, so this is Grad-CAM (Selvaraju et al., 2017, https://arxiv.org/abs/1610.02391) of
+    log M at F, M being the group's mass, without a backward pass and without two positive
+    factors: the area, and 1 - M, with which an image that is surely a cat would have no map.
+
+    Input: pixels, uint8, shape (N, 3, H, W).
+    Output: logits (N, 1000) and maps (N, 2, h, w), float32, not scaled; `GROUPS` says which map
+    is of what.
+
+    Attributes:
+        network: Gives logits and the last feature map.
+        precision: bfloat16 or float16 for the network alone, or None for float32. The maps are
+            always computed in float32.
+    """
+
+    last_layer: torch.Tensor
+    outside: torch.Tensor
+    inside: torch.Tensor
+
+    def __init__(
+        self, network: nn.Module, last_layer: torch.Tensor, precision: torch.dtype | None = None
+    ) -> None:
+        """Take the weights (1000, C) from averaged features to logits; they are copied."""
+        super().__init__()
+        self.network = network
+        self.precision = precision
+        # A copy, row by row: quantising the network's own leaves it alone, and efficientnet_lite0's
+        # lies in its file column by column, which a product takes twice as long for.
+        self.register_buffer(
+            "last_layer", last_layer.detach().float().clone(memory_format=torch.contiguous_format)
+        )
+        member = torch.zeros(len(GROUPS), NUM_CLASSES)
+        for row, group in zip(member, GROUPS, strict=True):
+            row[group.start : group.stop] = 1
+        # Added to logits, these leave nothing of a class in a softmax.
+        self.register_buffer("outside", member * _NOTHING)  # (2, 1000)
+        self.register_buffer("inside", (1 - member) * _NOTHING)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, features = self._run_network(pixels)
+        scores = logits.unsqueeze(1)  # (N, 1, 1000)
+        gradients = (scores + self.inside).softmax(2) - (scores + self.outside).softmax(2)
+        weights = gradients @ self.last_layer  # (N, 2, C)
+        maps = (weights @ features.flatten(2)).relu()  # (N, 2, h * w)
+        return logits, maps.reshape(-1, len(GROUPS), *features.shape[2:])
+
+    def _run_network(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits: torch.Tensor
+        features: torch.Tensor
+        if self.precision is None:
+            logits, features = self.network(pixels)
+            return logits, features
+        with torch.autocast(pixels.device.type, self.precision):
+            logits, features = self.network(pixels)
+        return logits.float(), features.float()
 
 
 class _ConvolutionsAreLeaves(fx.Tracer):

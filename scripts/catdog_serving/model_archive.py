@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from catdog.model_info import MODEL_INFO_FILE
+from catdog.model_info import MODEL_INFO_FILE, check_format
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -60,6 +60,19 @@ def archive_facts(archive: Path) -> dict[str, Any]:
     with _zip_file(archive) as packed:
         facts: dict[str, Any] = json.loads(packed.read(MODEL_INFO_FILE))
     return facts
+
+
+def check_archive_format(archive: Path) -> None:
+    """Refuse an archive that another edition of catdog packed.
+
+    What does not say its format is let through: its worker will report what is wrong with it.
+    """
+    try:
+        check_format(archive_facts(archive))
+    except NotReadyError:
+        return
+    except ValueError as error:
+        raise RefusedError(f"{archive}: {error}; build it again with: catdog package") from error
 
 
 def archive_runtime(archive: Path) -> str | None:

@@ -12,9 +12,10 @@ from catdog.model_info import ModelInfo
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.model_archive import archive_version, open_archive
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.archive_cache import repack
+from tests.support.archive_cache import BuildArchive, repack
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 
@@ -29,7 +30,7 @@ def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
     core = {f"catdog/{path.relative_to(package)}" for path in package.rglob("*.py")}
     assert names == core | {
         *("catdog_handler.py", "catdog_telemetry.py", "catdog/py.typed"),
-        *("model.json", "model.onnx", "last_layer.npy", "model-config.yaml"),
+        *("model.json", "model.onnx", "model-config.yaml"),
         *("golden/chelsea.png", "golden/coffee.png", "MAR-INF/MANIFEST.json"),
     }
 
@@ -46,10 +47,10 @@ def test_model_json_tells_all_of_it(archive: Path) -> None:
     assert archive_version(archive) == "1.0"
 
 
-def test_seeded_archives_say_untrained(seeded_archive: Path) -> None:
-    with open_archive(seeded_archive) as model_dir:
+def test_seeded_archives_say_untrained(build: BuildArchive) -> None:
+    with open_archive(build("efficientnet_lite0", "seeded", "torch")) as model_dir:
         info = ModelInfo.read(model_dir)
-    assert (info.network, info.weights, info.untrained) == ("resnet152", "seeded", True)
+    assert (info.weights, info.untrained) == ("seeded", True)
 
 
 def test_a_good_archive_verifies(archive: Path) -> None:
@@ -75,6 +76,23 @@ def test_an_incomplete_model_json_is_refused(archive: Path, tmp_path: Path) -> N
     changed = repack(archive, tmp_path / "x.mar", model_json=b"{}")
     with pytest.raises(RefusedError, match="missing"):
         verify_archive(changed)
+
+
+def test_a_first_edition_archive_is_to_be_built_again(
+    archive: Path, tmp_path: Path, make_config: MakeConfig
+) -> None:
+    """Its model.json has no format, and its network gives no maps."""
+    with zipfile.ZipFile(archive) as packed:
+        facts = json.loads(packed.read("model.json"))
+    del facts["format"]
+    old = repack(archive, tmp_path / "x.mar", model_json=json.dumps(facts).encode())
+    sentence = "archive format 1, .* build it again with: catdog package"
+    with pytest.raises(RefusedError, match=sentence):
+        verify_archive(old)
+    with pytest.raises(RefusedError, match=sentence):
+        TorchServe(make_config(old)).start()
+    with pytest.raises(RefusedError, match=sentence), LocalBackend(old):
+        pass
 
 
 def test_what_is_no_archive_is_said_so(tmp_path: Path) -> None:

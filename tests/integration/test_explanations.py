@@ -41,6 +41,30 @@ def test_an_explanation_over_http_is_the_one_in_process(
         assert served.prediction == client.classify(path)
 
 
+def test_an_explanation_survives_the_way_over_http(archive: Path) -> None:
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+        (explanation,) = classifier.explain([CAT.read_bytes()])
+        classifier.close()
+    assert isinstance(explanation, Explanation)
+    sent = json.loads(json.dumps(explanation.to_dict()))
+    assert Explanation.from_dict(sent) == explanation
+
+
+def test_the_explained_prediction_is_the_prediction(archive: Path) -> None:
+    images = [path.read_bytes() for path in sorted(SAMPLES.iterdir())]
+    with open_archive(archive) as model_dir:
+        classifier = Classifier.load(model_dir)
+        predictions = classifier.classify(images)
+        explanations = classifier.explain(images)
+        classifier.close()
+    for prediction, explanation in zip(predictions, explanations, strict=True):
+        assert isinstance(explanation, Explanation)
+        assert explanation.prediction == prediction
+        assert (explanation.box is None) == (prediction.label == "neither")
+        assert (prediction.box is None) == (prediction.label == "neither")
+
+
 def test_a_prediction_brings_its_map_only_when_asked(client: CatDogClient) -> None:
     assert client.classify(CAT).map is None
     with_map = client.classify(CAT, with_map=True)

@@ -22,4 +22,4 @@ def test_a_really_compiled_network_gives_the_same(build: BuildArchive) -> None:
         for size in (1, 3):
             expected, output = plain.run(pixels[:size]), compiled.run(pixels[:size])
             np.testing.assert_allclose(output.logits, expected.logits, rtol=1e-4, atol=1e-4)
-            np.testing.assert_allclose(output.features, expected.features, rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(output.maps, expected.maps, rtol=1e-3, atol=1e-3)

@@ -2,16 +2,16 @@
 
 import statistics
 import time
-from pathlib import Path
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.archive_cache import BuildArchive
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 
 
 def test_the_first_request_is_as_fast_as_the_tenth(
-    seeded_archive: Path, make_config: MakeConfig
+    build: BuildArchive, make_config: MakeConfig
 ) -> None:
     """A ratio on ResNet-152, the median over three starts: these machines are noisy.
 
@@ -20,7 +20,7 @@ def test_the_first_request_is_as_fast_as_the_tenth(
     ratios = []
     image = (SAMPLES / "rocket.jpg").read_bytes()
     for _ in range(3):
-        with TorchServe(make_config(seeded_archive)) as server:
+        with TorchServe(make_config(build("resnet152", "seeded"))) as server:
             with CatDogClient(server.config.inference_url) as client:
                 times = []
                 for _ in range(14):

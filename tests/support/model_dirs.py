@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 from torchvision.models import ResNet152_Weights
 
 from catdog.classifier import Classifier
 from catdog.decode import HTTP_FORMATS
 from catdog.model_info import ModelInfo
-from catdog.runtime import LAST_LAYER_FILE, ModelOutput, load_last_layer
+from catdog.runtime import ModelOutput
 from catdog.settings import Settings
+from catdog.torch_module import LogitsAndMaps
 from catdog.transforms import Preprocessing
 from tests.support.paths import ROOT
 
@@ -39,7 +42,6 @@ def model_info(**changes: object) -> ModelInfo:
 def write_model_dir(folder: Path, info: ModelInfo, version: str = "7.0") -> Path:
     """A model directory that lacks only the network itself."""
     info.write(folder)
-    np.save(folder / LAST_LAYER_FILE, colour_last_layer())
     shutil.copy(ROOT / "config" / "model-config.yaml", folder)
     (folder / "MAR-INF").mkdir()
     manifest = {"model": {"modelName": "catdog", "modelVersion": version}}
@@ -47,18 +49,36 @@ def write_model_dir(folder: Path, info: ModelInfo, version: str = "7.0") -> Path
     return folder
 
 
-class ColourRuntime:
-    """Instead of a network: red images are tabbies, green ones pugs, blue ones espresso.
+class Colours(nn.Module):
+    """Red images are tabbies, green ones pugs, blue ones espresso.
 
     Its features are the colours of cells of 32 x 32 pixels, and its logits their means, as in
-    a network with one last layer. It records the shape of each batch.
+    a network with one last layer.
     """
 
-    device = "cpu"
     cell = 32
 
-    def __init__(self, gain: float = 1 / 16) -> None:
+    def __init__(self, gain: float) -> None:
+        super().__init__()
         self.gain = gain
+        self.last_layer = torch.zeros(1000, 3)
+        for channel, name in enumerate(("tabby", "pug", "espresso")):
+            self.last_layer[CATEGORIES.index(name), channel] = 1
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = nn.functional.avg_pool2d(pixels.float(), self.cell) * self.gain
+        return features.mean((2, 3)) @ self.last_layer.T, features
+
+
+class ColourRuntime:
+    """`Colours` instead of a network, with the real head; it records the shape of each batch."""
+
+    device = "cpu"
+    cell = Colours.cell
+
+    def __init__(self, gain: float = 1 / 16) -> None:
+        colours = Colours(gain)
+        self._module = LogitsAndMaps(colours, colours.last_layer)
         self.shapes: list[tuple[int, ...]] = []
 
     @property
@@ -67,20 +87,12 @@ class ColourRuntime:
 
     def run(self, pixels: np.ndarray) -> ModelOutput:
         self.shapes.append(pixels.shape)
-        count, channels, height, width = pixels.shape
-        cells = (count, channels, height // self.cell, self.cell, width // self.cell, self.cell)
-        features = pixels.reshape(cells).mean(axis=(3, 5), dtype=np.float32) * self.gain
-        return ModelOutput(features.mean(axis=(2, 3)) @ colour_last_layer().T, features)
+        with torch.inference_mode():
+            logits, maps = self._module(torch.from_numpy(pixels))
+        return ModelOutput(logits.numpy(), maps.numpy())
 
     def batch_sizes(self, largest: int) -> list[int]:
         return [1, largest]
-
-
-def colour_last_layer() -> np.ndarray:
-    weights = np.zeros((1000, 3), dtype=np.float32)
-    for channel, name in enumerate(("tabby", "pug", "espresso")):
-        weights[CATEGORIES.index(name), channel] = 1
-    return weights
 
 
 def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier, ColourRuntime]:
@@ -88,5 +100,4 @@ def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier,
     info = ModelInfo.read(folder)
     settings = Settings.read(folder / "model-config.yaml")
     runtime = ColourRuntime(gain)
-    last_layer = load_last_layer(folder)
-    return Classifier(folder, info, settings, runtime, last_layer, 2, HTTP_FORMATS), runtime
+    return Classifier(folder, info, settings, runtime, 2, HTTP_FORMATS), runtime

@@ -108,12 +108,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     """Write everything that the archive holds, but for its manifest."""
     try:
         from catdog_serving.build import golden, quantise
-        from catdog_serving.build.export import (
-            build_module,
-            eager_logits,
-            export,
-            write_last_layer,
-        )
+        from catdog_serving.build.export import build_module, eager_logits, export
         from catdog_serving.build.weights import find_weights
     except ImportError as error:
         raise NotReadyError(
@@ -129,7 +124,6 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     for name in golden.GOLDEN_NAMES:
         shutil.copy(SAMPLES / name, model_dir / golden.GOLDEN_FOLDER)
 
-    write_last_layer(weights, model_dir)
     module = build_module(weights)
     runtime = spec.runtime or _best_runtime(spec.precision)
     logits_of: LogitsOf = partial(eager_logits, module)

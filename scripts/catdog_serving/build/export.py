@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from catdog.runtime import LAST_LAYER_FILE, MODEL_FILES
-from catdog.torch_module import PixelsToLogits
+from catdog.runtime import MODEL_FILES
+from catdog.torch_module import LogitsAndMaps, PixelsToLogits
 from catdog_serving.build.weights import Weights
 
 
-def build_module(weights: Weights) -> PixelsToLogits:
+def build_module(weights: Weights) -> LogitsAndMaps:
     """The eager float32 network with its weights: the reference of every export."""
     module = weights.network.build()
     module.load_state_dict(dict(weights.state), strict=True)
-    return PixelsToLogits(weights.network, module, weights.preprocessing).eval()
+    network = PixelsToLogits(weights.network, module, weights.preprocessing)
+    return LogitsAndMaps(network, weights.network.last_layer_of(module)).eval()
 
 
-def eager_logits(module: PixelsToLogits, pixels: np.ndarray) -> np.ndarray:
+def eager_logits(module: LogitsAndMaps, pixels: np.ndarray) -> np.ndarray:
     """Run the eager network: pixels, uint8, (N, 3, S, S) -> logits (N, 1000)."""
     with torch.inference_mode():
         logits, _ = module(torch.from_numpy(pixels))
@@ -29,7 +30,7 @@ def eager_logits(module: PixelsToLogits, pixels: np.ndarray) -> np.ndarray:
     return array
 
 
-def export(module: PixelsToLogits, weights: Weights, runtime: str, folder: Path) -> Path:
+def export(module: LogitsAndMaps, weights: Weights, runtime: str, folder: Path) -> Path:
     """Write the float32 model file of `runtime` ("onnx" or "torch"), and say where it is."""
     path = folder / MODEL_FILES[runtime]
     if runtime == "torch":
@@ -39,16 +40,8 @@ def export(module: PixelsToLogits, weights: Weights, runtime: str, folder: Path)
     return path
 
 
-def write_last_layer(weights: Weights, folder: Path) -> None:
-    """Write what maps are computed with: the last layer's weights, float32, (1000, C)."""
-    last_layer = weights.state[f"{weights.network.last_layer}.weight"]
-    # Row by row: efficientnet_lite0's lies in its file column by column, which a product with a
-    # batch's gradients takes twice as long for.
-    np.save(folder / LAST_LAYER_FILE, np.ascontiguousarray(last_layer.float().numpy()))
-
-
-def _export_onnx(module: PixelsToLogits, side: int, path: Path) -> None:
-    """Export with free N, H and W; inputs "pixels", outputs "logits" and "features"."""
+def _export_onnx(module: LogitsAndMaps, side: int, path: Path) -> None:
+    """Export with free N, H and W; inputs "pixels", outputs "logits" and "maps"."""
     example = torch.zeros((2, 3, side, side), dtype=torch.uint8)
     free = torch.export.Dim.DYNAMIC
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -60,7 +53,7 @@ def _export_onnx(module: PixelsToLogits, side: int, path: Path) -> None:
             (example,),
             path,
             input_names=["pixels"],
-            output_names=["logits", "features"],
+            output_names=["logits", "maps"],
             dynamic_shapes={"pixels": {0: free, 2: free, 3: free}},
             dynamo=True,
             external_data=False,

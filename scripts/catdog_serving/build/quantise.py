@@ -9,6 +9,9 @@ What was chosen, by the measurements in docs/int8.md:
   packs it and give other answers on the one that serves it. 7 bits cannot overflow. The
   weights of depthwise convolutions keep 8: ONNX Runtime multiplies those in 16 bits and
   adds in 32;
+- activation maps in float32: the nodes that feed them alone are left out, and the last layer
+  is theirs as a copy of its own (ONNX Runtime cannot quantise weights that two kinds of
+  product share);
 - ranges from the smallest and the largest value seen (MinMax): cutting off outliers
   (Percentile) was never better.
 """
@@ -24,7 +27,7 @@ import onnx
 from catdog.model_info import Agreement
 from catdog.no_telemetry import import_onnxruntime
 from catdog.runtime import MODEL_FILES, OnnxRuntime
-from catdog.torch_module import PixelsToLogits
+from catdog.torch_module import LogitsAndMaps
 from catdog_serving.build.agreement import LogitsOf, logits_in_batches, measure_agreement
 from catdog_serving.build.calibration import CalibrationImages
 from catdog_serving.build.export import eager_logits, export
@@ -46,7 +49,7 @@ class _CalibrationReader:
 
 
 def export_int8(
-    module: PixelsToLogits, weights: Weights, images: CalibrationImages, folder: Path
+    module: LogitsAndMaps, weights: Weights, images: CalibrationImages, folder: Path
 ) -> tuple[LogitsOf, Agreement]:
     """Write the int8 model file into `folder`, and measure it against the eager network.
 
@@ -92,9 +95,27 @@ def quantise(source: Path, target: Path, calibration: np.ndarray) -> None:
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
+            nodes_to_exclude=_nodes_of_maps_alone(prepared),
             calibrate_method=quantization.CalibrationMethod.MinMax,
             extra_options={"TensorQuantOverrides": _whole_range_of_depthwise(prepared)},
         )
+
+
+def _nodes_of_maps_alone(network: Path) -> list[str]:
+    """The names of the nodes that the maps are computed by, and the logits are not."""
+    graph = onnx.load(network).graph
+    producers = {name: node for node in graph.node for name in node.output}
+
+    def ancestors(output: str) -> set[str]:
+        found, waiting = set(), [output]
+        while waiting:
+            node = producers.get(waiting.pop())
+            if node is not None and node.name not in found:
+                found.add(node.name)
+                waiting += node.input
+        return found
+
+    return sorted(ancestors("maps") - ancestors("logits"))
 
 
 def _whole_range_of_depthwise(network: Path) -> dict[str, list[dict[str, object]]]:

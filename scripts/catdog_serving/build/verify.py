@@ -45,7 +45,9 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
                 )
             images = [(model_dir / image.file).read_bytes() for image in info.golden]
         except (ValueError, OSError) as error:
-            raise RefusedError(f"{archive.name}: {error}") from error
+            raise RefusedError(
+                f"{archive.name}: {error}; build it again with: catdog package"
+            ) from error
         try:
             classifier = Classifier.load(model_dir)
             results = classifier.classify(images)

@@ -18,7 +18,7 @@ from typing import Self
 import psutil
 
 from catdog_serving.errors import NotReadyError, ServerError
-from catdog_serving.model_archive import check_owner
+from catdog_serving.model_archive import check_archive_format, check_owner
 from catdog_serving.monitoring.status import ServerStatus
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
@@ -175,6 +175,7 @@ class TorchServe:
             raise NotReadyError("the server of this configuration runs already; see: catdog status")
         find_java()
         check_owner(self.config.archive)
+        check_archive_format(self.config.archive)
         for key, (host, port) in self.config.endpoints().items():
             if _is_taken(host, port):
                 raise NotReadyError(

@@ -53,6 +53,18 @@ def test_missing_and_unknown_facts_are_named(tmp_path: Path) -> None:
         ModelInfo.read(tmp_path)
 
 
+@pytest.mark.parametrize("other", [None, 1, 3])
+def test_an_archive_of_another_format_is_refused(other: int | None) -> None:
+    """The first edition's said nothing about its format."""
+    values = model_info().to_dict()
+    assert values.pop("format") == 2
+    if other is not None:
+        values["format"] = other
+    message = f"archive format {other or 1}, .* reads format 2"
+    with pytest.raises(ValueError, match=message):
+        ModelInfo.from_dict(values)
+
+
 def test_an_unknown_precision_lists_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"torch: fp32\|bf16\|fp16"):
         model_info(runtime="onnx", precision="bf16")

@@ -7,11 +7,22 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.extras import install_hint
+from catdog_serving.rollout.archive_copy import pack_folder
 from tests.support.command_line import catdog_here
+from tests.support.model_dirs import model_info, write_model_dir
 from tests.support.paths import SAMPLES
 
 IMAGE = str(SAMPLES / "rocket.jpg")
 ON_RAY = ("--backend", "ray")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """All that the command reads of one before any work: it lacks the network."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    pack_folder(write_model_dir(folder, model_info()), tmp_path / "catdog.mar", "1.0")
+    return tmp_path / "catdog.mar"
 
 
 @pytest.mark.parametrize(
