@@ -86,7 +86,7 @@ bench: | $(VENV)/.installed ## measure this machine (half an hour; PICTURES=...)
 	@$(MAKE) --no-print-directory bench-document
 
 bench-document: | $(VENV)/.installed
-	@$(BIN)/python -m tools.bench_document docs/performance/bench.json README.md docs/performance.md docs/operations.md
+	@$(BIN)/python -m tools.bench_document docs/performance/bench.json README.md docs/performance.md docs/scale-and-deploy.md
 
 lint: $(VENV)/.installed-dev ## check style, types and imports
 	@$(BIN)/ruff check handler scripts tests tools

@@ -1,4 +1,4 @@
-"""Where the sample images are: docs/sample-pictures.md says whose they are."""
+"""Where the sample images are: docs/sample-images.md says whose they are."""
 
 from pathlib import Path
 

@@ -52,7 +52,7 @@ def test_elsewhere_every_api_wants_its_token(guarded: TorchServe) -> None:
 
 
 def test_a_refused_token_shows_in_the_servers_own_metrics(guarded: TorchServe) -> None:
-    """As docs/observability.md says; the access log cannot tell it from a bad image."""
+    """As docs/monitor.md says; the access log cannot tell it from a bad image."""
 
     def refusals() -> float:
         text = requests.get(f"{guarded.config.values['metrics_address']}/metrics", timeout=10).text

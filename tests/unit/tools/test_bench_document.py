@@ -98,7 +98,7 @@ def test_an_old_part_goes_and_the_rest_of_the_document_stays() -> None:
     [
         ("docs/performance.md", "figures"),
         ("README.md", "summary"),
-        ("docs/operations.md", "capacity"),
+        ("docs/scale-and-deploy.md", "capacity"),
     ],
 )
 def test_the_figures_are_the_committed_runs(path: str, part: str) -> None:
