@@ -1,6 +1,6 @@
 """Waiting times in a spike: one fixed worker against `catdog autoscale --min 1 --max 2`.
 
-The table in docs/scale-and-deploy.md comes from here. Requests come at random times (Poisson)
+The figures in docs/scale-and-deploy.md come from here. Requests come at random times (Poisson)
 that do not wait for answers. The queue time of each is from when it was sent until its batch
 began in a worker: the line in model.log, found by the request's own id, minus the batch's stages.
 """
