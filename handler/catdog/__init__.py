@@ -9,4 +9,4 @@ same code runs in the server's worker, in a script and in a notebook:
 This package is copied into every model archive.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+from catdog import __version__ as catdog_version
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import archive_version, file_sha256
 from catdog_serving.rollout.scale import scale
@@ -73,7 +74,7 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     ), shown
     assert (
         f"a restart serves catdog.mar: {untrained_name}, torch fp32, "
-        f"catdog 0.1.0, SHA-256 {file_sha256(untrained)}\n" in shown
+        f"catdog {catdog_version}, SHA-256 {file_sha256(untrained)}\n" in shown
     )
     assert "catdog rollback deploys catdog.previous.mar: efficientnet_lite0 efficientnet" in shown
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from catdog import __version__
 from catdog.settings import Settings
 from catdog_serving import errors
 from catdog_serving.torchserve.serving_config import parse_properties
@@ -30,6 +31,16 @@ def table(name: str) -> dict[str, str]:
     """The second cell of each row, by each name in the first."""
     rows = re.findall(r"^\| (.+?) \| (.+?) \|", (REFERENCE / name).read_text(), re.MULTILINE)
     return {key.strip("` "): cell for names, cell in rows for key in names.split(",")}
+
+
+# The version
+
+
+def test_changelog_and_api_have_this_version() -> None:
+    (newest, *_) = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert re.fullmatch(rf"{re.escape(__version__)} \(\d{{4}}-\d\d-\d\d\)", newest)
+    described_api = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
+    assert described_api["info"]["version"] == __version__
 
 
 # Settings
