@@ -20,6 +20,7 @@ DOCUMENTS = [
     ROOT / "tests" / "data" / "wire" / "README.md",
 ]
 INDEX = ROOT / "docs" / "README.md"
+COMMANDS = typer.main.get_command(app)
 USAGE_ERROR = typer.BadParameter.__mro__[1]  # typer shows this one nowhere
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -122,9 +123,8 @@ def problem(line: Line) -> str | None:
     A command that is only spoken of may lack arguments, or have DIR and N for values.
     """
     _, name, *arguments = shlex.split(line.text.partition("|")[0].rstrip("\\ "), comments=True)
-    commands = typer.main.get_command(app)
-    assert isinstance(commands, TyperGroup)
-    command = commands.get_command(typer.Context(commands), name)
+    assert isinstance(COMMANDS, TyperGroup)
+    command = COMMANDS.get_command(typer.Context(COMMANDS), name)
     if command is None:
         return None if name in ("--help", "COMMAND") else f"no command {name}"
     try:
