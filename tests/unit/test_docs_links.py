@@ -92,6 +92,16 @@ def test_every_file_that_code_and_configuration_refer_to_is_there() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_that_a_document_names_is_there(document: Path) -> None:
+    if document.name == "CHANGELOG.md":
+        return  # it speaks of what is gone, too
+    folders = "handler|scripts|config|tests|tools|docs"
+    named = re.findall(rf"(?<![\w/.~-])(?:{folders})/[\w./-]*\w", document.read_text())
+    operators = "config/nginx/api-keys.map"  # who makes it
+    assert [path for path in named if path != operators and not (ROOT / path).exists()] == []
+
+
 class Line(NamedTuple):
     """One `catdog ...` of a document: to be typed as it stands, or only spoken of."""
 
