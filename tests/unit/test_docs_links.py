@@ -142,7 +142,8 @@ def problem(line: Line) -> str | None:
     except typer.BadParameter as error:
         return None if line.is_spoken_of else error.format_message()
     except USAGE_ERROR as error:
-        return error.format_message()
+        found = str(error.format_message())
+        return None if line.is_spoken_of and "requires an argument" in found else found
     except typer.Exit:  # --help
         pass
     return None
