@@ -17,6 +17,7 @@ class ParsedPage(HTMLParser):
         blocks: The JSON blocks by name.
         inline: The texts of <style> and of scripts that run, by tag.
         tags: Every start tag in order.
+        texts: The texts of elements that hold nothing else, by id, spaces put together.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,6 +27,7 @@ class ParsedPage(HTMLParser):
         self.blocks: dict[str, Any] = {}
         self.inline: dict[str, list[str]] = {"style": [], "script": []}
         self.tags: list[str] = []
+        self.texts: dict[str, str] = {}
         self._open: tuple[str, dict[str, str | None]] = ("", {})
         self._text = ""
         self.feed(path.read_text(encoding="utf-8"))
@@ -46,6 +48,8 @@ class ParsedPage(HTMLParser):
         open_tag, attributes = self._open
         if tag != open_tag:
             return
+        if attributes.get("id"):
+            self.texts[str(attributes["id"])] = " ".join(self._text.split())
         if tag == "title":
             self.title = self._text
         elif attributes.get("type") == "application/json":

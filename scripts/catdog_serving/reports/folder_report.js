@@ -1,14 +1,59 @@
 
-// A folder report: which images the gallery shows, and one image in detail.
+// A folder report: its charts, which cover every image, and which images the gallery shows.
 
-const labelOf = (item) => (item.error ? "failed" : item.label);
-
-const summary = readBlock("summary");
-const items = readBlock("images"); // the least certain first, then the failed
+const LABELS = ["cat", "dog", "neither"];
+const charts = readBlock("charts");
+const overlayStyle = readBlock("overlay");
+const items = readBlock("items"); // the least certain first, then the failed
 for (const item of items) item.searched = item.path.toLowerCase();
 const orders = { least: items };
 let chosenLabel = "all";
-const gallery = new Gallery(byId("gallery"), byId("toolbar"), makeCard, openDetail);
+const gallery = new Gallery(
+  byId("gallery"),
+  byId("toolbar"),
+  (item) => makeCard(item, overlayStyle),
+  (place) => panel.open(place),
+);
+const panel = new Panel(gallery, overlayStyle);
+
+function showLabels(labels) {
+  const numbers = LABELS.map((label) => labels[label] ?? 0);
+  const images = Math.max(1, numbers.reduce((sum, n) => sum + n, 0));
+  const shares = LABELS.map((label, i) => [label, numbers[i] / images, label, count(numbers[i])]);
+  byId("labels").append(bars(shares));
+}
+
+/** Bars over [0, 1]; what is not zero is at least one pixel high. */
+function histogram(kind, counts) {
+  const [width, height, left, bottom, top] = [360, 128, 34, 18, 8];
+  const most = Math.max(1, ...counts);
+  const x = (share) => left + share * (width - left);
+  const y = (n) => height - bottom - (n / most) * (height - bottom - top);
+  const slot = (width - left) / counts.length;
+  const drawn = counts.map((n, i) => {
+    const barTop = n ? Math.min(y(n), y(0) - 1) : y(0);
+    const range = `${(i / counts.length).toFixed(2)} to ${((i + 1) / counts.length).toFixed(2)}`;
+    return draw(
+      "rect",
+      { x: x(i / counts.length) + 1, y: barTop, width: slot - 2, height: y(0) - barTop, rx: 1 },
+      draw("title", {}, `${kind} mass ${range}: ${plural(n, "image")}`),
+    );
+  });
+  const text = (at, level, anchor, content) =>
+    draw("text", { x: at, y: level, "text-anchor": anchor }, content);
+  const label = `Histogram of the ${kind} mass, from 0 to 1: ${counts.join(", ")}`;
+  return draw(
+    "svg",
+    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: kind },
+    draw("line", { x1: left, x2: width, y1: y(most), y2: y(most), "stroke-dasharray": "2 3" }),
+    draw("line", { x1: left, x2: width, y1: y(0), y2: y(0) }),
+    text(left - 6, y(most) + 4, "end", count(most)),
+    text(left - 6, y(0) + 3, "end", "0"),
+    ...drawn,
+    ...[0, 0.25, 0.5, 0.75, 1].map((share) =>
+      text(x(share), height - 4, share === 1 ? "end" : share ? "middle" : "start", String(share))),
+  );
+}
 
 function ordered(order) {
   if (!orders[order]) {
@@ -48,129 +93,12 @@ function showChips() {
   byId("chips").append(...chips);
 }
 
-function makeCard(item) {
-  const label = labelOf(item);
-  const name = fileName(item.path);
-  const certainty = item.error ? "" : item.certainty.toFixed(2);
-  const spoken = `${name}: ${label} ${certainty}`;
-  const image = make("div", { class: "image" }, imageOf(item));
-  const card = make(
-    "button",
-    { type: "button", class: `card ${label}`, title: item.path, "aria-label": spoken },
-    image,
-    make(
-      "div",
-      { class: "answer" },
-      make("span", { class: "kind" }, label),
-      make("span", {}, certainty),
-    ),
-    make("div", { class: "name" }, name),
-  );
-  for (const event of ["pointerenter", "focus"]) {
-    card.addEventListener(event, () => showOverlay(image, item), { once: true });
-  }
-  return card;
-}
-
-/** Put map and box over an image that shows them on hover and focus: see the style. */
-function showOverlay(image, item) {
-  if (item.thumbnail && !image.querySelector(".overlay")) {
-    image.append(overlayOf(item, summary.overlay) ?? "");
-  }
-}
-
-function imageOf(item) {
-  if (item.error) return make("div", { class: "reason" }, item.error.message);
-  if (!item.thumbnail) return make("div", { class: "reason" }, "the image cannot be shown");
-  return make("img", { src: item.thumbnail, alt: "", decoding: "async" });
-}
-
-const dialog = byId("detail");
-
-function openDetail(place) {
-  gallery.active = place;
-  const item = gallery.items[place];
-  byId("detail-name").textContent = fileName(item.path);
-  byId("detail-body").replaceChildren(...(item.error ? failureParts(item) : answerParts(item)));
-  byId("detail-body").scrollTop = 0;
-  byId("position").textContent = `${count(place + 1)} of ${count(gallery.items.length)}`;
-  byId("previous").disabled = place === 0;
-  byId("next").disabled = place === gallery.items.length - 1;
-  if (!dialog.open) dialog.showModal();
-}
-
-function answerParts(item) {
-  const parts = [];
-  if (item.thumbnail) {
-    const large = make("img", { src: item.thumbnail, alt: "" });
-    const overlay = overlayOf(item, summary.overlay);
-    parts.push(make("div", { class: "large" }, large, overlay ?? ""));
-    if (overlay) parts.push(overlaySwitch(overlay));
-  }
-  parts.push(make(
-    "p",
-    { class: `answer ${item.label}` },
-    make("span", { class: "kind" }, item.label),
-    item.breed ? ` · ${item.breed.name} (${Math.round(100 * item.breed.share)}%)` : "",
-  ));
-  parts.push(make(
-    "div", { class: "bars" }, ...["cat", "dog", "other"].flatMap((k) => bar(k, item[k], k))));
-  parts.push(make(
-    "div",
-    {},
-    make("h3", {}, "Most probable classes"),
-    make("div", { class: "bars" }, ...item.top.flatMap((c) => bar(c.name, c.probability, ""))),
-  ));
-  parts.push(fileFacts(item));
-  return parts;
-}
-
-/** Fingers cannot hover: a box to tick shows and hides what lies over the image. */
-function overlaySwitch(overlay) {
-  const box = make("input", { type: "checkbox", checked: "" });
-  box.addEventListener("change", () => { overlay.hidden = !box.checked; });
-  return make("label", { class: "switch" }, box, " where it is: map and box");
-}
-
-function failureParts(item) {
-  return [
-    make("p", { class: "answer failed" }, make("span", { class: "kind" }, item.error.type)),
-    make("p", {}, item.error.message),
-    fileFacts(item),
-  ];
-}
-
-function fileFacts(item) {
-  const facts = make("dl", {}, make("dt", {}, "Path"), make("dd", {}, item.path));
-  if (item.size !== null) {
-    facts.append(make("dt", {}, "Size"), make("dd", {}, plural(item.size, "byte")));
-  }
-  if (item.link) {
-    const link = make("a", { href: item.link, target: "_blank", rel: "noopener" }, "open the file");
-    facts.append(make("dt", {}, "Original"), make("dd", {}, link));
-  }
-  return facts;
-}
-
-function moveDetail(step) {
-  const place = gallery.active + step;
-  if (place >= 0 && place < gallery.items.length) openDetail(place);
-}
-
 byId("search").addEventListener("input", update);
 byId("order").addEventListener("change", update);
-byId("close").addEventListener("click", () => dialog.close());
-byId("previous").addEventListener("click", () => moveDetail(-1));
-byId("next").addEventListener("click", () => moveDetail(1));
-dialog.addEventListener("keydown", (event) => {
-  if (event.key === "ArrowLeft") moveDetail(-1);
-  if (event.key === "ArrowRight") moveDetail(1);
-});
-dialog.addEventListener("click", (event) => {
-  if (event.target === dialog) dialog.close(); // the backdrop
-});
-dialog.addEventListener("close", () => gallery.focus(gallery.active));
 
-showSummary(summary);
+showLabels(charts.labels);
+for (const kind of ["cat", "dog"]) {
+  byId(`${kind}-histogram`).append(histogram(kind, charts.histograms[kind]));
+}
 showChips();
 update();

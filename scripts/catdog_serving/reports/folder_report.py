@@ -5,33 +5,18 @@ in memory; its summary and its histograms cover every row.
 """
 
 import heapq
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from catdog.overlay import overlay_style
-from catdog_serving.viewer.links import file_link
-from catdog_serving.viewer.page import Layout, write_page
-from catdog_serving.viewer.thumbnail import thumbnails
+from catdog_serving.viewer.gallery import gallery_items
+from catdog_serving.viewer.page import write_page
 
-MAX_PICTURES = 10_000  # about 35 MB of page
+MAX_IMAGES = 10_000  # about 35 MB of page
 MAX_FAILURES = 1_000
 HISTOGRAM_BINS = 20
-
-_LAYOUT = Layout(
-    heading="Folder report",
-    body="reports/folder_report.html",
-    styles=("viewer/page.css", "reports/folder_report.css"),
-    scripts=(
-        "viewer/page.js",
-        "reports/folder_summary.js",
-        "viewer/overlay.js",
-        "viewer/gallery.js",
-        "reports/folder_report.js",
-    ),
-)
 
 # The mass that stands behind each label.
 _MASS_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
@@ -62,30 +47,28 @@ def write_folder_report(
     for row in rows:
         collected.add(row)
     images = collected.least_certain()
-    summary = {
+    title = str(folders[0]["folder"]) if len(folders) == 1 else f"{len(folders)} folders"
+    values = {
+        "title": f"catdog: {title}",
         "model": model,
-        "folders": list(folders),
-        "labels": dict(collected.labels),
+        "folders": folders,
+        "images": collected.images,
+        "labels": collected.labels,
         "histograms": collected.histograms,
         "failed": collected.failed,
         "failed_by_type": dict(collected.failed_by_type.most_common()),
         "listed": {"images": len(images), "failed": len(collected.failures)},
         "overlay": overlay_style(),
     }
-    title = str(folders[0]["folder"]) if len(folders) == 1 else f"{len(folders)} folders"
-    write_page(
-        target,
-        _LAYOUT,
-        f"catdog: {title}",
-        {"summary": summary},
-        {"images": _listed(target, images, collected.failures)},
-    )
+    items = gallery_items([*images, *collected.failures], target)
+    write_page(target, "reports/folder_report.html", values, items)
 
 
 class _Collected:
     """What one pass over the rows leaves: counts of all, and what the page lists.
 
     Attributes:
+        images: Rows without an error.
         labels: How often each label was given.
         histograms: For "cat" and "dog": images by mass, 20 equal bins over [0, 1].
         failed: Rows with an error.
@@ -94,6 +77,7 @@ class _Collected:
     """
 
     def __init__(self) -> None:
+        self.images = 0
         self.labels: Counter[str] = Counter()
         self.histograms = {"cat": [0] * HISTOGRAM_BINS, "dog": [0] * HISTOGRAM_BINS}
         self.failed = 0
@@ -101,7 +85,6 @@ class _Collected:
         self.failures: list[dict[str, Any]] = []
         # The most certain image of those kept is on top, to be pushed out by the next.
         self._heap: list[tuple[float, int, dict[str, Any]]] = []
-        self._images = 0
 
     def add(self, row: dict[str, Any]) -> None:
         if "error" in row:
@@ -110,14 +93,14 @@ class _Collected:
             if len(self.failures) < MAX_FAILURES:
                 self.failures.append({key: row.get(key) for key in ("path", "size", "error")})
             return
-        self._images += 1
+        self.images += 1
         self.labels[row["label"]] += 1
         for kind, counts in self.histograms.items():
             counts[min(int(row[kind] * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         certainty = row[_MASS_OF_LABEL[row["label"]]]
         shown = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
-        entry = (-certainty, -self._images, shown)  # the count decides between equals
-        if len(self._heap) < MAX_PICTURES:
+        entry = (-certainty, -self.images, shown)  # the count decides between equals
+        if len(self._heap) < MAX_IMAGES:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heappushpop(self._heap, entry)
@@ -125,14 +108,3 @@ class _Collected:
     def least_certain(self) -> list[dict[str, Any]]:
         """The kept images, the least certain first."""
         return [entry[2] for entry in sorted(self._heap, key=lambda e: e[:2], reverse=True)]
-
-
-def _listed(
-    target: Path, images: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    folder = os.path.abspath(target.parent)
-    paths = (Path(image["path"]) for image in images)
-    for image, thumbnail in zip(images, thumbnails(paths), strict=True):
-        yield image | {"link": file_link(image["path"], folder), "thumbnail": thumbnail}
-    for failure in failures:
-        yield failure | {"link": file_link(failure["path"], folder)}

@@ -30,36 +30,22 @@ function filled(node, attributes, children) {
 }
 
 const count = (number) => number.toLocaleString("en");
-const mass = (number) => (number === null ? "–" : number.toFixed(4));
+const mass = (number) => number.toFixed(4);
 const fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
 
 /** "1 image", "1,200 images". */
 const plural = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 
-/** One row of a .bars grid: name, a bar for a share in [0, 1], number. */
-function bar(name, share, kind) {
-  const fill = make("div");
-  fill.style.width = `${100 * share}%`;
-  return [
-    make("span", {}, name),
-    make("div", { class: `track ${kind}` }, fill),
-    make("span", { class: "number" }, mass(share)),
-  ];
-}
-
-/** Say in the page's head which model answered, and loudly if it is untrained. */
-function showModel(model) {
-  if (!model) return;
-  byId("model").textContent =
-    `${model.network} · ${model.weights} · ${model.precision}`;
-  byId("untrained").hidden = !model.untrained;
-}
-
-/** A table's row of texts; on a phone each is shown with its column's name. */
-function tableRow(columns, texts) {
-  return make(
-    "tr",
-    {},
-    ...texts.map((text, i) => make("td", { "data-name": i ? columns[i] : null }, text)),
-  );
+/** Rows of name, a bar for a share in [0, 1] in its kind's colour, and the share or another text. */
+function bars(rows) {
+  const cells = rows.flatMap(([name, share, kind, text = mass(share)]) => {
+    const fill = make("div");
+    fill.style.width = `${100 * share}%`;
+    return [
+      make("span", {}, name),
+      make("div", { class: `track ${kind}` }, fill),
+      make("span", { class: "number" }, text),
+    ];
+  });
+  return make("div", { class: "bars" }, ...cells);
 }
