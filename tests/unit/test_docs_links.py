@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import pytest
 import typer
-from typer.core import TyperGroup
 
 from catdog_serving.cli import app
 from tests.support.paths import ROOT
@@ -20,7 +19,6 @@ DOCUMENTS = [
     ROOT / "tests" / "data" / "wire" / "README.md",
 ]
 INDEX = ROOT / "docs" / "README.md"
-COMMANDS = typer.main.get_command(app)
 USAGE_ERROR = typer.BadParameter.__mro__[1]  # typer shows this one nowhere
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
@@ -133,8 +131,7 @@ def problem(line: Line) -> str | None:
     A command that is only spoken of may lack arguments, or have DIR and N for values.
     """
     _, name, *arguments = shlex.split(line.text.partition("|")[0].rstrip("\\ "), comments=True)
-    assert isinstance(COMMANDS, TyperGroup)
-    command = COMMANDS.get_command(typer.Context(COMMANDS), name)
+    command = app.get_command(typer.Context(app), name)
     if command is None:
         return None if name in ("--help", "COMMAND") else f"no command {name}"
     try:

@@ -1,58 +1,79 @@
-"""The command `catdog`: its commands, in order of use, and how they end."""
+"""The command `catdog`: its commands, and how they end.
 
+A command is a module of this folder and a function in it, both named like it. The module is
+imported when its command is called, and only then: so it imports what it needs at its top, and
+`catdog --help` needs none of them. No other package prints: what a command calls gives values
+back, or passes lines to the function that it was given for them.
+"""
+
+import importlib
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from catdog_serving.cli import (
-    autoscale,
-    bench,
-    classify,
-    deploy,
-    evaluate,
-    explain,
-    merge,
-    package,
-    rollback,
-    scale,
-    serve,
-    status,
-    stop,
-    tune,
-    versions,
-    web,
-)
 from catdog_serving.errors import CatDogError
 
-app = typer.Typer(
+# The heading in `catdog --help` -> the command -> what it does.
+COMMANDS = {
+    "Use": {
+        "classify": "Classify images and folders: cat, dog or neither, the breed, and the means.",
+        "explain": "Draw where the cat or the dog is: a map and a box over each image.",
+        "evaluate": "Measure accuracy on images whose class is known by their folder.",
+        "web": "Open a page to try images on: masses, breed, box and map; needs a running server.",
+    },
+    "Build": {
+        "package": "Build and check the model archive.",
+    },
+    "Run": {
+        "serve": "Start the server and wait until it is ready.",
+        "stop": "Stop the server; nothing of it stays behind.",
+        "status": "Show models, versions, workers and queue; exit 0 only when a worker is READY.",
+    },
+    "Change": {
+        "scale": "Change the number of workers without a lost request, until the server stops.",
+        "autoscale": "Keep the number of workers between A and B as the load needs; until Ctrl-C.",
+        "deploy": "Serve another archive without a lost request; if anything fails, go back.",
+        "rollback": "Deploy what was served before the last deploy.",
+        "versions": "Show what is loaded, and what a restart or a rollback would load.",
+    },
+    "Measure": {
+        "bench": "Measure this machine against the reference loop; the last line is JSON.",
+        "tune": "Try workers, batch size and batch delay; write the best into config.properties.",
+    },
+    "More": {
+        "merge": "Join the journals of several shards into one.",
+    },
+}
+
+
+class _Command(TyperCommand):
+    """A line of the table; the command itself takes its place when it is called."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        name = str(self.name)
+        function = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+        alone = typer.Typer(
+            add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+        )
+        alone.command(name)(function)
+        return typer.main.get_command(alone).make_context(*args, **options)
+
+
+app = TyperGroup(
+    name="catdog",
     help="Cats from dogs in images, in production.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
+    commands={
+        name: _Command(name, help=sentence, rich_help_panel=heading)
+        for heading, commands in COMMANDS.items()
+        for name, sentence in commands.items()
+    },
 )
-COMMANDS = (
-    package.package,
-    serve.serve,
-    stop.stop,
-    status.status,
-    classify.classify,
-    merge.merge,
-    evaluate.evaluate,
-    scale.scale,
-    autoscale.autoscale,
-    deploy.deploy,
-    rollback.rollback,
-    versions.versions,
-    explain.explain,
-    web.web,
-    bench.bench,
-    tune.tune,
-)
-for command in COMMANDS:
-    app.command()(command)
 
 
 def main() -> None:

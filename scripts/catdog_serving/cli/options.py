@@ -1,4 +1,4 @@
-"""What several commands share: the console, their end, and the options in common."""
+"""What several commands have in common: their options, where they write, and how they are ended."""
 
 import signal
 import sys
@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
-console = Console()
+console = Console()  # standard output
+errors = Console(stderr=True)
 
 
 def exit_on_sigterm(code: int = 128 + signal.SIGTERM) -> None:
@@ -101,7 +103,6 @@ WatchOption = Annotated[
 def progress() -> Iterator[Callable[[str], None]]:
     """Say what is going on, on standard error; a server started meanwhile never outlives us."""
     exit_on_sigterm()
-    errors = Console(stderr=True)
     with errors.status("starting") as status:
 
         def on_step(line: str) -> None:
@@ -113,11 +114,8 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield on_step
 
 
-def configured_server(config: Path) -> Any:
+def configured_server(config: Path) -> TorchServe:
     """The server of a configuration; SIGTERM ends the command as Ctrl-C does from now on."""
-    from catdog_serving.torchserve.server import TorchServe
-    from catdog_serving.torchserve.serving_config import ServingConfig
-
     exit_on_sigterm()
     return TorchServe(ServingConfig.read(config))
 

@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from catdog_serving.build.agreement import AgreementGate
-from catdog_serving.cli.options import ConfigOption, console
+from catdog_serving.build.build_archive import ArchiveSpec, build_archive
+from catdog_serving.cli.options import ConfigOption, console, print_line
+from catdog_serving.model_archive import file_sha256
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 
 class Runtime(StrEnum):
@@ -60,10 +63,6 @@ def package(
     ] = None,
 ) -> None:
     """Build and check the model archive."""
-    from catdog_serving.build.build_archive import ArchiveSpec, build_archive
-    from catdog_serving.model_archive import file_sha256
-    from catdog_serving.torchserve.serving_config import ServingConfig
-
     target = output or ServingConfig.read(config).archive
     try:
         spec = ArchiveSpec(
@@ -81,12 +80,8 @@ def package(
         raise typer.BadParameter(str(error)) from error
     with console.status(f"packaging {network} ..."):
         info = build_archive(spec, target)
-    console.print(
-        f"packed  {info.model.name}, {info.runtime} {info.precision}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_line(f"packed  {info.model.name}, {info.runtime} {info.precision}")
     if info.agreement:
-        console.print(f"int8    {info.agreement}", highlight=False, soft_wrap=True)
-    console.print(f"into    {target}, version {version}", highlight=False, soft_wrap=True)
-    console.print(f"SHA-256 {file_sha256(target)}", highlight=False, soft_wrap=True)
+        print_line(f"int8    {info.agreement}")
+    print_line(f"into    {target}, version {version}")
+    print_line(f"SHA-256 {file_sha256(target)}")

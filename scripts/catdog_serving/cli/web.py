@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, UrlOption, console, exit_on_sigterm
+from catdog_serving.cli.options import ConfigOption, UrlOption, exit_on_sigterm, print_line
 from catdog_serving.errors import UsageError
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.web.page import WebSettings, running_page
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -27,9 +29,6 @@ def web(
     ] = None,
 ) -> None:
     """Open a page to try images on: masses, breed, box and map; needs a running server."""
-    from catdog_serving.torchserve.serving_config import ServingConfig
-    from catdog_serving.web.page import WebSettings, running_page
-
     if host not in LOOPBACK and auth is None:
         raise UsageError(
             f"on {host} others can reach the page: give --auth USER:PASSWORD, "
@@ -39,7 +38,7 @@ def web(
     read = ServingConfig.read(config)
     settings = WebSettings(host, port, _user(auth), url or read.inference_url, read)
     with running_page(settings) as address:
-        console.print(f"page  {address}  (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+        print_line(f"page  {address}  (Ctrl-C ends it)")
         threading.Event().wait()
 
 

@@ -64,7 +64,7 @@ def environment() -> Environment:
     # Of the filter `tojson`, which writes ASCII and escapes what HTML would take for markup.
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     found.globals["package_text"] = _package_text
-    found.filters |= {"source_hash": _source_hash, "count": _count, "mass": _mass}
+    found.filters.update(source_hash=_source_hash, count=_count, mass=_mass)
     return found
 
 

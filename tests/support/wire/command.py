@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
-from typer.main import get_command
 
 from catdog_serving.cli import app
 from tests.support.http_servers import http_server, send
@@ -78,7 +77,7 @@ class End(NamedTuple):
 
 def render_help(tmp_path: Path) -> dict[str, str]:
     """The folder "help": of each command, in a terminal of 80 columns without colours."""
-    names = ("catdog", *get_command(app).commands)
+    names = ("catdog", *app.commands)
     ends = catdog(tmp_path, {name: [name, "--help"] for name in names} | {"catdog": ["--help"]})
     return {
         f"{name}.txt": re.sub(r" +$", "", end.shown, flags=re.MULTILINE).strip() + "\n"

@@ -1,0 +1,133 @@
+"""The table of commands: complete, grouped, imported only when called; and only cli/ prints."""
+
+import ast
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from catdog_serving.cli import COMMANDS
+from tests.support.command_line import catdog
+from tests.support.paths import ROOT, SAMPLES
+
+CLI = ROOT / "scripts" / "catdog_serving" / "cli"
+NAMES = [name for commands in COMMANDS.values() for name in commands]
+# Commands that still import in their functions, and what still prints outside of cli/. The lists
+# may only shrink.
+STILL_LAZY = {
+    *("autoscale", "bench", "classify", "deploy", "evaluate", "explain", "merge"),
+    *("rollback", "scale", "serve", "status", "stop", "tune", "versions"),
+}
+STILL_PRINTS = {
+    "scripts/catdog_serving/bench/reference.py",
+    "scripts/catdog_serving/evaluation/evaluate_folder.py",
+    "scripts/catdog_serving/folder/classify_run.py",
+    "scripts/catdog_serving/folder/outputs.py",
+    "scripts/catdog_serving/folder/progress.py",
+    "scripts/catdog_serving/folder/sort_files.py",
+    "scripts/catdog_serving/monitoring/status.py",
+    "scripts/catdog_serving/monitoring/watch.py",
+    "scripts/catdog_serving/rollout/versions.py",
+}
+
+
+def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_the_commands_under_their_headings() -> None:
+    result = catdog("--help", COLUMNS="100")
+    assert result.returncode == 0
+    found = re.findall(r"^╭─ (\w+) |^│ (\w+) ", result.stdout, re.MULTILINE)
+    expected = [word for heading, commands in COMMANDS.items() for word in (heading, *commands)]
+    assert [heading or name for heading, name in found] == ["Options", *expected]
+    assert list(COMMANDS) == ["Use", "Build", "Run", "Change", "Measure", "More"]
+
+
+def test_a_command_is_a_module_and_a_function_named_like_it() -> None:
+    assert {path.stem for path in CLI.glob("*.py")} == {*NAMES, "__init__", "options"}
+    for commands in COMMANDS.values():
+        for name, sentence in commands.items():
+            function = getattr(importlib.import_module(f"catdog_serving.cli.{name}"), name)
+            assert inspect.getdoc(function) == sentence
+
+
+def test_only_the_command_that_is_called_is_imported() -> None:
+    program = """
+import atexit, sys
+from catdog_serving.cli import main
+ours = lambda: sorted(name[19:] for name in sys.modules if name.startswith("catdog_serving.cli."))
+atexit.register(lambda: print(*ours()))
+main()
+"""
+    assert run(program, "--help").stdout.splitlines()[-1] == ""
+    assert run(program, "stop", "--help").stdout.splitlines()[-1] == "options stop"
+
+
+def test_commands_import_at_their_top() -> None:
+    for path in CLI.glob("*.py"):
+        functions = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)]
+        inside = [node for function in functions for node in ast.walk(function)]
+        lazy = [ast.unparse(n) for n in inside if isinstance(n, ast.Import | ast.ImportFrom)]
+        assert path.stem in STILL_LAZY or lazy == [], path
+
+
+def test_the_base_install_never_imports_what_is_heavy() -> None:
+    # Help of every command, status and classify without a server, and the client.
+    program = f"""
+import sys
+for heavy in ("torch", "torchvision", "onnxruntime", "onnx", "gradio", "ray", "pyarrow"):
+    sys.modules[heavy] = None  # importing it now raises ImportError
+from catdog_serving import CatDogClient
+from catdog_serving.cli import main
+for arguments in (["--help"], *([c, "--help"] for c in {NAMES}), ["status"], ["stop"],
+                  ["classify", "--url", "http://127.0.0.1:9", "--jobs", "1", sys.argv[1]]):
+    sys.argv = ["catdog", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print(arguments[0], end.code)
+"""
+    result = run(program, SAMPLES / "rocket.jpg")
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "None in sys.modules" not in result.stderr
+    assert "classify 3" in result.stdout  # no server there, and that was all that was missing
+
+
+def test_a_bug_is_not_taken_for_images_that_failed() -> None:
+    program = """
+import catdog_serving.cli as cli
+def broken():
+    raise RuntimeError("a bug")
+cli.app = broken
+cli.main()
+"""
+    result = run(program)
+    assert result.returncode == os.EX_SOFTWARE
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("RuntimeError: a bug\n")
+
+
+def prints(path: Path) -> Iterator[str]:
+    """The calls in a module that write to the terminal, or make what does."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            if re.fullmatch(r"print|Console|.*\.print|sys\.std(out|err)\..*write.*", called):
+                yield f"line {node.lineno}: {called}"
+
+
+def test_no_other_package_prints() -> None:
+    found = {
+        str(path.relative_to(ROOT)): calls
+        for folder in ("handler", "scripts")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.parent != CLI and (calls := list(prints(path)))
+    }
+    assert {path: calls for path, calls in found.items() if path not in STILL_PRINTS} == {}
