@@ -106,8 +106,7 @@ class Pod:
         shutil.copy(archive, self.workdir / "model-store" / "catdog.mar")
         shutil.copytree(ROOT / "config", config)
         (self.workdir / "docs").mkdir()
-        for name in ("api.html", "openapi.yaml"):
-            shutil.copy(ROOT / "docs" / name, self.workdir / "docs")
+        shutil.copy(ROOT / "docs" / "openapi.yaml", self.workdir / "docs")
         shutil.copy(KUBERNETES / "base" / "site.conf", config / "nginx")
         for path in (config / "config.properties", config / "nginx" / "site.conf"):
             path.write_text(self.mapped(path.read_text()))
