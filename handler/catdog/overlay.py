@@ -1,10 +1,11 @@
-"""Draw a map and a box over the image that they are of."""
+"""Draw a map and a box over the image that they are of, for people to look at."""
 
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from catdog.decode import Decoder
 from catdog.results import ActivationMap, Box
 
 OPACITY = 0.6  # of the map where it is 1
@@ -13,6 +14,25 @@ OPACITY = 0.6  # of the map where it is 1
 # (anchors of matplotlib's "inferno").
 _COLOURS = np.array([(66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)])
 _BOX_COLOUR = (0, 229, 255)
+
+
+def decode_to_draw(decoder: Decoder, content: bytes, longer_side: int) -> Image.Image:
+    """Decode an image for people to look at, with a map and a box over it.
+
+    Args:
+        decoder: Of the formats and limits that apply.
+        content: The file's.
+        longer_side: In pixels, at most.
+
+    Returns:
+        The upright image, RGB; what is no larger keeps its size.
+
+    Raises:
+        InvalidImage: If the bytes are not an image within the limits.
+    """
+    image = decoder.decode(content, longer_side).image
+    image.thumbnail((longer_side, longer_side), Image.Resampling.BILINEAR)
+    return image
 
 
 def draw_overlay(
@@ -29,9 +49,9 @@ def draw_overlay(
     Returns:
         A new image of the same size.
     """
-    levels = map_levels(activation_map, image.size)
-    opacities = levels.point(lambda level: round(level * opacity))
-    drawn = Image.composite(map_colours(levels), image, opacities)
+    drawn_map = draw_map(activation_map, image.size)
+    opacities = drawn_map.getchannel("A").point(lambda level: round(level * opacity))
+    drawn = Image.composite(drawn_map.convert("RGB"), image, opacities)
     if box is not None:
         x_scale = image.width / activation_map.size[0]
         y_scale = image.height / activation_map.size[1]
@@ -62,7 +82,15 @@ def overlay_style() -> dict[str, Any]:
     }
 
 
-def map_levels(activation_map: ActivationMap, size: tuple[int, int]) -> Image.Image:
+def draw_map(activation_map: ActivationMap, size: tuple[int, int]) -> Image.Image:
+    """The map in colours at an image's size, RGBA: opaque where it is 1, clear where it is 0."""
+    levels = _map_levels(activation_map, size)
+    drawn = Image.fromarray(_colour_table()[np.asarray(levels)])
+    drawn.putalpha(levels)
+    return drawn
+
+
+def _map_levels(activation_map: ActivationMap, size: tuple[int, int]) -> Image.Image:
     """The map at an image's size, mode L: 255 where it is 1, 0 outside its view."""
     grid = (np.asarray(activation_map.grid) * 255).round().astype(np.uint8)
     x_scale, y_scale = size[0] / activation_map.size[0], size[1] / activation_map.size[1]
@@ -72,11 +100,6 @@ def map_levels(activation_map: ActivationMap, size: tuple[int, int]) -> Image.Im
     canvas = Image.new("L", size)
     canvas.paste(Image.fromarray(grid).resize(view, Image.Resampling.BICUBIC), (left, top))
     return canvas
-
-
-def map_colours(levels: Image.Image) -> Image.Image:
-    """What `map_levels` gives, in colours: RGB, of the same size."""
-    return Image.fromarray(_colour_table()[np.asarray(levels)])
 
 
 def _colour_table() -> np.ndarray:

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from catdog.decode import Decoder, InvalidImage
-from catdog.overlay import draw_overlay
+from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.backends import Backend
@@ -91,10 +89,9 @@ def _write_overlay(
     decoder: Decoder, content: bytes, explanation: Explanation, target: Path
 ) -> Explanation | ImageFailure:
     try:
-        image = decoder.decode(content, LONGER_SIDE).image
+        image = decode_to_draw(decoder, content, LONGER_SIDE)
     except InvalidImage as invalid:
         return ImageFailure(INVALID_IMAGE, invalid.message)
-    image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BILINEAR)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         drawn = draw_overlay(image, explanation.map, explanation.box)

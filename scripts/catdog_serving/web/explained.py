@@ -10,7 +10,7 @@ from threading import BoundedSemaphore
 from PIL import Image
 
 from catdog.decode import InvalidImage
-from catdog.overlay import map_colours, map_levels
+from catdog.overlay import decode_to_draw, draw_map
 from catdog.results import Explanation
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
@@ -91,13 +91,12 @@ class Images:
             outcome = explain_content(self._client, content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):
             try:
-                image = self._decoder.decode(content, side).image
+                image = decode_to_draw(self._decoder, content, side)
             except InvalidImage as invalid:
                 outcome = ImageFailure(INVALID_IMAGE, invalid.message)
         if isinstance(outcome, ImageFailure):
             row = to_row(ImageResult(file, outcome))
             return ShownImage(path.name, row | {"path": path.name}, None, None, None)
-        image.thumbnail((side, side), Image.Resampling.BILINEAR)
         row = to_row(ImageResult(file, outcome.prediction))
         row |= {"path": path.name, "box": outcome.box}
         return ShownImage(path.name, row, outcome, _image_uri(image), _map_uri(outcome))
@@ -111,7 +110,5 @@ def _image_uri(image: Image.Image) -> str:
 
 def _map_uri(explanation: Explanation) -> str:
     """The map in colours, as transparent as it is low."""
-    levels = map_levels(explanation.map, fit_size(explanation.map.size, longer_side=_MAP_SIDE))
-    drawn = map_colours(levels)
-    drawn.putalpha(levels)
+    drawn = draw_map(explanation.map, fit_size(explanation.map.size, longer_side=_MAP_SIDE))
     return "data:image/png;base64," + base64.b64encode(encode_png(drawn)).decode()
