@@ -1,7 +1,6 @@
 """The folder report in a real browser: from disk, with hostile names, with 10,000 images."""
 
 import os
-import time
 from collections.abc import Iterable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -12,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from catdog_serving.reports.folder_report import write_folder_report
 from catdog_serving.viewer import gallery
 from catdog_serving.viewer.gallery import thumbnails
-from tests.support.browser import PHONE, fits_in_width, opened
+from tests.support.browser import PHONE, fits_in_width, low_contrast, opened
 from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
 from tests.support.report_rows import MODEL, failure, folder, image
@@ -125,13 +124,14 @@ def test_labels_filter_and_say_how_many(browser: Browser, report: Path) -> None:
 def test_the_order_can_be_chosen(browser: Browser, report: Path) -> None:
     with opened(browser, report) as page:
         chip(page, "dog").click()
-        assert names(page)[:2] == ["dog0.png", "dog1.png"]
-        page.get_by_label("Order").select_option("most certain first")
-        assert names(page)[:2] == ["dog39.png", "dog38.png"]
-        page.get_by_label("Order").select_option("by name")
-        assert names(page)[:3] == ["dog0.png", "dog1.png", "dog2.png"]
+        for order, first in (
+            ("most certain first", ["dog39.png", "dog38.png"]),
+            ("by name", ["dog0.png", "dog1.png"]),
+            ("least certain first", ["dog0.png", "dog1.png"]),
+        ):
+            page.get_by_label("Order").select_option(order)
+            assert names(page)[:2] == first
         chip(page, "all").click()
-        page.get_by_label("Order").select_option("least certain first")
         assert names(page)[0] == MARKUP
         page.locator(".card").first.focus()
         page.keyboard.press("End")
@@ -157,12 +157,11 @@ def test_everything_works_with_the_keyboard(browser: Browser, report: Path) -> N
     with opened(browser, report) as page:
         page.get_by_label("Search names").focus()
         page.keyboard.type("dog")
-        page.keyboard.press("Tab")  # the order
-        page.keyboard.press("Tab")
+        for _ in range(2):  # to the order, to the gallery
+            page.keyboard.press("Tab")
         expect_focus_on(page, "dog0.png")
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("Enter")
+        for key in ("ArrowRight", "ArrowRight", "Enter"):
+            page.keyboard.press(key)
         expect(page.locator("#detail-name")).to_have_text("dog2.png")
         page.keyboard.press("ArrowRight")
         expect(page.locator("#detail-name")).to_have_text("dog3.png")
@@ -188,38 +187,19 @@ def test_a_phone_needs_no_horizontal_scrolling(browser: Browser, report: Path) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_can_be_read_in_both_schemes(browser: Browser, report: Path, scheme: str) -> None:
-    """WCAG 2.1, 1.4.3: a contrast of 4.5 between text and ground."""
-    with opened(browser, report, color_scheme=scheme) as page:
-        contrasts = page.evaluate(
-            """() => {
-              const probe = document.body.appendChild(document.createElement("i"));
-              const luminance = (name) => {
-                probe.style.color = `var(--${name})`;
-                const [r, g, b] = getComputedStyle(probe).color.match(/[0-9.]+/g).map((v) => {
-                  const s = v / 255;
-                  return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
-                });
-                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-              };
-              const contrast = (a, b) => {
-                const [low, high] = [luminance(a), luminance(b)].sort((x, y) => x - y);
-                return (high + 0.05) / (low + 0.05);
-              };
-              const texts = ["text", "muted", "cat", "dog", "neither", "failed", "accent"];
-              const pairs = texts.flatMap((t) => [[t, "ground"], [t, "surface"]]);
-              pairs.push(["warning-text", "warning-ground"], ["muted", "sunken"]);
-              return Object.fromEntries(pairs.map(([t, g]) => [`${t} on ${g}`, contrast(t, g)]));
-            }"""
-        )
-    assert {pair: value for pair, value in contrasts.items() if value < 4.5} == {}
-
-
-def test_untrained_weights_are_called_so(browser: Browser, tmp_path: Path) -> None:
+def test_untrained_weights_are_called_so_and_every_text_can_be_read(
+    browser: Browser, tmp_path: Path, scheme: str
+) -> None:
     target = tmp_path / "report.html"
-    write_folder_report(target, [image("a", 0.9, 0)], [folder(1)], MODEL | {"untrained": True})
-    with opened(browser, target) as page:
+    rows = [image("a", 0.9, 0), image("b", 0, 0.9), image("c", 0, 0, "neither"), failure("d")]
+    write_folder_report(target, rows, [folder(3, 1)], MODEL | {"untrained": True})
+    with opened(browser, target, color_scheme=scheme) as page:
         expect(page.get_by_role("alert")).to_have_text("Untrained model: its answers mean nothing.")
+        assert low_contrast(page) == {}
+        for card in page.locator(".card").all():
+            card.click()
+            assert low_contrast(page) == {}
+            page.get_by_label("Close").click()
 
 
 def test_ten_thousand_images_are_shown_a_few_at_a_time(
@@ -232,11 +212,8 @@ def test_ten_thousand_images_are_shown_a_few_at_a_time(
 
     monkeypatch.setattr(gallery, "thumbnails", reused)
     rows = [image(f"photo-{i:05}.jpg", 0.3 + i / 20_000, 0.0) for i in range(12_000)]
-    start = time.perf_counter()
     write_folder_report(tmp_path / "report.html", rows, [folder(12_000)], MODEL)
-    written = time.perf_counter()
     with opened(browser, tmp_path / "report.html") as page:
-        loaded = time.perf_counter()
         expect(page.locator("#truncated")).to_contain_text(
             "lists the 10,000 least certain of 12,000 images"
         )
@@ -246,24 +223,7 @@ def test_ten_thousand_images_are_shown_a_few_at_a_time(
         page.keyboard.press("End")
         expect_focus_on(page, "photo-09999.jpg")
         assert page.locator("*").count() < 1500
-        search_ms = page.evaluate(
-            """() => {
-              const search = document.getElementById("search");
-              const times = ["4", "42", "photo-042", ""].map((text) => {
-                const start = performance.now();
-                search.value = text;
-                search.dispatchEvent(new Event("input"));
-                return performance.now() - start;
-              });
-              return Math.max(...times);
-            }"""
-        )
         page.get_by_label("Search names").fill("photo-042")
         expect(page.locator("#found")).to_have_text("100 of 10,000 shown")
         page.get_by_label("Search names").fill("photo-04242")
         assert names(page) == ["photo-04242.jpg"]
-    size_mb = (tmp_path / "report.html").stat().st_size / 1e6
-    print(
-        f"\n10,000 images, {size_mb:.1f} MB: written in {written - start:.2f} s, "
-        f"loaded in {loaded - written:.2f} s, slowest search {search_ms:.1f} ms"
-    )

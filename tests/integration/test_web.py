@@ -24,11 +24,11 @@ from playwright.sync_api import Browser, expect
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.private_config import free_ports
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.browser import PHONE, chromium, fits_in_width
+from tests.support.browser import PHONE, chromium, fits_in_width, low_contrast
 from tests.support.http_servers import http_server, send
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
-from tests.support.web_pages import asked_hosts, crops, drop, drop_beside, low_contrast, web_page
+from tests.support.web_pages import asked_hosts, crops, drop, drop_beside, web_page
 
 CAT = SAMPLES / "chelsea.png"
 A_PROXY = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}

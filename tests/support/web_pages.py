@@ -17,34 +17,6 @@ from tests.support.paths import SAMPLES
 # Gradio's own note about a feature that it lacks itself.
 _HARMLESS = "Method not implemented."
 
-# Text with a contrast below 4.5 to its background (WCAG 2.2, 1.4.3), as {text: contrast}.
-_LOW_CONTRAST = """() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = (colour) => {
-    const [red, green, blue] = channels(colour).slice(0, 3).map((value) => value / 255)
-      .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const background = (element) => {
-    for (; element; element = element.parentElement) {
-      const colour = getComputedStyle(element).backgroundColor;
-      if ((channels(colour)[3] ?? 1) === 1) return colour;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  const low = {};
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const text = texts.currentNode.textContent.trim();
-    const element = texts.currentNode.parentElement;
-    if (!text || !element.checkVisibility() || !element.offsetWidth) continue;
-    const pair = [getComputedStyle(element).color, background(element)].map(luminance);
-    const contrast = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-    if (contrast < 4.5) low[text] = contrast;
-  }
-  return low;
-}"""
-
 
 @contextmanager
 def web_page(
@@ -97,12 +69,6 @@ def web_page(
 
 def drop(page: Page, *paths: Path) -> None:
     page.locator("#cd-drop input[type=file]").set_input_files([str(path) for path in paths])
-
-
-def low_contrast(page: Page) -> dict[str, float]:
-    """What can be read only with good eyes: text, and its contrast."""
-    found: dict[str, float] = page.evaluate(_LOW_CONTRAST)
-    return found
 
 
 def drop_beside(page: Page, content: bytes, name: str) -> bool:
