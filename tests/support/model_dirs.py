@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,22 +23,22 @@ from tests.support.paths import ROOT
 CATEGORIES = tuple(ResNet152_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def model_info(**changes: object) -> ModelInfo:
-    values = {
-        "network": "resnet152",
-        "weights": "IMAGENET1K_V1",
-        "weights_sha256": "394f9c45",
-        "untrained": False,
-        "runtime": "onnx",
-        "precision": "fp32",
-        "preprocessing": Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "categories": CATEGORIES,
-        "golden": (),
-        "catdog_version": "0.1.0",
-        "code_sha256": "0" * 64,
-        "agreement": None,
-    }
-    return ModelInfo(**(values | changes))
+def model_info(**changes: Any) -> ModelInfo:
+    info = ModelInfo(
+        network="resnet152",
+        weights="IMAGENET1K_V1",
+        weights_sha256="394f9c45",
+        untrained=False,
+        runtime="onnx",
+        precision="fp32",
+        preprocessing=Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        categories=CATEGORIES,
+        golden=(),
+        catdog_version="0.1.0",
+        code_sha256="0" * 64,
+        agreement=None,
+    )
+    return replace(info, **changes)
 
 
 def write_model_dir(folder: Path, info: ModelInfo, version: str = "7.0") -> Path:

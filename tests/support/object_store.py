@@ -19,7 +19,7 @@ def object_store(objects: dict[str, bytes]) -> Iterator[str]:
 
     def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
         url = urlsplit(request.path)
-        bucket, _, key = unquote(url.path).strip("/").partition("/")
+        bucket, _slash, key = unquote(url.path).strip("/").partition("/")
         if not re.fullmatch("[a-z0-9.-]+", bucket):
             _send(request, 404, b"<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>")
         elif not key:
@@ -30,8 +30,8 @@ def object_store(objects: dict[str, bytes]) -> Iterator[str]:
         else:
             _send(request, 404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
 
-    with http_server(answer) as url:
-        yield url
+    with http_server(answer) as endpoint:
+        yield endpoint
 
 
 def _listing(objects: dict[str, bytes], prefix: str) -> bytes:

@@ -101,7 +101,7 @@ class QueueModel:
             start_s = max(self._free_s[0], self._queue[0])
             if start_s > until_s:
                 return
-            taken = []
+            taken: list[float] = []
             while self._queue and self._queue[0] <= start_s and len(taken) < self.batch_size:
                 taken.append(self._queue.popleft())
             slower = max(1.0, self.workers / self.cores) * self._random.lognormal(0, self.noise)

@@ -6,6 +6,7 @@ from pathlib import Path
 from catdog.results import Breed, ClassProbability, ModelId, Prediction
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure, read_file
+from catdog_serving.folder.remote_path import AnyPath
 from catdog_serving.folder.rows import ImageResult
 
 MODEL = ModelId("net", "ids", "fp32")
@@ -24,12 +25,12 @@ class NameBackend(Backend):
         super().__init__()
         self.model = model
         self.jobs = 1
-        self.asked: list[Path] = []
+        self.asked: list[AnyPath] = []
 
     def explain(self, content: bytes) -> ImageFailure:
         return ImageFailure(INVALID_IMAGE, "this backend explains nothing")
 
-    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         for path in paths:
             self.asked.append(path)
             file, content = read_file(path)

@@ -88,7 +88,7 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
     """
     try:
         settings = Settings.read(spec.settings)  # a wrong one fails here and not in the worker
-    except FileNotFoundError as error:
+    except OSError as error:
         raise NotReadyError(f"there are no settings {spec.settings}; see --settings") from error
     except ValueError as error:
         raise RefusedError(str(error)) from error

@@ -79,7 +79,8 @@ def test_wrong_usage_is_exit_2_and_says_what(words: str, complaint: str) -> None
         ("serve", "build it with: catdog package"),
         ("tune", "build it with: catdog package"),
         ("classify . --backend local", "build it with: catdog package"),
-        ("package --settings /nonexistent", "there are no settings /nonexistent"),
+        ("package --settings /nonexistent/x.yaml", "there are no settings /nonexistent/x.yaml"),
+        ("package --settings .", "there are no settings ."),
     ],
 )
 def test_what_is_missing_is_one_line_and_exit_3(
