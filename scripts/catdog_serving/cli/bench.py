@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
+from catdog.settings import SETTINGS_FILE, Settings
+from catdog_serving.atomic_write import atomic_write
+from catdog_serving.bench import bench_report
+from catdog_serving.bench.bench import FULL, QUICK, Bench
+from catdog_serving.bench.bench_files import (
+    Subject,
+    bench_files,
+    default_cache,
+    read_images,
+    sample_crops,
+)
 from catdog_serving.cli.options import ConfigOption, ImagesOption, console, progress
+from catdog_serving.evaluation.plots import check_matplotlib
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 
 def bench(
@@ -20,20 +33,6 @@ def bench(
     ] = None,
 ) -> None:
     """Measure this machine against the reference loop; the last line is JSON."""
-    from catdog.settings import SETTINGS_FILE, Settings
-    from catdog_serving.atomic_write import atomic_write
-    from catdog_serving.bench import bench_report
-    from catdog_serving.bench.bench import FULL, QUICK, Bench
-    from catdog_serving.bench.bench_files import (
-        Subject,
-        bench_files,
-        default_cache,
-        read_images,
-        sample_crops,
-    )
-    from catdog_serving.evaluation.plots import check_matplotlib
-    from catdog_serving.torchserve.serving_config import ServingConfig
-
     check_matplotlib()  # before the half hour, not after it
     serving = ServingConfig.read(config)
     subject = Subject("resnet152", "seeded", config.parent / SETTINGS_FILE)

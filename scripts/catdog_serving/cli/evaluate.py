@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,12 +17,17 @@ from catdog_serving.cli.options import (
     JobsOption,
     UrlOption,
     console,
+    errors,
     files_of_server,
 )
-
-if TYPE_CHECKING:
-    from catdog_serving.evaluation.evaluation import Evaluation
-    from catdog_serving.evaluation.metrics import Share
+from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
+from catdog_serving.evaluation.metrics import Share
+from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
+from catdog_serving.folder.find_files import check_not_read, find_sources
+from catdog_serving.folder.open_backend import open_backend
+from catdog_serving.folder.outputs import printable
+from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.reports.evaluation_report import write_evaluation_report
 
 _UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
 
@@ -47,18 +52,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy on images whose class is known by their folder."""
-    from catdog_serving.evaluation.evaluation import evaluate_folder
-    from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
-    from catdog_serving.folder.find_files import check_not_read, find_sources
-    from catdog_serving.folder.open_backend import open_backend
-    from catdog_serving.folder.progress import FolderProgress
-    from catdog_serving.reports.evaluation_report import write_evaluation_report
-
     sources = find_sources([directory])
     if report:
         check_not_read([report], sources, files_of_server(config, archive))
         check_matplotlib()
-    errors = Console(stderr=True)
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
         FolderProgress(sources, errors) as progress,
@@ -74,10 +71,8 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Show a person all but the plots."""
-    from catdog_serving.folder.outputs import printable
-
     if not console.is_terminal:
         console.width = _UNBOUNDED_WIDTH
     console.print(_figures(evaluation))
@@ -103,7 +98,7 @@ def print_evaluation(evaluation: "Evaluation", console: Console) -> None:
         console.print(f"\nmodel: {name}, version {evaluation.version}")
 
 
-def _figures(evaluation: "Evaluation") -> Table:
+def _figures(evaluation: Evaluation) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -126,7 +121,7 @@ def _figures(evaluation: "Evaluation") -> Table:
     return table
 
 
-def _share_cells(share: "Share") -> tuple[str, str]:
+def _share_cells(share: Share) -> tuple[str, str]:
     low, high = share.interval
     count = f"{share.count} of {share.total}"
     return _number(share.value), f"{count}; 95 % interval {low:.4f} to {high:.4f}"
@@ -136,9 +131,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _confusion_table(evaluation: "Evaluation") -> Table:
-    from catdog_serving.evaluation.evaluation import LABELS
-
+def _confusion_table(evaluation: Evaluation) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("truth", *LABELS, "mean cat", "mean dog", "mean other"):
         table.add_column(heading, justify="left" if heading == "truth" else "right")

@@ -5,8 +5,15 @@ from typing import Annotated
 
 import typer
 
+from catdog.settings import SETTINGS_FILE, Settings
+from catdog_serving.bench.bench_files import read_images, sample_crops
+from catdog_serving.bench.tune import candidates, check_ready, tune_table, verdict
+from catdog_serving.bench.tune import tune as run_tune
 from catdog_serving.cli.options import ConfigOption, ImagesOption, console, progress
 from catdog_serving.errors import RefusedError, UsageError
+from catdog_serving.model_archive import open_archive
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.worker_settings import write_worker_settings
 
 
 class GoalName(StrEnum):
@@ -26,13 +33,6 @@ def tune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, but write nothing.")] = False,
 ) -> None:
     """Try workers, batch size and batch delay; write the best into config.properties."""
-    from catdog.settings import SETTINGS_FILE, Settings
-    from catdog_serving.bench.bench_files import read_images, sample_crops
-    from catdog_serving.bench.tune import candidates, check_ready, tune, tune_table, verdict
-    from catdog_serving.model_archive import open_archive
-    from catdog_serving.torchserve.serving_config import ServingConfig
-    from catdog_serving.torchserve.worker_settings import write_worker_settings
-
     if goal and p99_ms:
         raise UsageError("choose one of --goal throughput and --p99-ms")
     serving = ServingConfig.read(config)
@@ -42,7 +42,7 @@ def tune(
         with open_archive(serving.archive) as model_dir:
             encoded = read_images(images, Settings.read(model_dir / SETTINGS_FILE).limits)
     with progress() as on_step:
-        tuned = tune(serving, candidates(serving), encoded, p99_ms, on_step=on_step)
+        tuned = run_tune(serving, candidates(serving), encoded, p99_ms, on_step=on_step)
     console.print(tune_table(tuned))
     if tuned.chosen is None:
         raise RefusedError(verdict(tuned))
