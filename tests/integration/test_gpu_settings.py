@@ -6,6 +6,7 @@ import pytest
 
 from catdog.cpu import usable_cores
 from catdog_serving.client import CatDogClient
+from catdog_serving.monitoring.status import read_status
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive
 from tests.support.configs import MakeConfig
@@ -40,7 +41,7 @@ def test_three_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
         worker_settings={"minWorkers": 3, "maxWorkers": 3},
     )
     with TorchServe(config) as server:
-        server.wait_for_workers(3)
+        server.wait_ready(3)
         log = server.run.model_log.read_text()
         (model,) = server.versions()
         assert [worker.gpu for worker in model.workers] == [True] * 3
@@ -51,7 +52,7 @@ def test_three_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
             if "torch sees no CUDA device" in line
         )
         assert given == ["cuda:0", "cuda:0", "cuda:1"]
-        facts = server.status().to_dict()["model"]
+        facts = read_status(server).to_dict()["model"]
         assert facts["device"] == "cpu"
         assert facts["threads"] == max(1, usable_cores() // 3)
         with CatDogClient(config.inference_url) as client:
@@ -60,7 +61,7 @@ def test_three_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
         with loaded_beside(server, archive) as version, as_default(server, version):
             told = "package with --runtime torch to use the GPU"
             assert told in server.run.model_log.read_text()
-            status = server.status()
+            status = read_status(server)
             assert status.facts is not None
             assert status.facts["device"] == "cpu"
             assert status.models[0].version == version

@@ -11,8 +11,7 @@ import psutil
 import pytest
 import requests
 
-from catdog_serving.monitoring.metrics_text import scrape
-from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.monitoring.metrics import scrape
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import repack
 from tests.support.command_line import catdog_here
@@ -88,7 +87,7 @@ def test_a_failed_initialize_is_told_by_its_last_line(
         told: list[str] = []
 
         def failed() -> bool:
-            told[:] = filter(None, [last_failure(own.run.model_log, since)])
+            told[:] = filter(None, [own.run.last_failure(since)])
             return bool(told)
 
         wait_until(failed, "a worker's failure", timeout_s=60)
@@ -105,8 +104,7 @@ def test_a_worker_that_fails_while_the_server_runs_is_told_by_status(own: TorchS
         wait_until(lambda: "InvalidProtobuf" in status(own).stderr, "the reason", timeout_s=60)
         assert status(own).returncode == 3
         # The start that failed is counted, under the id of the worker that it replaces.
-        with requests.Session() as session:
-            metrics = scrape(session, own.config.values["metrics_address"], 10)
+        metrics = scrape(own.config.metrics_url)
         assert metrics.total("catdog_worker_starts_total", worker=worker.id) >= 2
     finally:
         own.stop()

@@ -19,10 +19,11 @@ from catdog_serving.build.agreement import AgreementGate, logits_in_batches, mea
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.verify import verify_archive
+from catdog_serving.cli.status import print_status
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import open_archive
-from catdog_serving.monitoring.status import print_status
+from catdog_serving.monitoring.status import read_status
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import repack
 from tests.support.images import LIMITS
@@ -197,7 +198,7 @@ def test_a_server_answers_in_int8_and_says_how_it_agrees(
     with loaded_beside(own, int8_archive) as version, as_default(own, version):
         with CatDogClient(own.config.inference_url) as client:
             prediction = client.classify(SAMPLES / "chelsea.png")
-        status = own.status()  # its facts are what GET /models/catdog?customized=true answers
+        status = read_status(own)  # its facts are what GET /models/catdog?customized=true answers
     assert (prediction.label, prediction.model.precision) == ("cat", "int8")
     assert prediction.version == version
     assert status.facts is not None

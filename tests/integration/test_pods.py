@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from catdog_serving.monitoring.metrics_text import parse_metrics
+from catdog_serving.monitoring.metrics import Scrape
 from tests.support.isolation import ISOLATED, USER
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pods import HEALTHCHECK, Pod, Secrets, containers, running_pods
@@ -59,7 +59,7 @@ def test_a_container_may_write_to_its_volume_and_nowhere_else(pod: Pod, containe
 def test_metrics_and_nothing_else_pass_on_the_metrics_port(pod: Pod) -> None:
     url = f"http://localhost:{pod.ports['9145']}"
     answer = requests.get(f"{url}/metrics", timeout=10)
-    assert parse_metrics(answer.text).total("ts_queue_latency_microseconds") > 0
+    assert Scrape.parse(answer.text).total("ts_queue_latency_microseconds") > 0
     assert requests.post(f"{url}/metrics", timeout=10).status_code == 403
     for path in ("/", "/models", "/metrics/../models", "/predictions/catdog"):
         assert requests.get(url + path, timeout=10).status_code == 404

@@ -128,7 +128,7 @@ def test_a_handler_that_cannot_load_ends_the_start_with_its_traceback(
     broken = repack(archive, tmp_path / "x.mar", model_onnx=b"this is no network")
     server = TorchServe(make_config(broken))
     start = time.monotonic()
-    with pytest.raises(NotReadyError, match="the worker could not load the archive") as caught:
+    with pytest.raises(NotReadyError, match="0 of 1 workers of version 1.0 are READY") as caught:
         server.start()
     assert "InvalidProtobuf" in str(caught.value)  # the log's tail says why
     assert time.monotonic() - start < 60  # TorchServe itself would try for five minutes

@@ -16,10 +16,9 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-import requests
 
-from catdog_serving.monitoring.metrics_text import scrape
-from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
+from catdog_serving.monitoring.metrics import scrape
+from catdog_serving.monitoring.status import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
@@ -118,9 +117,7 @@ def test_snapshots_measure_the_traffic_between_them_and_add_none(server: TorchSe
 
 
 def answers(server: TorchServe) -> float:
-    with requests.Session() as session:
-        metrics = scrape(session, server.config.values["metrics_address"], 10)
-    return metrics.total("catdog_batch_pictures_sum")
+    return scrape(server.config.metrics_url).total("catdog_batch_pictures_sum")
 
 
 def test_a_terminal_is_redrawn(server: TorchServe) -> None:

@@ -15,8 +15,7 @@ from catdog.networks import get_network
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
 from catdog_serving.build.weights import Weights, find_weights
-from catdog_serving.model_archive import open_archive
-from catdog_serving.rollout.archive_copy import pack_folder
+from catdog_serving.model_archive import open_archive, pack_folder
 from catdog_serving.sample_images import SAMPLES
 from tests.support.paths import ROOT
 

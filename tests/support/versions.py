@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catdog_serving.rollout.archive_copy import copy_archive, settings_for
+from catdog_serving.model_archive import copy_archive
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.processes import wait_until
 
 VERSION = "90.0"
 
@@ -21,7 +20,7 @@ def loaded_beside(server: TorchServe, archive: Path, workers: int = 1) -> Iterat
     copy_archive(archive, copy, VERSION)
     try:
         with server.management() as management:
-            management.register(copy.name, settings_for(copy, server.config, workers))
+            management.register(copy.name, server.config.version_settings(copy, workers))
             try:
                 yield VERSION
             finally:
@@ -34,20 +33,10 @@ def loaded_beside(server: TorchServe, archive: Path, workers: int = 1) -> Iterat
 def as_default(server: TorchServe, version: str, workers: int = 1) -> Iterator[None]:
     """Let a version answer, once its workers are READY; in the end it is again the one before."""
     before = server.versions()[0].version
-    wait_for_version(server, version, workers)
+    server.wait_ready(workers, version=version, timeout_s=120)
     with server.management() as management:
         management.set_default(version)
         try:
             yield
         finally:
             management.set_default(before)
-
-
-def wait_for_version(server: TorchServe, version: str, workers: int = 1) -> None:
-    """Wait until workers of a version are READY."""
-
-    def ready() -> bool:
-        (model,) = (model for model in server.versions() if model.version == version)
-        return model.ready_workers >= workers
-
-    wait_until(ready, f"{workers} READY of version {version}", timeout_s=120)

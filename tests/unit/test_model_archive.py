@@ -1,4 +1,4 @@
-"""What is read from an archive without running it, and files that are none."""
+"""What is read from an archive without running it, files that are none, and copies."""
 
 import zipfile
 from pathlib import Path
@@ -10,8 +10,14 @@ from catdog_serving.model_archive import (
     archive_facts,
     archive_runtime,
     archive_version,
+    copy_archive,
+    file_sha256,
+    has_files_of,
+    next_version,
     open_archive,
+    pack_folder,
 )
+from tests.support.model_dirs import model_info, write_model_dir
 
 PLACES = {"manifest": "MAR-INF/MANIFEST.json", "model": "model.json"}
 
@@ -55,3 +61,66 @@ def test_a_file_that_is_no_zip_is_said_in_one_error(tmp_path: Path) -> None:
             read(junk)
     with pytest.raises(NotReadyError, match="is not a model archive"), open_archive(junk):
         pass
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model directory as a server unpacks it and a worker leaves it."""
+    (tmp_path / "unpacked").mkdir()
+    made = write_model_dir(tmp_path / "unpacked", model_info(), version="1.0")
+    (made / "model.onnx").write_bytes(b"weights" * 1000)
+    (made / "catdog" / "__pycache__").mkdir(parents=True)
+    (made / "catdog" / "__pycache__" / "x.pyc").write_bytes(b"compiled")
+    (made / "catdog" / "labels.py").write_text("code\n")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("loaded", "expected"),
+    [
+        (["1.0"], "2.0"),
+        (["1.0", "10.0", "9.0"], "11.0"),
+        (["2.7"], "3.0"),
+        (["nightly"], "1.0"),
+        (["2026-11-24"], "2027.0"),
+        ([], "1.0"),
+    ],
+)
+def test_the_next_version_is_the_next_whole_number(loaded: list[str], expected: str) -> None:
+    assert next_version(loaded) == expected
+
+
+def test_a_copy_differs_by_its_version_alone(folder: Path, tmp_path: Path) -> None:
+    first, second, again = (tmp_path / f"{n}.mar" for n in ("first", "second", "again"))
+    pack_folder(folder, first, "1.0")
+    copy_archive(first, second, "2.0")
+    assert [archive_version(path) for path in (first, second)] == ["1.0", "2.0"]
+    assert has_files_of(first, folder)
+    assert has_files_of(second, folder)
+    with zipfile.ZipFile(second) as made:
+        assert made.testzip() is None
+        assert made.read("model.onnx") == b"weights" * 1000
+        assert not [name for name in made.namelist() if "__pycache__" in name]
+    # and the way back gives the first file's own bytes: an archive keeps its SHA-256
+    copy_archive(second, again, "1.0")
+    assert file_sha256(again) == file_sha256(first)
+    copy_archive(first, again, "1.0")
+    assert file_sha256(again) == file_sha256(first)
+
+
+@pytest.mark.parametrize("change", ["model.onnx", "model-config.yaml", "new.txt"])
+def test_other_content_is_found(folder: Path, tmp_path: Path, change: str) -> None:
+    archive = tmp_path / "x.mar"
+    pack_folder(folder, archive, "1.0")
+    (folder / change).write_text("another")
+    assert not has_files_of(archive, folder)
+    assert not has_files_of(tmp_path / "none.mar", folder)
+    (tmp_path / "junk.mar").write_text("junk")
+    assert not has_files_of(tmp_path / "junk.mar", folder)
+
+
+def test_a_copy_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
+    pack_folder(folder, tmp_path / "x.mar", "1.0")
+    for version in ("1.0", "2.0"):
+        with pytest.raises(NotReadyError, match=r"cannot write .*/none/y.mar: No such file"):
+            copy_archive(tmp_path / "x.mar", tmp_path / "none" / "y.mar", version)

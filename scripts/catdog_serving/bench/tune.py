@@ -273,7 +273,7 @@ def _run(
     with tempfile.TemporaryDirectory(prefix="catdog-tune-") as scratch:
         private = private_config(config, Path(scratch), config.archive, worker_settings.to_entry())
         with TorchServe(private) as server:
-            server.wait_for_workers(worker_settings.workers)
+            server.wait_ready(worker_settings.workers)
             url = private.inference_url
             full = closed_loop(url, images, concurrency, times.closed)
             usual = open_loop(url, images, full.images_per_s * _LOAD, times.opened, _SEED)

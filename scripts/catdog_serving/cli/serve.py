@@ -2,11 +2,15 @@
 
 import os
 import signal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, console, exit_on_sigterm
+from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
+from catdog_serving.cli.status import print_status
+
+if TYPE_CHECKING:
+    from catdog_serving.torchserve.server import TorchServe
 
 
 def serve(
@@ -16,11 +20,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server and wait until it is ready."""
-    from catdog_serving.torchserve.server import TorchServe
-    from catdog_serving.torchserve.serving_config import ServingConfig
-
-    exit_on_sigterm()
-    server = TorchServe(ServingConfig.read(config))
+    server = configured_server(config)
     if server.is_running() and not foreground:
         console.print("the server runs already")
         if server.archive_is_newer():
@@ -35,18 +35,17 @@ def serve(
         server.wait()
 
 
-def _print_ready(server: Any) -> None:
+def _print_ready(server: "TorchServe") -> None:
+    """What runs, and a command to go on with; it carries the token where one is needed."""
     from catdog_serving import sample_images
     from catdog_serving.model_archive import file_sha256
-    from catdog_serving.monitoring.status import curl_line, print_status
+    from catdog_serving.monitoring.status import read_status
 
-    print_status(server.status(), console)
-    archive = server.config.archive
-    console.print(f"archive  SHA-256 {file_sha256(archive)}", highlight=False, soft_wrap=True)
-    key_file = str(server.run.key_file) if server.run.key_file.is_file() else None
-    if key_file:
-        console.print(f"tokens   needed; the keys are in {key_file}", highlight=False)
-    image = os.path.relpath(sample_images.CAT)
-    console.print(
-        f"try      {curl_line(server.config, key_file, image)}", highlight=False, soft_wrap=True
-    )
+    print_status(read_status(server), console)
+    print_line(f"archive  SHA-256 {file_sha256(server.config.archive)}")
+    token = ""
+    if server.run.key_file.is_file():
+        print_line(f"tokens   needed; the keys are in {server.run.key_file}")
+        token = f" -H \"Authorization: Bearer $(jq -r .inference.key '{server.run.key_file}')\""
+    url = f"{server.config.inference_url}/predictions/catdog"
+    print_line(f"try      curl -T {os.path.relpath(sample_images.CAT)}{token} {url}")

@@ -1,11 +1,18 @@
 """catdog status."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
 
-from catdog_serving.cli.options import ConfigOption, console
+from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.errors import NotReadyError, UsageError
+
+if TYPE_CHECKING:
+    from catdog_serving.monitoring.status import ServerStatus
+    from catdog_serving.torchserve.server import TorchServe
 
 
 def status(
@@ -19,19 +26,15 @@ def status(
     ] = 2.0,
 ) -> None:
     """Show models, versions, workers and queue; exit 0 only when a worker is READY."""
-    from catdog_serving.monitoring.status import print_status
-    from catdog_serving.torchserve.server import TorchServe
-    from catdog_serving.torchserve.serving_config import ServingConfig
+    from catdog_serving.monitoring.status import read_status
 
-    server = TorchServe(ServingConfig.read(config))
+    server = configured_server(config)
     if live:
         if as_json:
             raise UsageError("choose one of --json and --watch")
-        from catdog_serving.monitoring.watch import watch
-
-        watch(server, console, interval)
+        _watch(server, interval)
         return
-    found = server.status()
+    found = read_status(server)
     if as_json:
         console.print_json(data=found.to_dict())
     else:
@@ -39,3 +42,42 @@ def status(
     if not found.is_ready:
         why = f"; the last one failed: {found.failure}" if found.failure else ""
         raise NotReadyError(f"no worker is READY{why}")
+
+
+def print_status(status: "ServerStatus", console: Console) -> None:
+    """The model, then a row per version."""
+    console.print(f"address  {status.url}", highlight=False, soft_wrap=True)
+    console.print(f"model    {status.model_line}", highlight=False, soft_wrap=True)
+    if status.agreement:
+        console.print(f"int8     {status.agreement}", highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("version", "workers", "batch", "max delay", "queued", "queue free"):
+        table.add_column(column, justify="left" if column == "version" else "right")
+    for model in status.models:
+        table.add_row(
+            f"{model.version}{' (default)' if model.default else ''}",
+            f"{model.ready_workers} of {len(model.workers)} READY",
+            str(model.batch_size),
+            f"{model.max_batch_delay_ms} ms",
+            str(model.pending_requests),
+            str(model.queue_free),
+        )
+    console.print(table)
+
+
+def _watch(server: "TorchServe", interval_s: float) -> None:
+    """Show a snapshot every `interval_s` seconds until Ctrl-C: a screen, or lines for a file."""
+    from catdog_serving.monitoring.status import take_snapshots
+    from catdog_serving.monitoring.watch import line, screen
+
+    snapshots = take_snapshots(server, interval_s)
+    try:
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                for snapshot in snapshots:
+                    live.update(screen(snapshot), refresh=True)
+        else:
+            for snapshot in snapshots:
+                print_line(line(snapshot))
+    except KeyboardInterrupt:
+        return  # how a watch ends

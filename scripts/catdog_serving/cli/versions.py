@@ -1,11 +1,52 @@
 """catdog versions."""
 
-from catdog_serving.cli.options import ConfigOption, configured_server, console
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
+
+if TYPE_CHECKING:
+    from catdog_serving.rollout.versions import LoadedVersion
 
 
 def versions(config: ConfigOption) -> None:
     """Show what is loaded, and what a restart or a rollback would load."""
-    from catdog_serving.rollout.versions import loaded_versions, print_versions, stored_archives
+    from catdog_serving.rollout.versions import loaded_versions, stored_archives
 
     server = configured_server(config)
-    print_versions(loaded_versions(server), stored_archives(server), console)
+    loaded, stored = loaded_versions(server), stored_archives(server)
+    console.print(_table(loaded))
+    for each in loaded:
+        model = _model(each.facts) if each.facts else "unknown until a worker is READY"
+        print_line(f"model of {each.status.version}: {model}")
+    for archive in stored:
+        print_line(
+            f"{archive.use} {archive.path.name}: {_model(archive.facts)}, "
+            f"catdog {archive.facts['catdog_version']}, SHA-256 {archive.sha256}"
+        )
+
+
+def _table(loaded: "list[LoadedVersion]") -> Table:
+    """A row per version."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("version", "workers", "batch", "max delay", "time-outs", "catdog", "file"):
+        table.add_column(column, justify="right" if column in ("batch", "max delay") else "left")
+    for each in loaded:
+        status = each.status
+        table.add_row(
+            f"{status.version}{' (default)' if status.default else ''}",
+            f"{status.ready_workers} of {len(status.workers)} READY",
+            str(status.batch_size),
+            f"{status.max_batch_delay_ms} ms",
+            f"{status.response_timeout_s}, {status.startup_timeout_s} s",
+            each.facts["catdog_version"] if each.facts else "-",
+            each.archive or "-",
+        )
+    return table
+
+
+def _model(facts: dict[str, Any]) -> str:
+    from catdog.results import ModelId
+
+    return f"{ModelId.from_dict(facts).name}, {facts['runtime']} {facts['precision']}"

@@ -1,15 +1,24 @@
-"""What a running server says of itself, for a person and for JSON."""
+"""What a running server says of itself: once, or again and again without disturbing it.
 
+The describe API and the metrics address are answered by Java alone. The one question that
+a worker must answer is for the model's facts; snapshots ask it once per set of workers, and
+only while no request waits.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+import psutil
 
 from catdog.model_info import Agreement
 from catdog.results import ModelId
-from catdog_serving.torchserve.management import ModelStatus
-from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.errors import ServerError
+from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus
+from catdog_serving.torchserve.server import TorchServe
 
 
 @dataclass(frozen=True)
@@ -66,30 +75,91 @@ class ServerStatus:
         }
 
 
-def print_status(status: ServerStatus, console: Console) -> None:
-    """The model, then a row per version."""
-    console.print(f"address  {status.url}", highlight=False, soft_wrap=True)
-    console.print(f"model    {status.model_line}", highlight=False, soft_wrap=True)
-    if status.agreement:
-        console.print(f"int8     {status.agreement}", highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "workers", "batch", "max delay", "queued", "queue free"):
-        table.add_column(column, justify="left" if column == "version" else "right")
-    for model in status.models:
-        table.add_row(
-            f"{model.version}{' (default)' if model.default else ''}",
-            f"{model.ready_workers} of {len(model.workers)} READY",
-            str(model.batch_size),
-            f"{model.max_batch_delay_ms} ms",
-            str(model.pending_requests),
-            str(model.queue_free),
-        )
-    console.print(table)
+@dataclass(frozen=True)
+class Snapshot:
+    """State of a server that answers, at one moment.
+
+    Attributes:
+        status: Its versions, workers and model.
+        rates: Since the snapshot before; None for the first one, and after the server was away.
+        memory_bytes: Resident memory by worker id; without workers that do not run here.
+        uptime_s: None if `catdog serve` did not start it.
+    """
+
+    status: ServerStatus
+    rates: Rates | None
+    memory_bytes: dict[str, int]
+    uptime_s: float | None
 
 
-def curl_line(config: ServingConfig, key_file: str | None, image: str) -> str:
-    """The command to go on with; it carries the token where the server asks for one."""
-    token = ""
-    if key_file:
-        token = f" -H \"Authorization: Bearer $(jq -r .inference.key '{key_file}')\""
-    return f"curl -T {image}{token} {config.inference_url}/predictions/catdog"
+def read_status(server: TorchServe) -> ServerStatus:
+    """State of the server at this moment.
+
+    The model's facts come through the queue. One that is full or slow refuses the question,
+    and is no reason to call the server unfit: its workers are READY all the same.
+
+    Raises:
+        ServerUnavailableError: If it does not answer.
+    """
+    with server.management() as management:
+        models = management.versions()
+        facts = None
+        ready = any(model.ready_workers for model in models)
+        if ready:
+            with suppress(ServerError):
+                facts = management.facts()
+    failure = None if ready else server.run.last_failure()
+    return ServerStatus(server.config.inference_url, tuple(models), facts, failure)
+
+
+def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
+    """A snapshot every `interval_s` seconds, without end; while the server is away, its error."""
+    before: Scrape | None = None
+    with server.management() as management:
+        facts = _Facts(management)
+        while True:
+            start = time.monotonic()
+            try:
+                models = tuple(management.versions())
+                now = scrape(server.config.metrics_url)
+                known = facts.of(models)
+                failure = None if known else server.run.last_failure()
+                status = ServerStatus(server.config.inference_url, models, known, failure)
+                rates = before and Rates.between(before, now)
+                before = now
+                yield Snapshot(status, rates, _memory(models), _uptime_s(server))
+            except ServerError as error:
+                before = None
+                yield error
+            time.sleep(max(0.0, start + interval_s - time.monotonic()))
+
+
+class _Facts:
+    """The facts of the default version, asked for anew when its workers are others."""
+
+    def __init__(self, management: ManagementClient) -> None:
+        self._management = management
+        self._workers: tuple[object, ...] = ()
+        self._facts: dict[str, Any] | None = None
+
+    def of(self, models: Sequence[ModelStatus]) -> dict[str, Any] | None:
+        if not models or not models[0].ready_workers:
+            return None
+        workers = (models[0].version, *(worker.pid for worker in models[0].workers))
+        if workers != self._workers and models[0].pending_requests == 0:
+            self._facts = self._management.facts()
+            self._workers = workers
+        return self._facts
+
+
+def _memory(models: Sequence[ModelStatus]) -> dict[str, int]:
+    found = {}
+    for worker in (worker for model in models for worker in model.workers):
+        with suppress(psutil.Error, ValueError):  # it just died, or has the pid -1 before it starts
+            found[worker.id] = psutil.Process(worker.pid).memory_info().rss
+    return found
+
+
+def _uptime_s(server: TorchServe) -> float | None:
+    process = server.run.process()
+    return time.time() - process.create_time() if process else None

@@ -1,30 +1,14 @@
-"""`catdog status --watch`: what a server does just now, for a terminal or line by line."""
+"""A snapshot as `catdog status --watch` shows it: a screen, or a line."""
 
 from datetime import datetime
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.rates import Rates
-from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
-from catdog_serving.torchserve.server import TorchServe
-
-
-def watch(server: TorchServe, console: Console, interval_s: float) -> None:
-    """Show a snapshot every `interval_s` seconds until Ctrl-C: a screen, or lines for a file."""
-    try:
-        if console.is_terminal:
-            with Live(console=console, auto_refresh=False) as live:
-                for snapshot in take_snapshots(server, interval_s):
-                    live.update(screen(snapshot), refresh=True)
-        else:
-            for snapshot in take_snapshots(server, interval_s):
-                console.print(line(snapshot), highlight=False, markup=False, soft_wrap=True)
-    except KeyboardInterrupt:
-        return  # how a watch ends
+from catdog_serving.monitoring.metrics import Rates
+from catdog_serving.monitoring.status import Snapshot
 
 
 def line(snapshot: Snapshot | ServerError) -> str:

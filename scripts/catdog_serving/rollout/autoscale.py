@@ -10,10 +10,10 @@ from datetime import datetime
 
 from catdog.cpu import usable_cores
 from catdog_serving.errors import CatDogError, ServerError
-from catdog_serving.monitoring.memory import available_bytes
-from catdog_serving.monitoring.snapshots import Snapshot, take_snapshots
+from catdog_serving.monitoring.status import Snapshot, take_snapshots
 from catdog_serving.rollout.autoscale_policy import Decision, Load, Policy
 from catdog_serving.rollout.autoscale_settings import PolicySettings
+from catdog_serving.rollout.switch import available_bytes
 from catdog_serving.torchserve.server import TorchServe
 
 _HEARTBEAT_S = 60.0

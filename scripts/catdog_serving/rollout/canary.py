@@ -4,17 +4,12 @@ TorchServe counts requests by the version that the client named, so those of the
 cannot be told apart by version; after the switch they are the new one's.
 """
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
-import requests
-
 from catdog_serving.errors import RefusedError
-from catdog_serving.monitoring.metrics_text import Metrics, scrape
-from catdog_serving.monitoring.rates import Rates, rates
-from catdog_serving.torchserve.management import ManagementClient
-from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
+from catdog_serving.torchserve.management import ManagementClient, poll
 from catdog_serving.torchserve.server import TorchServe
 
 # The share of requests that may be answered 5xx, on top of what it was before.
@@ -23,58 +18,10 @@ MAX_ERRORS = 0.01
 SLOW_S = 1.0
 # and over so many times what it was before.
 SLOWER = 3.0
-_POLL_S = 0.5
-_TIMEOUT_S = 10.0
-
-
-class CanaryWatch:
-    """Compares the time from `begin` on with the time from the construction to there.
-
-    Raises:
-        ServerUnavailableError: If there are no metrics at metrics_address.
-    """
-
-    def __init__(self, server: TorchServe) -> None:
-        self._server = server
-        self._earlier = self._scrape()
-
-    def begin(self) -> None:
-        """Call it just before the new version becomes the default."""
-        self._start = self._scrape()
-
-    def watch(self, management: ManagementClient, version: str, seconds: float) -> str:
-        """Watch the new version, and say in a line what was seen.
-
-        Raises:
-            RefusedError: As soon as one of its workers dies or too many requests fail; at
-                the end, if they take too long.
-        """
-        since = datetime.now()
-        workers = _ready(management, version)
-        before = TrafficWindow.between(self._earlier, self._start)
-        deadline = time.monotonic() + seconds
-        while True:
-            time.sleep(max(0.0, min(_POLL_S, deadline - time.monotonic())))
-            # In this order: a worker that died of the requests that failed is the better reason.
-            window = TrafficWindow.between(self._start, self._scrape())
-            lost = workers - _ready(management, version)
-            if lost:
-                reason = last_failure(self._server.run.model_log, since) or "no traceback"
-                ids = ", ".join(sorted(worker for worker, _ in lost))
-                raise RefusedError(f"worker {ids} of version {version} died: {reason}")
-            if window.fails_more(before):
-                raise RefusedError(f"version {version} as the default: {window}; before: {before}")
-            # A worker that never answers is killed by TorchServe, and lost.
-            if time.monotonic() >= deadline and (window.mean_s is not None or not window.requests):
-                break
-        if window.is_too_slow(before):
-            raise RefusedError(f"version {version} as the default: {window}; before: {before}")
-        return str(window)
-
-    def _scrape(self) -> tuple[float, Metrics]:
-        with requests.Session() as session:
-            url = self._server.config.values["metrics_address"]
-            return time.monotonic(), scrape(session, url, _TIMEOUT_S)
+_PAUSE_S = 0.5
+# How long requests may be without any answer: a worker that never gives one is killed by
+# TorchServe after responseTimeout, and lost.
+_NO_ANSWER_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -94,15 +41,12 @@ class TrafficWindow:
     mean_s: float | None
 
     @classmethod
-    def between(
-        cls, before: tuple[float, Metrics], after: tuple[float, Metrics]
-    ) -> "TrafficWindow":
-        seconds = max(after[0] - before[0], 1e-3)
-        found: Rates = rates(before[1], after[1], seconds)
+    def between(cls, before: Scrape, after: Scrape) -> "TrafficWindow":
+        found = Rates.between(before, after)
         return cls(
-            seconds=seconds,
-            requests=round(found.requests_per_s * seconds),
-            failed=round(found.errors_per_s * seconds),
+            seconds=found.seconds,
+            requests=round(found.requests_per_s * found.seconds),
+            failed=round(found.errors_per_s * found.seconds),
             mean_s=found.request_s,
         )
 
@@ -119,6 +63,56 @@ class TrafficWindow:
             return f"{self.seconds:.0f} s: no requests"
         mean = "no answer" if self.mean_s is None else f"{self.mean_s * 1000:.0f} ms mean"
         return f"{self.seconds:.0f} s: {self.requests} requests, {self.failed} failed, {mean}"
+
+
+def watch_canary(
+    server: TorchServe,
+    management: ManagementClient,
+    version: str,
+    before: TrafficWindow,
+    start: Scrape,
+    seconds: float,
+) -> TrafficWindow:
+    """Watch the version that is the default now.
+
+    Args:
+        server: Which one.
+        management: Its client.
+        version: The new default.
+        before: What the old one did.
+        start: The metrics just before the version became the default.
+        seconds: How long to watch; longer while requests came and none was answered yet.
+
+    Returns:
+        What was seen.
+
+    Raises:
+        RefusedError: As soon as one of its workers dies or too many requests fail; at
+            the end, if they take too long.
+        ServerUnavailableError: If there are no metrics at metrics_address.
+    """
+    since = datetime.now()
+    workers = _ready(management, version)
+
+    def look() -> TrafficWindow | None:
+        # In this order: a worker that died of the requests that failed is the better reason.
+        window = TrafficWindow.between(start, scrape(server.config.metrics_url))
+        lost = workers - _ready(management, version)
+        if lost:
+            reason = server.run.last_failure(since) or "no traceback"
+            ids = ", ".join(sorted(worker for worker, _ in lost))
+            raise RefusedError(f"worker {ids} of version {version} died: {reason}")
+        if window.fails_more(before):
+            raise RefusedError(f"version {version} as the default: {window}; before: {before}")
+        is_answered = window.mean_s is not None or not window.requests
+        return window if window.seconds >= seconds and is_answered else None
+
+    seen = poll(look, seconds + _NO_ANSWER_S, _PAUSE_S)
+    if seen is None:
+        raise RefusedError(f"version {version} as the default: no answer in {_NO_ANSWER_S:g} s")
+    if seen.is_too_slow(before):
+        raise RefusedError(f"version {version} as the default: {seen}; before: {before}")
+    return seen
 
 
 def _ready(management: ManagementClient, version: str) -> set[tuple[str, int]]:

@@ -14,25 +14,27 @@ from pathlib import Path
 
 from catdog.model_info import ModelInfo
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.model_archive import check_owner, file_sha256
-from catdog_serving.rollout.archive_copy import (
+from catdog_serving.model_archive import (
+    check_owner,
     copy_archive,
+    file_sha256,
     has_files_of,
     next_version,
     pack_folder,
 )
-from catdog_serving.rollout.canary import CanaryWatch
-from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.operator_lock import operator_lock
+from catdog_serving.monitoring.metrics import scrape
+from catdog_serving.rollout.canary import TrafficWindow, watch_canary
 from catdog_serving.rollout.switch import (
     OnStep,
+    check_memory,
     default_version,
-    resume,
-    rollout,
+    drain,
+    operator,
     served_folder,
     staged_archive,
+    switch,
 )
-from catdog_serving.torchserve.management import ModelStatus
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.tokens import open_client
@@ -81,8 +83,8 @@ def deploy(
             is missing, memory or disk is short, or the server is lost meanwhile.
     """
     check_owner(archive)
-    with operator_lock(server.run, "deploy"):
-        return _take_over(server, archive, times, on_step)
+    with operator(server, "deploy") as management:
+        return _take_over(server, management, archive, times, on_step)
 
 
 def rollback(
@@ -94,39 +96,49 @@ def rollback(
         As `deploy` does, and `NotReadyError` if there was no deploy.
     """
     previous = server.config.previous_archive
-    with operator_lock(server.run, "rollback"):
+    with operator(server, "rollback") as management:
         if not previous.is_file():
             raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
         check_owner(previous)
-        return _take_over(server, previous, times, on_step)
+        return _take_over(server, management, previous, times, on_step)
 
 
-def _take_over(server: TorchServe, archive: Path, times: DeployTimes, on_step: OnStep) -> str:
+def _take_over(
+    server: TorchServe,
+    management: ManagementClient,
+    archive: Path,
+    times: DeployTimes,
+    on_step: OnStep,
+) -> str:
+    """The story of a deploy, from the file to the version that is left."""
     config = server.config
-    with server.management() as management:
-        resume(server, management)
-        canary = CanaryWatch(server)
-        on_step(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
-        info = _verified(archive)
-        on_step(f"checked  {_described(info)}; its golden images get their masses")
-        old = default_version(management)
-        version = next_version(model.version for model in management.versions())
-        workers = max(1, len(old.workers))
-        with staged_archive(config) as staged, _new_files(config, archive, old) as files:
-            copy_archive(archive, staged, version)
-            with rollout(server, management, staged, workers, times.ready, on_step):
-                on_step(f"ready    version {version} beside {old.version}, workers: {workers}")
-                _check_served_golden(server, archive, info, old, version)
-                on_step("asked    the golden images get the same masses over HTTP")
-                canary.begin()
-                management.set_default(version)
-                on_step(f"default  version {version}")
-                on_step(f"watched  {canary.watch(management, version, times.watch)}")
-                drain(management, old.version)
-                _put_in_place(files)
-        server.run.record_loaded()
-        on_step(f"removed  version {old.version}, which had nothing left to do")
-    return version
+    earlier = scrape(config.metrics_url)
+    on_step(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
+    info = _verified(archive)
+    on_step(f"checked  {_described(info)}; its golden images get their masses")
+    old = default_version(management)
+    new = next_version(model.version for model in management.versions())
+    workers = max(1, len(old.workers))
+    check_memory(old, workers)
+    with _new_files(config, archive, old) as files, staged_archive(config) as staged:
+        copy_archive(archive, staged, new)
+        with switch(server, management, old.version, new, on_step):
+            management.register(staged.name, config.version_settings(staged, workers))
+            server.wait_ready(workers, version=new, timeout_s=times.ready)
+            on_step(f"ready    version {new} beside {old.version}, workers: {workers}")
+            _check_served_golden(server, archive, info, old, new)
+            on_step("asked    the golden images get the same masses over HTTP")
+            start = scrape(config.metrics_url)
+            management.set_default(new)
+            on_step(f"default  version {new}")
+            before = TrafficWindow.between(earlier, start)
+            seen = watch_canary(server, management, new, before, start, times.watch)
+            on_step(f"watched  {seen}")
+            drain(management, old.version)
+            _put_in_place(files)
+    server.run.record_loaded()
+    on_step(f"removed  version {old.version}, which had nothing left to do")
+    return new
 
 
 def _verified(archive: Path) -> ModelInfo:

@@ -6,20 +6,17 @@ a copy of the same archive comes up with fewer workers instead, and takes over.
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 
 from catdog_serving.errors import UsageError
-from catdog_serving.rollout.archive_copy import next_version, pack_folder
-from catdog_serving.rollout.draining import drain
-from catdog_serving.rollout.operator_lock import operator_lock
+from catdog_serving.model_archive import next_version, pack_folder
 from catdog_serving.rollout.switch import (
     check_memory,
     default_version,
-    resume,
-    rollout,
+    drain,
+    operator,
     served_folder,
     staged_archive,
-    wait_ready,
+    switch,
 )
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, check_workers
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
@@ -64,39 +61,39 @@ def scale(
     """
     check_workers(workers)
     start = time.monotonic()
-    with operator_lock(server.run, f"scale {workers}"), server.management() as management:
-        resume(server, management)
+    with operator(server, f"scale {workers}") as management:
         model = default_version(management)
         version, before = model.version, len(model.workers)
+        if workers < before and not wait:
+            raise UsageError(
+                f"going from {before} to {workers} workers must be waited for: the version "
+                "that goes has to be drained; leave out --no-wait"
+            )
         if workers < before:
-            if not wait:
-                raise UsageError(
-                    f"going from {before} to {workers} workers must be waited for: the version "
-                    "that goes has to be drained; leave out --no-wait"
-                )
             version = _scale_down(server, management, model, workers, wait_s)
-        else:
-            since = datetime.now()
-            if workers > before:
-                check_memory(model, workers - before)
-                management.scale_up(version, workers)
-            if wait:
-                wait_ready(server, management, version, workers, wait_s, since)
+        elif workers > before:
+            check_memory(model, workers - before)
+            management.scale_up(version, workers)
+        if wait and workers >= before:
+            server.wait_ready(workers, version=version, timeout_s=wait_s)
     return Scaled(version, before, workers, time.monotonic() - start)
 
 
 def _scale_down(
     server: TorchServe,
     management: ManagementClient,
-    model: ModelStatus,
+    old: ModelStatus,
     workers: int,
     wait_s: float,
 ) -> str:
     """Replace a version by a copy of itself with fewer workers; the new version's name."""
-    loaded = [each.version for each in management.versions()]
-    with staged_archive(server.config) as archive:
-        pack_folder(served_folder(model), archive, next_version(loaded))
-        with rollout(server, management, archive, workers, wait_s) as (old, new):
+    new = next_version(model.version for model in management.versions())
+    check_memory(old, workers)
+    with staged_archive(server.config) as staged:
+        pack_folder(served_folder(old), staged, new)
+        with switch(server, management, old.version, new):
+            management.register(staged.name, server.config.version_settings(staged, workers))
+            server.wait_ready(workers, version=new, timeout_s=wait_s)
             management.set_default(new)
             drain(management, old.version)
     return new

@@ -1,5 +1,9 @@
 """Switch a running server from one version of catdog to another, without a lost request.
 
+    with operator(server, "deploy") as management:
+        with switch(server, management, old, new):
+            ...  # register `new`, wait until it is READY, make it the default, drain `old`
+
 What lost no request on a real server (and what a plain scale-down or DELETE does lose: the
 batches under way and all that waits): register, wait until READY, make the other one the
 default, drain, remove. Whatever fails on the way is undone, Ctrl-C included; a process that
@@ -11,30 +15,59 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 
 import psutil
 
-from catdog_serving.atomic_write import atomic_write
-from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
-from catdog_serving.model_archive import archive_version
-from catdog_serving.monitoring.memory import available_bytes
-from catdog_serving.rollout.archive_copy import settings_for
-from catdog_serving.rollout.draining import drain
-from catdog_serving.torchserve.management import ManagementClient, ModelStatus
-from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 OnStep = Callable[[str], None]
 
-# In the run directory. The name is older than the module's: a killed command may have left one.
+# Requests that had looked up the old default when it changed are in its queue by then.
+GRACE_S = 1.0
+# Only requests that name the old version themselves can make a drain last that long.
+DRAIN_TIMEOUT_S = 300.0
+# Nobody will answer what waits for workers that are gone for so long: a worker that died is
+# READY again within 10 s.
+NO_WORKER_S = 30.0
+
+# In the run directory. The name is older than the function's: a killed command may have left one.
 _PENDING = "rollover.json"
-_POLL_S = 0.2
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+# --- one operator at a time ---------------------------------------------------------------------
+
+
+@contextmanager
+def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
+    """Change versions or workers of a server as the only one; yields its management API.
+
+    What a command that was killed has left is finished first.
+
+    Args:
+        server: Which one.
+        command: What to tell another operator, such as "deploy".
+
+    Raises:
+        NotReadyError: If the server does not run, or another command is changing it.
+    """
+    with server.run.operator_lock(command), server.management() as management:
+        for leftover in server.config.model_store.glob(".catdog-*.mar"):
+            leftover.unlink()
+        pending = read_pending(server.run)
+        if pending is not None:
+            _finish(server.run, management, pending)
+        yield management
+
+
+# --- commit or undo -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,9 +78,54 @@ class PendingSwitch:
     drop: str
 
 
+@contextmanager
+def switch(
+    server: TorchServe,
+    management: ManagementClient,
+    old: str,
+    new: str,
+    on_step: OnStep = lambda _: None,
+) -> Iterator[None]:
+    """Let the new version stay if the body ends, and the old one if it raises.
+
+    Args:
+        server: To be changed by nobody else meanwhile, see `operator`.
+        management: Its client.
+        old: The default. The body makes the new one the default, and drains the old.
+        new: Not loaded yet: the body registers it.
+        on_step: Is told when all was undone.
+
+    Raises:
+        RefusedError: If anything failed; the old version serves as before.
+        NotReadyError: If undoing failed as well.
+    """
+    write_pending(server.run, PendingSwitch(keep=old, drop=new))
+    try:
+        yield
+    except BaseException as error:
+        with _uninterrupted():
+            try:
+                _finish(server.run, management, PendingSwitch(keep=old, drop=new))
+            except CatDogError as stuck:
+                raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
+        on_step(f"undone   version {old} serves as before")
+        if isinstance(error, CatDogError):
+            raise RefusedError(f"{error}; version {old} serves as before") from error
+        raise
+    with _uninterrupted():
+        write_pending(server.run, PendingSwitch(keep=new, drop=old))
+        management.unregister(old)
+        remove_pending(server.run)
+
+
 def write_pending(run: RunDirectory, pending: PendingSwitch) -> None:
-    """Remember what to do if this process does not live to do it."""
-    atomic_write(run.path / _PENDING, [json.dumps(asdict(pending)).encode()])
+    """Remember what to do if this process does not live to do it.
+
+    It need not outlive the machine: the server would not, either.
+    """
+    partial = run.path / f"{_PENDING}.partial"
+    partial.write_text(json.dumps(asdict(pending)))
+    partial.replace(run.path / _PENDING)
 
 
 def read_pending(run: RunDirectory) -> PendingSwitch | None:
@@ -60,80 +138,7 @@ def remove_pending(run: RunDirectory) -> None:
     (run.path / _PENDING).unlink(missing_ok=True)
 
 
-@contextmanager
-def staged_archive(config: ServingConfig) -> Iterator[Path]:
-    """A path in the model store, where TorchServe finds archives; gone at the end."""
-    path = config.model_store / ".catdog-next.mar"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def rollout(
-    server: TorchServe,
-    management: ManagementClient,
-    archive: Path,
-    workers: int,
-    timeout_s: float,
-    on_step: OnStep = lambda _: None,
-) -> Iterator[tuple[ModelStatus, str]]:
-    """Have another version READY; in the end the old one is removed, or on a failure the new.
-
-    The body makes the new version the default and drains the old. If it raises, all is undone.
-
-    Args:
-        server: To be changed by nobody else meanwhile, see `operator_lock`.
-        management: Its client.
-        archive: In the model store, stamped with a version that is not loaded.
-        workers: Of the new version.
-        timeout_s: Until they are READY.
-        on_step: Is told when all was undone.
-
-    Yields:
-        The old version as it was, and the new one's name.
-
-    Raises:
-        RefusedError: If anything failed; the old version serves as before.
-        NotReadyError: If undoing failed as well.
-    """
-    old, new = default_version(management), archive_version(archive)
-    check_memory(old, workers)
-    undo = PendingSwitch(keep=old.version, drop=new)
-    commit = PendingSwitch(keep=new, drop=old.version)
-    since = datetime.now()
-    write_pending(server.run, undo)
-    try:
-        management.register(archive.name, settings_for(archive, server.config, workers))
-        wait_ready(server, management, new, workers, timeout_s, since)
-        yield old, new
-    except BaseException as error:
-        with _uninterrupted():
-            try:
-                finish(server, management, undo)
-            except CatDogError as stuck:
-                raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
-        on_step(f"undone   version {old.version} serves as before")
-        if isinstance(error, CatDogError):
-            raise RefusedError(f"{error}; version {old.version} serves as before") from error
-        raise
-    with _uninterrupted():
-        write_pending(server.run, commit)
-        management.unregister(old.version)
-        remove_pending(server.run)
-
-
-def resume(server: TorchServe, management: ManagementClient) -> None:
-    """Finish what a command that was killed has left, if there is something."""
-    for leftover in server.config.model_store.glob(".catdog-*.mar"):
-        leftover.unlink()
-    pending = read_pending(server.run)
-    if pending is not None:
-        finish(server, management, pending)
-
-
-def finish(server: TorchServe, management: ManagementClient, pending: PendingSwitch) -> None:
+def _finish(run: RunDirectory, management: ManagementClient, pending: PendingSwitch) -> None:
     """Make sure that one version is the default, and let the other one go."""
     loaded = {model.version: model for model in management.versions()}
     if pending.drop in loaded and pending.keep in loaded:
@@ -141,7 +146,92 @@ def finish(server: TorchServe, management: ManagementClient, pending: PendingSwi
             management.set_default(pending.keep)
         drain(management, pending.drop)
         management.unregister(pending.drop)
-    remove_pending(server.run)
+    remove_pending(run)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM have no effect: undoing half of it would be worse."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+# --- drain --------------------------------------------------------------------------------------
+
+
+def drain(management: ManagementClient, version: str) -> None:
+    """Wait until a version that is not the default any more has nothing to do.
+
+    DELETE does not wait: the batches under way are answered 500, and what is queued never.
+    So first its queue is empty, and a second later again. That says nothing about the batches
+    under way, so then each worker has to answer a question, which it does after its batch.
+
+    Raises:
+        NotReadyError: If it keeps getting requests.
+    """
+    last_ready = time.monotonic()
+    empty_since: float | None = None
+
+    def queue_stays_empty() -> bool:
+        nonlocal last_ready, empty_since
+        found = management.version(version)
+        now = time.monotonic()
+        if found and found.ready_workers:
+            last_ready = now
+        if not found or now - last_ready > NO_WORKER_S:
+            return True
+        if found.pending_requests:
+            empty_since = None
+            return False
+        empty_since = empty_since or now
+        return now - empty_since >= GRACE_S
+
+    if not poll(queue_stays_empty, DRAIN_TIMEOUT_S):
+        raise NotReadyError(
+            f"version {version} still gets requests after {DRAIN_TIMEOUT_S:g} s: clients "
+            f"ask for /predictions/catdog/{version}, and must leave out the version"
+        )
+    _wait_for_batches(management, version)
+
+
+def _wait_for_batches(management: ManagementClient, version: str) -> None:
+    """Wait until each READY worker answered a question, at most as long as a batch may take.
+
+    Archives of catdog 0.1.0 do not say which worker answers; two workers of such a one are
+    waited for as long as a batch may take.
+    """
+    found = management.version(version)
+    if not found:
+        return
+    busy = {worker.id for worker in found.ready}
+    timeout_s = found.response_timeout_s + GRACE_S
+
+    def all_answered() -> bool:
+        if not busy:
+            return True
+        try:
+            facts = management.facts(version, timeout_s)
+        except ServerError:
+            # The worker died of its batch, or the server did, which the next line finds.
+            current = management.version(version)
+            busy.intersection_update(worker.id for worker in current.ready if current)
+            return not busy
+        if facts is not None:
+            busy.discard(facts.get("worker", next(iter(busy)) if len(busy) == 1 else ""))
+        return not busy
+
+    poll(all_answered, timeout_s)
+
+
+# --- what is served, and what comes beside it ---------------------------------------------------
 
 
 def default_version(management: ManagementClient) -> ModelStatus:
@@ -163,11 +253,19 @@ def served_folder(model: ModelStatus) -> Path:
         NotReadyError: If none of its workers is READY.
     """
     for worker in model.ready:
-        try:
+        with suppress(psutil.Error):  # it just died
             return Path(psutil.Process(worker.pid).cwd())
-        except psutil.Error:
-            continue  # it just died
     raise NotReadyError(f"no worker of version {model.version} is READY; see: catdog status")
+
+
+@contextmanager
+def staged_archive(config: ServingConfig) -> Iterator[Path]:
+    """A path in the model store, where TorchServe finds archives; gone at the end."""
+    path = config.model_store / ".catdog-next.mar"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def check_memory(model: ModelStatus, more: int) -> None:
@@ -178,10 +276,8 @@ def check_memory(model: ModelStatus, more: int) -> None:
     """
     sizes = [0]
     for worker in model.workers:
-        try:
+        with suppress(psutil.Error, ValueError):  # it just died, or has the pid -1 before it starts
             sizes.append(psutil.Process(worker.pid).memory_info().rss)
-        except (psutil.Error, ValueError):
-            continue  # it just died, or is not there yet and has the pid -1
     free = available_bytes()
     if more * max(sizes) > free:
         raise NotReadyError(
@@ -190,55 +286,18 @@ def check_memory(model: ModelStatus, more: int) -> None:
         )
 
 
-def wait_ready(
-    server: TorchServe,
-    management: ManagementClient,
-    version: str,
-    workers: int,
-    timeout_s: float,
-    since: datetime,
-) -> None:
-    """Wait until that many workers of a version are READY.
+def available_bytes() -> int:
+    """What processes of this machine, or of this container, can still take.
 
-    Args:
-        server: Whose log says why a worker failed.
-        management: Its client.
-        version: One that was asked for.
-        workers: How many.
-        timeout_s: How long to wait.
-        since: When they were asked for.
-
-    Raises:
-        NotReadyError: If one fails to load, or time runs out; it names those that are not READY.
+    A container's limit is found with control groups version 2 (Linux, cgroup-v2.rst, "memory.max").
+    Cached files count as available, as the kernel gives them up first.
     """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        found = management.version(version)
-        if found and found.ready_workers >= workers:
-            return
-        failure = last_failure(server.run.model_log, since)
-        if failure is None and time.monotonic() > deadline:
-            failure = f"not within {timeout_s:g} s, and {server.run.model_log} has no reason"
-        if failure:  # TorchServe itself would try again for five minutes
-            ready = found.ready_workers if found else 0
-            missing = [w.id for w in found.workers if w.status != "READY"] if found else []
-            raise NotReadyError(
-                f"{ready} of {workers} workers of version {version} are READY, "
-                f"worker {', '.join(missing) or '-'} is not: {failure}"
-            )
-        time.sleep(_POLL_S)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM have no effect: undoing half of it would be worse."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    available: int = psutil.virtual_memory().available
     try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+        statistics = (_CGROUP / "memory.stat").read_text().splitlines()
+        cached = int(dict(line.split() for line in statistics)["inactive_file"])
+    except (OSError, ValueError, KeyError):  # no such control group, or "max"
+        return available
+    return max(0, min(available, limit - used + cached))

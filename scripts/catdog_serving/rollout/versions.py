@@ -5,14 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from catdog.model_info import MODEL_INFO_FILE
-from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import archive_facts, file_sha256
-from catdog_serving.rollout.archive_copy import has_files_of
+from catdog_serving.model_archive import archive_facts, file_sha256, has_files_of
 from catdog_serving.rollout.switch import served_folder
 from catdog_serving.torchserve.management import ModelStatus
 from catdog_serving.torchserve.server import TorchServe
@@ -88,38 +83,3 @@ def stored_archives(server: TorchServe) -> list[StoredArchive]:
         if path.is_file():
             found.append(StoredArchive(path, use, archive_facts(path), file_sha256(path)))
     return found
-
-
-def print_versions(
-    loaded: list[LoadedVersion], stored: list[StoredArchive], console: Console
-) -> None:
-    """A row and a line per version, then a line per archive."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "workers", "batch", "max delay", "time-outs", "catdog", "file"):
-        table.add_column(column, justify="right" if column in ("batch", "max delay") else "left")
-    for each in loaded:
-        status = each.status
-        table.add_row(
-            f"{status.version}{' (default)' if status.default else ''}",
-            f"{status.ready_workers} of {len(status.workers)} READY",
-            str(status.batch_size),
-            f"{status.max_batch_delay_ms} ms",
-            f"{status.response_timeout_s}, {status.startup_timeout_s} s",
-            each.facts["catdog_version"] if each.facts else "-",
-            each.archive or "-",
-        )
-    console.print(table)
-    for each in loaded:
-        model = _model(each.facts) if each.facts else "unknown until a worker is READY"
-        console.print(f"model of {each.status.version}: {model}", highlight=False, soft_wrap=True)
-    for archive in stored:
-        console.print(
-            f"{archive.use} {archive.path.name}: {_model(archive.facts)}, "
-            f"catdog {archive.facts['catdog_version']}, SHA-256 {archive.sha256}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _model(facts: Facts) -> str:
-    return f"{ModelId.from_dict(facts).name}, {facts['runtime']} {facts['precision']}"

@@ -1,11 +1,13 @@
 """TorchServe's management API, as far as catdog uses it.
 
-What changes workers is always asked for asynchronously, for the caller to wait by
-looking: TorchServe's `synchronous=true` blocks a thread that predictions need.
+What changes workers is always asked for asynchronously, for the caller to wait with
+`poll`: TorchServe's `synchronous=true` blocks a thread that predictions need.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import requests
 from requests.auth import AuthBase
@@ -14,6 +16,27 @@ from catdog.results import MODEL_NAME
 from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
 
 TIMEOUT_S = 10.0
+Found = TypeVar("Found")
+
+
+def poll(look: Callable[[], Found], timeout_s: float, pause_s: float = 0.2) -> Found:
+    """Look again and again until what is found is true, or time runs out.
+
+    Args:
+        look: Ends the wait by what it returns, or by what it raises.
+        timeout_s: How long to wait; the last look is after that.
+        pause_s: Between two looks.
+
+    Returns:
+        What the last look found; false only if time ran out.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        found = look()
+        if found or left_s <= 0:
+            return found
+        time.sleep(min(pause_s, left_s))
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,7 @@ class ManagementClient:
     def __init__(
         self, url: str, auth: AuthBase | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
         self._session.auth = auth
@@ -176,7 +199,7 @@ class ManagementClient:
         answer = _description(response)
         if answer is None:
             raise ServerUnavailableError(
-                f"{self._url}{path} answered 200, but not as TorchServe does: "
+                f"{self.url}{path} answered 200, but not as TorchServe does: "
                 f"{response.text.strip()[:100]!r}; is this the address of its management API?",
                 status=200,
             )
@@ -196,11 +219,11 @@ class ManagementClient:
     ) -> requests.Response:
         try:
             return self._session.request(
-                method, self._url + path, params=parameters, timeout=timeout_s or self._timeout_s
+                method, self.url + path, params=parameters, timeout=timeout_s or self._timeout_s
             )
         except requests.RequestException as error:
             raise ServerUnavailableError(
-                f"no management API at {self._url}; start the server with: catdog serve"
+                f"no management API at {self.url}; start the server with: catdog serve"
             ) from error
 
     def _refused(self, method: str, path: str, response: requests.Response) -> ServerError:
@@ -209,7 +232,7 @@ class ManagementClient:
         except (requests.JSONDecodeError, KeyError, TypeError):
             said = response.text.strip()[:200]
         return ServerError(
-            f"{method} {self._url}{path} answered {response.status_code}: {said}",
+            f"{method} {self.url}{path} answered {response.status_code}: {said}",
             status=response.status_code,
         )
 

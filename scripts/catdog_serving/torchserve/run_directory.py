@@ -1,16 +1,20 @@
-"""The private folder of one running server: pid, logs, keys, sockets, temporary files.
+"""The private folder of one running server: pid, lock, logs, keys, sockets.
 
 It is found again by the configuration's path, so `catdog stop` needs no more
 than `catdog serve` did. Everything in it goes when the server stops.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -19,6 +23,11 @@ from catdog_serving.errors import NotReadyError
 
 # A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
 _MAX_PATH_BYTES = 80
+_WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so before a traceback
+_TRACEBACK = "Traceback (most recent call last):"
+# After an ImportError in the handler TorchServe looks for a handler of its own with that name, and
+# this is the last thing that it complains about; the reason came before.
+_SECOND_TRY = "No module named 'ts.torch_handler."
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,35 @@ class RunDirectory:
             return None
         return None if process.status() == psutil.STATUS_ZOMBIE else process
 
+    @contextmanager
+    def operator_lock(self, command: str) -> Iterator[None]:
+        """Keep others from changing versions or workers; a process that ends gives it back.
+
+        Args:
+            command: What to tell another operator, such as "deploy".
+
+        Raises:
+            NotReadyError: If the server does not run, or another command is changing it.
+        """
+        if self.process() is None:
+            raise NotReadyError(
+                "no server of this configuration runs that catdog started; "
+                "start it with: catdog serve"
+            )
+        with (self.path / "operator.lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                who = file.read() or "another command"
+                raise NotReadyError(
+                    f"{who} is changing this server; try again when it is done"
+                ) from None
+            file.truncate(0)
+            file.write(f"catdog {command} (process {os.getpid()})")
+            file.flush()
+            yield
+
     def loaded_at(self) -> float:
         """When the archive was loaded, by the clock of the file system."""
         return self._pid_file.stat().st_mtime
@@ -120,6 +158,35 @@ class RunDirectory:
                 tail = log.read_text(errors="replace").splitlines()[-lines:]
                 parts += [f"--- {log.name}, last {len(tail)} lines", *tail]
         return "\n".join(parts)
+
+    def last_failure(self, since: datetime | None = None) -> str | None:
+        """The last line of the last traceback that ended a worker; None if none died of one.
+
+        Args:
+            since: Failures before that local time do not count.
+        """
+        if not self.model_log.is_file():
+            return None
+        first = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
+        entries = (  # a time stamp, a space, and what the worker printed
+            line.partition(" ") for line in self.model_log.read_text(errors="replace").splitlines()
+        )
+        lines = [text for stamp, _, text in entries if stamp >= first]
+        deaths = [number for number, line in enumerate(lines) if line.startswith(_WORKER_DIED)]
+        if not deaths:
+            return None
+        reasons = []
+        in_traceback = False
+        for line in lines[deaths[-1] + 1 :]:
+            if line == _TRACEBACK:
+                in_traceback = True
+            elif in_traceback and line and not line.startswith(" "):
+                reasons.append(line)  # the first line that is not indented ends the traceback
+                in_traceback = False
+        if not reasons:
+            return None  # the traceback is just being written, line by line
+        telling = [reason for reason in reasons if _SECOND_TRY not in reason]
+        return (telling or reasons)[-1]
 
     def _is_ours(self) -> bool:
         try:

@@ -11,26 +11,23 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from contextlib import suppress
+from datetime import datetime
 from typing import Self
 
 import psutil
 
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_archive_format, check_owner
-from catdog_serving.monitoring.status import ServerStatus
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
-from catdog_serving.torchserve.management import ManagementClient, ModelStatus
-from catdog_serving.torchserve.model_log import last_failure
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.tokens import KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
-_POLL_S = 0.1
 _STOPPED_CODES = (0, 128 + signal.SIGTERM)  # Java's, after `terminate` or `catdog stop`
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
@@ -66,7 +63,7 @@ class TorchServe:
             self.config.write_for_server(self.run.config)
             self._child = start_java(self.config, self.run)
             self.run.record(psutil.Process(self._child.pid))
-            self.wait_for_workers(1, timeout_s)
+            self.wait_ready(timeout_s=timeout_s)
             with open_client(self.config.inference_url, self.config.path) as client:
                 for _ in range(_FIRST_REQUESTS):
                     client.classify(CAT)
@@ -107,42 +104,48 @@ class TorchServe:
         with self.management() as client:
             return client.versions()
 
-    def status(self) -> ServerStatus:
-        """State of the server at this moment.
+    def wait_ready(
+        self,
+        workers: int = 1,
+        *,
+        version: str | None = None,
+        timeout_s: float = READY_TIMEOUT_S,
+    ) -> None:
+        """Wait until that many workers of a version are READY.
 
-        The model's facts come through the queue. One that is full or slow refuses the question,
-        and is no reason to call the server unfit: its workers are READY all the same.
-
-        Raises:
-            ServerUnavailableError: If it does not answer.
-        """
-        with self.management() as client:
-            models = client.versions()
-            ready = any(model.ready_workers for model in models)
-            facts = None
-            if ready:
-                with suppress(ServerError):
-                    facts = client.facts()
-        failure = None if ready else last_failure(self.run.model_log)
-        return ServerStatus(self.config.inference_url, tuple(models), facts, failure)
-
-    def wait_for_workers(self, count: int, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Wait until that many workers are READY.
+        Args:
+            workers: How many.
+            version: One that was asked for; None for the default.
+            timeout_s: How long to wait.
 
         Raises:
-            NotReadyError: If the server ends, a worker fails to load, or time runs out.
+            NotReadyError: If the server ends, a worker fails to load, or time runs out; it
+                names the workers that are not READY, and the reason.
         """
-        deadline = time.monotonic() + timeout_s
-        while self._ready_workers() < count:
-            if self._child is not None and self._child.poll() is not None:
-                code = self._child.returncode
-                raise NotReadyError(f"TorchServe ended with exit code {code} while it started")
-            failure = last_failure(self.run.model_log)
-            if failure:  # TorchServe itself would try again for five minutes
-                raise NotReadyError(f"the worker could not load the archive: {failure}")
-            if time.monotonic() > deadline:
-                raise NotReadyError(f"not {count} workers were READY within {timeout_s:g} s")
-            time.sleep(_POLL_S)
+        since = datetime.now()
+        found: ModelStatus | None = None
+
+        def not_ready(reason: str) -> NotReadyError:
+            ready = found.ready_workers if found else 0
+            missing = [w.id for w in found.workers if w.status != "READY"] if found else []
+            name = found.version if found else version
+            return NotReadyError(
+                f"{ready} of {workers} workers of version {name or '-'} are READY, "
+                f"worker {', '.join(missing) or '-'} is not: {reason}"
+            )
+
+        def look() -> bool:
+            nonlocal found
+            found = self._find(version)
+            if found and found.ready_workers >= workers:
+                return True
+            reason = self._end() or self.run.last_failure(since)
+            if reason:  # TorchServe itself would try again for five minutes
+                raise not_ready(reason)
+            return False
+
+        if not poll(look, timeout_s):
+            raise not_ready(f"not within {timeout_s:g} s, and {self.run.model_log} has no reason")
 
     def archive_is_newer(self) -> bool:
         """Whether the archive was replaced after the running server loaded it."""
@@ -184,11 +187,20 @@ class TorchServe:
                 )
         self._end_orphans()
 
-    def _ready_workers(self) -> int:
-        try:
-            return sum(model.ready_workers for model in self.versions())
-        except ServerError:
-            return 0  # not listening yet; the deadline is the caller's
+    def _find(self, version: str | None) -> ModelStatus | None:
+        """A version, or the default; None if it is not loaded or nothing answers yet."""
+        with suppress(ServerError):
+            for model in self.versions():
+                if version in (None, model.version):
+                    return model
+        return None
+
+    def _end(self) -> str | None:
+        """How the server ended; None while it runs."""
+        if self.is_running():
+            return None
+        code = self._child.poll() if self._child else None
+        return "TorchServe ended" if code is None else f"TorchServe ended with exit code {code}"
 
     def _end_orphans(self) -> None:
         """Kill workers that outlived a Java that was killed: known by their socket's path."""

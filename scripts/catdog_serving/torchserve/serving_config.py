@@ -3,6 +3,8 @@
 import ipaddress
 import json
 import os
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ from urllib.parse import urlsplit
 
 from catdog.results import MODEL_NAME
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import archive_runtime, archive_version
-from catdog_serving.torchserve.gpus import gpu_count
+from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
+from catdog_serving.torchserve.management import VersionSettings
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 GRPC = (
@@ -19,9 +21,11 @@ GRPC = (
     ("grpc_management_address", "grpc_management_port"),
 )
 _CHECKOUT = Path(__file__).parents[3]
-_TORCHSERVE_QUEUE = 100  # its default
+_TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
+_TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
 _PATHS = ("model_store", "metrics_config")
+_NVIDIA_SMI_TIMEOUT_S = 10
 _LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
 
 
@@ -68,6 +72,10 @@ class ServingConfig:
     @property
     def management_url(self) -> str:
         return self.values["management_address"].rstrip("/")
+
+    @property
+    def metrics_url(self) -> str:
+        return self.values["metrics_address"].rstrip("/")
 
     @property
     def model_store(self) -> Path:
@@ -123,6 +131,24 @@ class ServingConfig:
         entry, gpus = self.worker_settings, self.gpus
         workers = {key: max(int(entry[key]), gpus) for key in ("minWorkers", "maxWorkers")}
         return entry | workers
+
+    def version_settings(self, archive: Path, workers: int) -> VersionSettings:
+        """What to register an archive with: `worker_settings`, and the archive's own time-outs.
+
+        Those that its model-config.yaml names win in TorchServe over whatever it is told.
+        """
+        entry, own = self.worker_settings, archive_settings(archive)
+
+        def timeout_s(key: str) -> int:
+            return int(own.get(key, entry.get(key, _TORCHSERVE_TIMEOUT_S)))
+
+        return VersionSettings(
+            workers=workers,
+            batch_size=int(entry["batchSize"]),
+            max_batch_delay_ms=int(entry["maxBatchDelay"]),
+            response_timeout_s=timeout_s("responseTimeout"),
+            startup_timeout_s=timeout_s("startupTimeout"),
+        )
 
     @property
     def job_queue_size(self) -> int:
@@ -216,6 +242,23 @@ def default_config() -> Path:
         return Path(chosen)
     here = Path("config", "config.properties")
     return here if here.is_file() else _CHECKOUT / here
+
+
+def gpu_count() -> int:
+    """How many GPUs nvidia-smi lists, as for TorchServe; 0 without it, or if it has no driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    result = subprocess.run(
+        [program, "--query-gpu=index", "--format=csv"],
+        capture_output=True,
+        text=True,
+        timeout=_NVIDIA_SMI_TIMEOUT_S,
+        check=False,
+    )
+    if result.returncode != 0:
+        return 0
+    return sum(line.strip().isdecimal() for line in result.stdout.splitlines())
 
 
 def is_loopback(host: str) -> bool:

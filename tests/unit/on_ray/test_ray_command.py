@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.extras import install_hint
-from catdog_serving.rollout.archive_copy import pack_folder
+from catdog_serving.model_archive import pack_folder
 from tests.support.command_line import catdog_here
 from tests.support.model_dirs import model_info, write_model_dir
 from tests.support.paths import SAMPLES

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from catdog_serving.errors import NotReadyError, ServerUnavailableError
-from catdog_serving.monitoring import memory
-from catdog_serving.monitoring.rates import Rates
-from catdog_serving.monitoring.snapshots import Snapshot
-from catdog_serving.monitoring.status import ServerStatus
+from catdog_serving.monitoring.metrics import Rates
+from catdog_serving.monitoring.status import ServerStatus, Snapshot
 from catdog_serving.rollout import autoscale as module
 from catdog_serving.rollout.autoscale import Autoscaler
 from catdog_serving.rollout.autoscale_policy import Policy
@@ -31,6 +28,7 @@ def version(name: str, states: list[str], default: bool = True) -> ModelStatus:
 def snapshot(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Snapshot:
     """Workers that are READY; `busy` of them compute, with full batches."""
     rates = Rates(
+        seconds=2,
         requests_per_s=40,
         answers_per_s=40,
         invalid_per_s=0,
@@ -204,17 +202,3 @@ def test_workers_that_would_share_cores_are_warned_of(
     warnings = loop.said("warning: --max")
     assert len(warnings) == (advice is not None)
     assert (advice or "") in "".join(warnings)
-
-
-def test_a_containers_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    machine_has = memory.available_bytes()
-    assert machine_has > 0
-    (tmp_path / "memory.max").write_text("3000\n")
-    (tmp_path / "memory.current").write_text("2500\n")
-    (tmp_path / "memory.stat").write_text("anon 2000\ninactive_file 400\n")
-    assert memory.available_bytes() == 900
-    (tmp_path / "memory.current").write_text("3500\n")
-    assert memory.available_bytes() == 0
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() > 900

@@ -1,6 +1,6 @@
 import pytest
 
-from catdog_serving.monitoring.metrics_text import parse_metrics
+from catdog_serving.monitoring.metrics import Scrape
 from catdog_serving.rollout.canary import TrafficWindow
 
 QUIET = TrafficWindow(seconds=5, requests=0, failed=0, mean_s=None)
@@ -47,13 +47,14 @@ def test_slow_is_over_a_second_and_three_times_as_long_as_before(
 
 
 def test_a_window_is_the_rise_of_the_metrics() -> None:
-    before = parse_metrics("ts_inference_requests_total{} 10\n")
-    after = parse_metrics(
+    before = Scrape.parse("ts_inference_requests_total{} 10\n", time_s=100)
+    after = Scrape.parse(
         "ts_inference_requests_total{} 40\n"
         "catdog_batch_pictures_sum{} 25\ncatdog_batch_pictures_count{} 5\n"
-        "ts_inference_latency_microseconds{} 500000\nRequests5XX{} 5\n"
+        "ts_inference_latency_microseconds{} 500000\nRequests5XX{} 5\n",
+        time_s=110,
     )
-    found = TrafficWindow.between((100.0, before), (110.0, after))
+    found = TrafficWindow.between(before, after)
     assert found == TrafficWindow(seconds=10, requests=30, failed=5, mean_s=pytest.approx(0.02))
     assert str(found) == "10 s: 30 requests, 5 failed, 20 ms mean"
     assert str(QUIET) == "5 s: no requests"

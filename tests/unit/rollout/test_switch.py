@@ -7,16 +7,17 @@ from http.server import BaseHTTPRequestHandler
 from itertools import chain, repeat
 from pathlib import Path
 
+import psutil
 import pytest
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.rollout import draining
-from catdog_serving.rollout.draining import drain
+from catdog_serving.rollout import switch as module
 from catdog_serving.rollout.switch import (
     PendingSwitch,
+    available_bytes,
+    drain,
     read_pending,
     remove_pending,
-    wait_ready,
     write_pending,
 )
 from catdog_serving.torchserve.management import ManagementClient
@@ -71,8 +72,7 @@ def fake() -> FakeTorchServe:
 
 @pytest.fixture
 def management(fake: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagementClient]:
-    monkeypatch.setattr(draining, "_POLL_S", 0.02)
-    monkeypatch.setattr(draining, "GRACE_S", 0.1)
+    monkeypatch.setattr(module, "GRACE_S", 0.1)
     with http_server(fake) as url, ManagementClient(url) as client:
         yield client
 
@@ -108,7 +108,7 @@ def test_two_workers_that_do_not_say_are_waited_for_as_long_as_a_batch_may_take(
 def test_a_version_that_clients_name_is_not_drained(
     fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draining, "DRAIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "DRAIN_TIMEOUT_S", 0.5)
     fake.pending = repeat(1)
     with pytest.raises(NotReadyError, match="clients ask for /predictions/catdog/1.0"):
         drain(management, "1.0")
@@ -117,7 +117,7 @@ def test_a_version_that_clients_name_is_not_drained(
 def test_nobody_waits_long_for_workers_that_are_gone(
     fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(draining, "NO_WORKER_S", 0.3)
+    monkeypatch.setattr(module, "NO_WORKER_S", 0.3)
     fake.pending, fake.workers = repeat(1), {"9000": "UNLOADING"}
     drain(management, "1.0")
     drain(management, "no such version")
@@ -127,31 +127,34 @@ def test_workers_that_are_not_ready_are_named_with_the_reason(
     fake: FakeTorchServe, management: ManagementClient, make_config: MakeConfig
 ) -> None:
     fake.workers = {"9000": "READY", "9001": "UNLOADING"}
-    server = TorchServe(make_config(None))
+    server = TorchServe(make_config(None, management_address=management.url))
     server.run.create()
+    server.run.record(psutil.Process())  # as if this process were the server
+
+    def write_log(*deaths: tuple[timedelta, str]) -> None:
+        """When a worker died, from now on, and of what."""
+        lines = []
+        for after, reason in deaths:
+            stamp = (datetime.now() + after).isoformat(timespec="milliseconds").replace(".", ",")
+            lines += [f"{stamp} Backend worker process died."]
+            lines += [f"{stamp} {line}" for line in ("Traceback (most recent call last):", reason)]
+        server.run.model_log.write_text("".join(f"{line}\n" for line in lines))
+
     try:
-        now = datetime.now()
+        earlier = -timedelta(seconds=9), "ValueError: long ago"
+        write_log(earlier)
         with pytest.raises(
             NotReadyError,
             match="1 of 2 workers of version 1.0 are READY, worker 9001 is not: not within 0.1 s",
         ):
-            wait_ready(server, management, "1.0", 2, 0.1, now)
-
-        def dies(at: datetime, reason: str) -> str:
-            stamp = at.isoformat(timespec="milliseconds").replace(".", ",")
-            lines = ("Backend worker process died.", "Traceback (most recent call last):", reason)
-            return "".join(f"{stamp} {line}\n" for line in lines)
-
-        earlier = dies(now - timedelta(seconds=9), "ValueError: long ago")
-        server.run.model_log.write_text(earlier)
-        with pytest.raises(NotReadyError, match="not within 0.1 s"):
-            wait_ready(server, management, "1.0", 2, 0.1, now)
-        server.run.model_log.write_text(
-            earlier + dies(now + timedelta(seconds=1), "MemoryError: now")
-        )
+            server.wait_ready(2, version="1.0", timeout_s=0.1)
+        write_log(earlier, (timedelta(seconds=9), "MemoryError: now"))
         with pytest.raises(NotReadyError, match="9001 is not: MemoryError: now"):
-            wait_ready(server, management, "1.0", 2, 60, now)
-        wait_ready(server, management, "1.0", 1, 60, now)
+            server.wait_ready(2, version="1.0")
+        server.wait_ready(1, version="1.0")
+        server.run.remove()
+        with pytest.raises(NotReadyError, match="is not: TorchServe ended"):
+            server.wait_ready(2, version="1.0")
     finally:
         server.run.remove()
 
@@ -166,3 +169,15 @@ def test_a_pending_switch_lasts_until_it_is_removed(tmp_path: Path) -> None:
     remove_pending(run)
     remove_pending(run)
     assert read_pending(run) is None
+
+
+def test_a_containers_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CGROUP", tmp_path)
+    assert available_bytes() > 3000  # the machine's
+    (tmp_path / "memory.max").write_text("3000\n")
+    (tmp_path / "memory.stat").write_text("anon 2000\ninactive_file 400\n")
+    for current, expected in ((2500, 900), (3500, 0)):
+        (tmp_path / "memory.current").write_text(f"{current}\n")
+        assert available_bytes() == expected
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_bytes() > 3000

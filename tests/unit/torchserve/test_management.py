@@ -1,6 +1,7 @@
 """What the management client asks for, and how TorchServe's refusals read."""
 
 import json
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
@@ -8,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
-from catdog_serving.torchserve.management import ManagementClient, VersionSettings
+from catdog_serving.torchserve.management import ManagementClient, VersionSettings, poll
 from tests.support.http_servers import http_server, send
 
 SETTINGS = VersionSettings(
@@ -123,3 +124,14 @@ def test_without_a_server_every_call_says_how_to_start_it() -> None:
             client.set_default("1.0")
         with pytest.raises(ServerUnavailableError, match="start the server with: catdog serve"):
             client.versions()
+
+
+def test_a_wait_ends_with_what_was_found_or_with_the_last_look() -> None:
+    looks = iter([0, 0, 7, 8])
+    assert poll(lambda: next(looks), timeout_s=60, pause_s=0.001) == 7
+    times: list[float] = []
+    start = time.monotonic()
+    assert not poll(lambda: times.append(time.monotonic() - start), timeout_s=0.1, pause_s=60)
+    assert len(times) == 2  # the pause is cut, and the last look is after the deadline
+    assert 0.1 <= times[1] < 5
+    assert poll(lambda: "at once", timeout_s=0) == "at once"

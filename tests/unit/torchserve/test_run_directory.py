@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.torchserve.model_log import last_failure
 from catdog_serving.torchserve.run_directory import RunDirectory
 
 
@@ -91,10 +90,14 @@ def test_the_log_tail_shows_both_logs(run: RunDirectory) -> None:
     assert "Traceback" in tail
 
 
-def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(tmp_path: Path) -> None:
-    log = tmp_path / "model.log"
-    assert last_failure(log) is None
+def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(run: RunDirectory) -> None:
+    run.create()
+    assert run.last_failure() is None
     stamp = "2026-11-24T05:00:00,000 "
+
+    def write(lines: list[str]) -> None:
+        run.model_log.write_text("".join(f"{stamp}{line}\n" for line in lines))
+
     lines = [
         *("loaded", "Backend worker process died.", "Traceback (most recent call last):"),
         *("  File x, line 1", "    load()", "OSError: first"),
@@ -102,15 +105,42 @@ def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(tmp_path: Path
         *("Traceback (most recent call last):", "  File y", "ValueError: the reason"),
         *("unrelated: later line",),
     ]
-    log.write_text("".join(f"{stamp}{line}\n" for line in lines[:1]))
-    assert last_failure(log) is None
-    log.write_text("".join(f"{stamp}{line}\n" for line in lines))
-    assert last_failure(log) == "ValueError: the reason"
-    assert last_failure(log, since=datetime(2026, 11, 24, 5, 0, 0)) == "ValueError: the reason"
-    assert last_failure(log, since=datetime(2026, 11, 24, 5, 0, 0, 1000)) is None
-    lines += [
-        *("Traceback (most recent call last):", "  File z"),
-        "ModuleNotFoundError: No module named 'ts.torch_handler.catdog_handler'",
-    ]
-    log.write_text("".join(f"{stamp}{line}\n" for line in lines))
-    assert last_failure(log) == "ValueError: the reason"
+    write(lines[:1])
+    assert run.last_failure() is None
+    write(lines)
+    assert run.last_failure() == "ValueError: the reason"
+    assert run.last_failure(datetime(2026, 11, 24, 5, 0, 0)) == "ValueError: the reason"
+    assert run.last_failure(datetime(2026, 11, 24, 5, 0, 0, 1000)) is None
+    second_try = "ModuleNotFoundError: No module named 'ts.torch_handler.catdog_handler'"
+    write([*lines, "Traceback (most recent call last):", "  File z", second_try])
+    assert run.last_failure() == "ValueError: the reason"
+
+
+def test_a_second_operator_is_told_who_is_at_it(run: RunDirectory) -> None:
+    with pytest.raises(NotReadyError, match="start it with: catdog serve"):
+        with run.operator_lock("deploy"):
+            pass
+    run.create()
+    run.record(psutil.Process())  # as if this process were the server
+    for first, second in (("deploy", "scale 2"), ("scale 2", "deploy")):
+        with run.operator_lock(first):
+            with pytest.raises(
+                NotReadyError, match=rf"catdog {first} \(process {os.getpid()}\) is changing"
+            ):
+                with run.operator_lock(second):
+                    pass
+
+
+def test_a_killed_operator_locks_nobody_out(run: RunDirectory) -> None:
+    run.create()
+    run.record(psutil.Process())
+    program = f"""
+import os, signal
+from pathlib import Path
+from catdog_serving.torchserve.run_directory import RunDirectory
+with RunDirectory(Path({str(run.path)!r})).operator_lock("deploy"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with run.operator_lock("scale 2"):
+        pass

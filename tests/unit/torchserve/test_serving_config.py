@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
@@ -98,3 +99,26 @@ def test_a_missing_file_or_key_says_what_to_do(tmp_path: Path, make_config: Make
         make_config(None, inference_address="127.0.0.1:8080").endpoints()
     with pytest.raises(NotReadyError, match="models= has no entry for catdog"):
         _ = make_config(None, models="{}").worker_settings
+
+
+def test_worker_settings_are_the_configurations_and_time_outs_are_the_archives(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    def registered(config: ServingConfig, yaml: str, workers: int) -> VersionSettings:
+        with zipfile.ZipFile(tmp_path / "x.mar", "w") as packed:
+            packed.writestr("model-config.yaml", yaml)
+        return config.version_settings(tmp_path / "x.mar", workers)
+
+    config = make_config(
+        None, worker_settings={"batchSize": 4, "maxBatchDelay": 7, "maxWorkers": 9}
+    )
+    yaml = (ROOT / "config" / "model-config.yaml").read_text()
+    found = registered(config, yaml.replace(": 60", ": 61").replace(": 120", ": 99"), workers=3)
+    assert (found.workers, found.batch_size, found.max_batch_delay_ms) == (3, 4, 7)
+    assert (found.response_timeout_s, found.startup_timeout_s) == (61, 99)
+
+    config = make_config(None, worker_settings={"responseTimeout": 30})
+    found = registered(config, "handler: {}\n", workers=1)
+    assert (found.response_timeout_s, found.startup_timeout_s) == (30, 120)
+    with pytest.raises(UsageError, match="at least 1 worker, got 0"):
+        registered(config, yaml, workers=0)
