@@ -1,29 +1,140 @@
 """`catdog autoscale`: take a snapshot, decide, change the number of workers, say why; without end.
 
-TorchServe's own `maxWorkers` does not scale by itself. What is decided is the policy's
-(autoscale_policy.py); how workers come and go without losing a request is the caller's.
+TorchServe's own `maxWorkers` does not scale by itself. The rule is that of Kubernetes'
+HorizontalPodAutoscaler, with the share of the time that a worker computes as its metric:
+
+    desired = ceil(workers * metric / target)
+
+within a tolerance, between a minimum and a maximum, and stabilised: up to the smallest number
+that was desired within a window, down to the largest within a longer one
+(https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/).
 """
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from catdog.cpu import usable_cores
-from catdog_serving.errors import CatDogError, ServerError
+from catdog_serving.errors import CatDogError, ServerError, UsageError
 from catdog_serving.monitoring.status import Snapshot, take_snapshots
-from catdog_serving.rollout.autoscale_policy import Decision, Load, Policy
-from catdog_serving.rollout.autoscale_settings import PolicySettings
 from catdog_serving.rollout.switch import available_bytes
 from catdog_serving.torchserve.server import TorchServe
 
 _HEARTBEAT_S = 60.0
+_RETRY_S = 60.0  # after a change that failed
+
+
+@dataclass(frozen=True)
+class AutoscaleSettings:
+    """When to scale; checked at once.
+
+    Attributes:
+        min_workers: Never fewer, at least 1.
+        max_workers: Never more.
+        target: Share of the time that a worker should compute, in (0, 1). One that never
+            pauses was seen at 0.90 to 0.95 (efficientnet_lite0, full batches): Java and the
+            socket are not in a worker's own seconds.
+        tolerance: A share of the target; a metric that is so near to it changes nothing.
+        up_window_s: More workers must be desired for so long.
+        down_window_s: Fewer workers must be desired for so long, `--calm`.
+
+    Raises:
+        UsageError: If a value is out of its range, or two do not go together.
+    """
+
+    min_workers: int
+    max_workers: int
+    target: float = 0.65
+    tolerance: float = 0.1
+    up_window_s: float = 6.0
+    down_window_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.min_workers < 1:
+            raise UsageError(f"--min is at least 1 worker, got {self.min_workers}")
+        if self.max_workers < self.min_workers:
+            raise UsageError(
+                f"--max {self.max_workers} is below --min {self.min_workers}; swap them, or choose "
+                "a larger --max"
+            )
+        for name in ("target", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise UsageError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
+        for name, option in (("up_window_s", "up_window_s"), ("down_window_s", "--calm")):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"{option} is a number of seconds over 0, got {getattr(self, name)}"
+                )
+
+
+def desired_workers(metric: float, workers: int, settings: AutoscaleSettings) -> int:
+    """How many workers a load needs, limits aside.
+
+    Args:
+        metric: The share of the time that each of them computed.
+        workers: How many there are, at least 1.
+        settings: The target and its tolerance.
+    """
+    ratio = metric / settings.target
+    return workers if abs(ratio - 1) <= settings.tolerance else math.ceil(workers * ratio)
+
+
+class Stabiliser:
+    """Decides from snapshot to snapshot; it has no clock of its own.
+
+    Times are seconds of any clock that never goes back.
+    """
+
+    def __init__(self, settings: AutoscaleSettings) -> None:
+        self.settings = settings
+        self._desired: deque[tuple[float, int]] = deque()  # when, how many
+        self._workers = 0  # of that time
+
+    def decide(self, metric: float | None, workers: int, now_s: float) -> int:
+        """The number of workers from now on.
+
+        Args:
+            metric: The share of the time that each computed; None if that is not known, which
+                changes nothing.
+            workers: How many there are.
+            now_s: The time.
+
+        Returns:
+            A number within the limits; from outside of them it goes there at once.
+        """
+        low, high = self.settings.min_workers, self.settings.max_workers
+        if not low <= workers <= high:
+            return min(max(workers, low), high)
+        if workers != self._workers:  # the first ones, or somebody changed it
+            self._workers = workers
+            self._desired = deque([(now_s, workers)])
+        if metric is None:
+            return workers
+        self._desired.append((now_s, desired_workers(metric, workers, self.settings)))
+        longest_s = max(self.settings.up_window_s, self.settings.down_window_s)
+        while self._desired[0][0] < now_s - longest_s:
+            self._desired.popleft()
+        at_least = min(self._after(now_s - self.settings.up_window_s))
+        at_most = max(self._after(now_s - self.settings.down_window_s))
+        stable = min(max(workers, at_least), at_most)
+        return min(max(stable, low), high)
+
+    def forget(self) -> None:
+        """What was seen so far no longer counts, such as after a restart of the server."""
+        self._workers = 0
+
+    def _after(self, time_s: float) -> list[int]:
+        return [desired for when_s, desired in self._desired if when_s > time_s]
 
 
 class Autoscaler:
     """Follows one server.
 
     Args:
-        policy: Decides.
+        settings: When to scale.
         change: Brings the server to that many workers and returns when they are READY; what
             it cannot finish it undoes, and raises.
         on_step: Gets each line.
@@ -33,67 +144,74 @@ class Autoscaler:
 
     def __init__(
         self,
-        policy: Policy,
+        settings: AutoscaleSettings,
         change: Callable[[int], object],
         on_step: Callable[[str], None],
         *,
         dry_run: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._policy = policy
+        self._settings = settings
+        self._stabiliser = Stabiliser(settings)
         self._change = change
         self._on_step = on_step
         self._dry_run = dry_run
         self._clock = clock
         self._is_away = False
         self._was_warned = False
+        self._retry_s = -math.inf  # nothing is changed before
         self._told_s: dict[str, float] = {}  # when a line of that kind was last told
 
     def act_on(self, snapshot: Snapshot | ServerError) -> None:
         """Decide on what one snapshot shows, and carry it out."""
         if isinstance(snapshot, ServerError):
-            self._away(snapshot)
+            self._stabiliser.forget()
+            if not self._is_away:
+                self._is_away = True
+                self._say(f"the server is away, waiting for it: {_one_line(snapshot)}")
             return
         if self._is_away:
             self._is_away = False
             self._say("the server is back")
         if not self._was_warned and snapshot.status.facts:
             self._was_warned = True
-            for warning in warnings(snapshot, self._policy.settings):
+            for warning in warnings(snapshot, self._settings):
                 self._say(f"warning: {warning}")
-        load = load_of(snapshot)
-        if isinstance(load, str):
-            self._policy.forget()
-            self._say_once_a_minute(load, f"waiting: {load}")
+        obstacle = find_obstacle(snapshot)
+        if obstacle or self._clock() < self._retry_s:
+            self._stabiliser.forget()
+            reason = obstacle or f"the last change failed less than {_RETRY_S:g} s ago"
+            self._say_once_a_minute(reason, f"waiting: {reason}")
             return
         workers = len(snapshot.status.models[0].workers)
-        decision = self._policy.decide(load, workers, self._clock())
-        if decision.workers == workers:
-            self._say_once_a_minute("steady", f"{_count(workers)}: {decision.reason}")
+        wanted = self._stabiliser.decide(busy_share(snapshot), workers, self._clock())
+        if wanted == workers:
+            kind = "steady" if snapshot.rates else "measuring"
+            self._say_once_a_minute(kind, f"{_count(workers)}: {_load(snapshot)}")
         else:
-            self._carry_out(decision, workers)
+            self._carry_out(workers, wanted, self._reason(snapshot, workers))
 
-    def _carry_out(self, decision: Decision, workers: int) -> None:
-        words = f"scale {workers} -> {decision.workers}: {decision.reason}"
+    def _reason(self, snapshot: Snapshot, workers: int) -> str:
+        low, high = self._settings.min_workers, self._settings.max_workers
+        if not low <= workers <= high:
+            return f"--min is {low} and --max is {high}"
+        return f"{_load(snapshot)}; the target is {self._settings.target:.0%} busy"
+
+    def _carry_out(self, workers: int, wanted: int, reason: str) -> None:
+        words = f"scale {workers} -> {wanted}: {reason}"
         if self._dry_run:
-            self._say_once_a_minute(f"{workers} -> {decision.workers}", f"would {words}")
+            self._say_once_a_minute(f"{workers} -> {wanted}", f"would {words}")
             return
         self._say(words)
         start_s = self._clock()
         try:
-            self._change(decision.workers)
+            self._change(wanted)
         except CatDogError as error:
             self._say(f"not scaled: {_one_line(error)}")
-            self._policy.failed(self._clock())
+            self._retry_s = self._clock() + _RETRY_S
         else:
-            self._say(f"{_count(decision.workers)} READY after {self._clock() - start_s:.1f} s")
-            self._policy.applied(decision.workers - workers, self._clock())
-
-    def _away(self, error: ServerError) -> None:
-        self._policy.forget()
-        if not self._is_away:
-            self._is_away = True
-            self._say(f"the server is away, waiting for it: {_one_line(error)}")
+            self._say(f"{_count(wanted)} READY after {self._clock() - start_s:.1f} s")
+        self._stabiliser.forget()
 
     def _say_once_a_minute(self, kind: str, line: str) -> None:
         now_s = self._clock()
@@ -105,25 +223,14 @@ class Autoscaler:
         self._on_step(f"{datetime.now().isoformat(timespec='seconds')} {line}")
 
 
-def autoscale(
-    server: TorchServe,
-    policy: Policy,
-    change: Callable[[int], object],
-    on_step: Callable[[str], None],
-    *,
-    interval_s: float,
-    dry_run: bool,
-) -> None:
-    """Follow a server until the process is told to end; `change` undoes what it cannot finish."""
-    scaler = Autoscaler(policy, change, on_step, dry_run=dry_run)
+def autoscale(server: TorchServe, scaler: Autoscaler, interval_s: float) -> None:
+    """Follow a server until the process is told to end."""
     for snapshot in take_snapshots(server, interval_s):
         scaler.act_on(snapshot)
 
 
-def load_of(snapshot: Snapshot) -> Load | str:
-    """The load of one snapshot, or why nothing can be said or done now."""
-    if snapshot.rates is None:
-        return "measuring"
+def find_obstacle(snapshot: Snapshot) -> str | None:
+    """Why the number of workers is not to be changed now; None if it may be."""
     if not snapshot.status.models:
         return "catdog is not loaded; see: catdog status"
     default, *others = snapshot.status.models
@@ -132,18 +239,22 @@ def load_of(snapshot: Snapshot) -> Load | str:
         return f"version {', '.join(loaded)} is loaded beside {default.version}, as in a deploy"
     if default.ready_workers < len(default.workers):
         return f"{default.ready_workers} of {len(default.workers)} workers are READY"
-    images = snapshot.rates.batch_images
-    return Load(
-        requests_per_s=snapshot.rates.requests_per_s,
-        answers_per_s=snapshot.rates.answers_per_s,
-        busy_workers=snapshot.rates.busy_workers,
-        batch_fill=images and images / default.batch_size,
-        queue_s=snapshot.rates.queue_s,
-        waiting=default.pending_requests,
-    )
+    return None
 
 
-def warnings(snapshot: Snapshot, settings: PolicySettings) -> list[str]:
+def busy_share(snapshot: Snapshot) -> float | None:
+    """The share of the time that each worker computed since the snapshot before, in [0, 1].
+
+    None if it is not known: after the first snapshot, and while a batch that takes longer than
+    the interval has not ended. A batch counts when it ends.
+    """
+    rates, (model, *_) = snapshot.rates, snapshot.status.models
+    if rates is None or (rates.answers_per_s == 0 and model.pending_requests > 0):
+        return None
+    return min(1.0, rates.busy_workers / max(1, len(model.workers)))
+
+
+def warnings(snapshot: Snapshot, settings: AutoscaleSettings) -> list[str]:
     """What an operator should know before the load comes."""
     found = []
     workers = [worker for model in snapshot.status.models for worker in model.workers]
@@ -169,6 +280,17 @@ def warnings(snapshot: Snapshot, settings: PolicySettings) -> list[str]:
             f"machine's {cores} cores, and more of them answer hardly more; {what_to_do}"
         )
     return found
+
+
+def _load(snapshot: Snapshot) -> str:
+    rates, share = snapshot.rates, busy_share(snapshot)
+    if rates is None:
+        return "measuring"
+    busy = "busy with one long batch" if share is None else f"{share:.0%} busy"
+    return (
+        f"{busy}, {rates.requests_per_s:.1f} requests/s, wait {rates.queue_s or 0:.3f} s, "
+        f"{snapshot.status.models[0].pending_requests} waiting"
+    )
 
 
 def _count(workers: int) -> str:

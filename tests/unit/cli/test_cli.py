@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.cli import deploy, rollback, scale
+from catdog_serving.cli import autoscale, deploy, rollback, scale
+from catdog_serving.rollout.autoscale import AutoscaleSettings
 from catdog_serving.rollout.deploy import DeployTimes
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
@@ -43,10 +44,10 @@ from tests.support.processes import wait_until
         ("autoscale --min 3 --max 2", "catdog: --max 2 is below --min 3; swap them"),
         ("autoscale --min 0 --max 2", "Input should be greater than or equal to 1"),
         ("autoscale --min 1", "Missing option '--max'"),
-        ("autoscale --min 1 --max 2 --max-wait 0", "(seconds; the latter is --max-wait), got 0"),
+        ("autoscale --min 1 --max 2 --max-wait 1", "No such option: --max-wait"),
         (
             "autoscale --min 1 --max 2 --calm -5",
-            "down_window_s (--calm) is a number of seconds over 0, got -5",
+            "--calm is a number of seconds over 0, got -5",
         ),
         (
             "autoscale --min 1 --max 2 --interval 0",
@@ -101,6 +102,8 @@ def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
         assert defaults["timeout_s"].default == DeployTimes().ready == READY_TIMEOUT_S
         if command is not scale.scale:
             assert defaults["watch_s"].default == DeployTimes().watch
+    calm = inspect.signature(autoscale.autoscale).parameters["calm"].default
+    assert calm == AutoscaleSettings(1, 1).down_window_s
 
 
 def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
