@@ -5,7 +5,6 @@ answers its golden images over HTTP, becomes the default, and is watched for a w
 the old version is drained and removed. Any failure on the way goes back.
 """
 
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,7 +121,7 @@ def _take_over(
     check_memory(old, workers)
     with _new_files(config, archive, old) as files, staged_archive(config) as staged:
         copy_archive(archive, staged, new)
-        with switch(server, management, old.version, new, on_step):
+        with switch(server, management, old.version, new, files=files, on_step=on_step):
             management.register(staged.name, config.version_settings(staged, workers))
             server.wait_ready(workers, version=new, timeout_s=times.ready)
             on_step(f"ready    version {new} beside {old.version}, workers: {workers}")
@@ -135,7 +134,6 @@ def _take_over(
             seen = watch_canary(server, management, new, before, start, times.watch)
             on_step(f"watched  {seen}")
             drain(management, old.version)
-            _put_in_place(files)
     server.run.record_loaded()
     on_step(f"removed  version {old.version}, which had nothing left to do")
     return new
@@ -199,14 +197,6 @@ def _new_files(
     finally:
         for path in (previous, current):
             path.unlink(missing_ok=True)
-
-
-def _put_in_place(files: dict[Path, Path]) -> None:
-    for path, target in files.items():
-        try:
-            os.replace(path, target)
-        except OSError as error:
-            raise NotReadyError(f"cannot replace {target}: {error.strerror}") from error
 
 
 def _folder_of(model: ModelStatus) -> Path | None:

@@ -14,10 +14,11 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -84,6 +85,8 @@ def switch(
     management: ManagementClient,
     old: str,
     new: str,
+    *,
+    files: Mapping[Path, Path] = MappingProxyType({}),
     on_step: OnStep = lambda _: None,
 ) -> Iterator[None]:
     """Let the new version stay if the body ends, and the old one if it raises.
@@ -93,6 +96,7 @@ def switch(
         management: Its client.
         old: The default. The body makes the new one the default, and drains the old.
         new: Not loaded yet: the body registers it.
+        files: What replaces what, in this order, when the new version is to stay.
         on_step: Is told when all was undone.
 
     Raises:
@@ -102,6 +106,9 @@ def switch(
     write_pending(server.run, PendingSwitch(keep=old, drop=new))
     try:
         yield
+        with _uninterrupted():
+            _replace(files)
+            write_pending(server.run, PendingSwitch(keep=new, drop=old))
     except BaseException as error:
         with _uninterrupted():
             try:
@@ -113,9 +120,16 @@ def switch(
             raise RefusedError(f"{error}; version {old} serves as before") from error
         raise
     with _uninterrupted():
-        write_pending(server.run, PendingSwitch(keep=new, drop=old))
         management.unregister(old)
         remove_pending(server.run)
+
+
+def _replace(files: Mapping[Path, Path]) -> None:
+    for path, target in files.items():
+        try:
+            path.replace(target)
+        except OSError as error:
+            raise NotReadyError(f"cannot replace {target}: {error.strerror}") from error
 
 
 def write_pending(run: RunDirectory, pending: PendingSwitch) -> None:
