@@ -20,7 +20,6 @@ import pytest
 from catdog_serving.monitoring.metrics import scrape
 from catdog_serving.monitoring.status import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
-from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
 from tests.support.raw_requests import send_all
@@ -134,11 +133,3 @@ def test_a_terminal_is_redrawn(server: TorchServe) -> None:
     assert "efficientnet_lite0 efficientnet-lite0-57934424, runtime onnx fp32 on cpu" in text
     assert re.search(r"requests +0\.0 /s", text)
     assert re.search(r"9000 +\S*READY", text)
-
-
-def test_a_watch_without_a_server_goes_on_and_ends_with_0(make_config: MakeConfig) -> None:
-    with watching(TorchServe(make_config(None)), subprocess.PIPE) as process:
-        assert process.stdout is not None
-        text = read_until(process.stdout.fileno(), lambda text: text.count("\n") >= 3)
-        end(process)
-    assert text.count(" down: no management API at ") == text.count("\n")

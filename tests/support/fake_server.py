@@ -1,6 +1,7 @@
 """A stand-in for TorchServe's management and metrics ports."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
@@ -14,6 +15,30 @@ FACTS = {
     "precision": "fp32",
     "device": "cpu",
 }
+
+
+def described(
+    version: str = "1.0",
+    workers: Mapping[str, str] = {"9000": "READY"},
+    *,
+    pid: int = -1,
+    pending: int = 0,
+    facts: Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """A version as the describe API has it; its workers are states by their ids."""
+    return {
+        "modelVersion": version,
+        "batchSize": 8,
+        "maxBatchDelay": 5,
+        "responseTimeout": 2,
+        "startupTimeout": 120,
+        "workers": [
+            {"id": id, "status": status, "pid": pid, "gpu": False, "memoryUsage": 0}
+            for id, status in workers.items()
+        ],
+        "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": pending},
+        "customizedMetadata": facts,
+    }
 
 
 def metrics(requests: int, answered: int, batches: int) -> str:
@@ -55,15 +80,6 @@ class FakeServer:
             send(request, 200, self.text.encode())
         else:
             self.facts_asked += "customized" in request.path
-            worker = {"id": "9000", "pid": self.pid, "status": self.state}
-            entry = {
-                "modelVersion": "1.0",
-                "batchSize": 8,
-                "maxBatchDelay": 5,
-                "responseTimeout": 60,
-                "startupTimeout": 120,
-                "workers": [worker | {"gpu": False, "memoryUsage": 0}],
-                "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": self.pending},
-                "customizedMetadata": FACTS,
-            }
+            workers = {"9000": self.state}
+            entry = described(workers=workers, pid=self.pid, pending=self.pending, facts=FACTS)
             send(request, 200, json.dumps([entry]).encode())

@@ -37,6 +37,7 @@ DRAIN_TIMEOUT_S = 300.0
 # Nobody will answer what waits for workers that are gone for so long: a worker that died is
 # READY again within 10 s.
 NO_WORKER_S = 30.0
+_PAUSE_S = 0.2
 
 # In the run directory. The name is older than the function's: a killed command may have left one.
 _PENDING = "rollover.json"
@@ -208,7 +209,7 @@ def drain(management: ManagementClient, version: str) -> None:
         empty_since = empty_since or now
         return now - empty_since >= GRACE_S
 
-    if not poll(queue_stays_empty, DRAIN_TIMEOUT_S):
+    if not poll(queue_stays_empty, DRAIN_TIMEOUT_S, _PAUSE_S):
         raise NotReadyError(
             f"version {version} still gets requests after {DRAIN_TIMEOUT_S:g} s: clients "
             f"ask for /predictions/catdog/{version}, and must leave out the version"
@@ -242,7 +243,7 @@ def _wait_for_batches(management: ManagementClient, version: str) -> None:
             busy.discard(facts.get("worker", next(iter(busy)) if len(busy) == 1 else ""))
         return not busy
 
-    poll(all_answered, timeout_s)
+    poll(all_answered, timeout_s, _PAUSE_S)
 
 
 # --- what is served, and what comes beside it ---------------------------------------------------

@@ -24,6 +24,7 @@ from catdog_serving.torchserve.management import ManagementClient
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
+from tests.support.fake_server import described
 from tests.support.http_servers import http_server, send
 
 
@@ -38,31 +39,18 @@ class FakeTorchServe:
         self.polls = 0
 
     def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
-        if request.path == "/models/catdog":
-            return send(request, 200, json.dumps([self.entry("2.0", 0)]).encode())
-        entry = self.entry("1.0", 0)
-        if "customized" in request.path:
-            self.questions += 1
-            worker = next(self.answering)
-            entry["customizedMetadata"] = {} if worker is None else {"worker": worker}
-        else:
-            self.polls += 1
-            entry = self.entry("1.0", next(self.pending))
-        return send(request, 200, json.dumps([entry, self.entry("2.0", 0)]).encode())
-
-    def entry(self, version: str, pending: int) -> dict[str, object]:
-        return {
-            "modelVersion": version,
-            "batchSize": 8,
-            "maxBatchDelay": 5,
-            "responseTimeout": 2,
-            "startupTimeout": 120,
-            "workers": [
-                {"id": id, "status": status, "pid": 1, "gpu": False, "memoryUsage": 0}
-                for id, status in self.workers.items()
-            ],
-            "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": pending},
-        }
+        entries = [described("2.0", self.workers)]
+        if request.path != "/models/catdog":
+            pending, facts = 0, None
+            if "customized" in request.path:
+                self.questions += 1
+                worker = next(self.answering)
+                facts = {} if worker is None else {"worker": worker}
+            else:
+                self.polls += 1
+                pending = next(self.pending)
+            entries.insert(0, described("1.0", self.workers, pending=pending, facts=facts))
+        send(request, 200, json.dumps(entries).encode())
 
 
 @pytest.fixture
@@ -73,6 +61,7 @@ def fake() -> FakeTorchServe:
 @pytest.fixture
 def management(fake: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagementClient]:
     monkeypatch.setattr(module, "GRACE_S", 0.1)
+    monkeypatch.setattr(module, "_PAUSE_S", 0.02)
     with http_server(fake) as url, ManagementClient(url) as client:
         yield client
 
