@@ -17,28 +17,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from catdog.cpu import usable_cores
 from catdog_serving.errors import CatDogError, ServerError, UsageError
 from catdog_serving.monitoring.status import Snapshot, take_snapshots
-from catdog_serving.rollout.switch import available_bytes
 from catdog_serving.torchserve.server import TorchServe
 
+# The share of the time that a worker should compute. One that never pauses was seen at 0.90 to 0.95
+# (efficientnet_lite0, full batches): Java and the socket are not in a worker's own seconds.
+TARGET = 0.65
+# A share of the target; a metric that is so near to it changes nothing.
+TOLERANCE = 0.1
+# More workers must be desired for so long; fewer for `AutoscaleSettings.down_window_s`.
+UP_WINDOW_S = 6.0
 _HEARTBEAT_S = 60.0
 _RETRY_S = 60.0  # after a change that failed
 
 
 @dataclass(frozen=True)
 class AutoscaleSettings:
-    """When to scale; checked at once.
+    """What an operator chooses; checked at once.
 
     Attributes:
         min_workers: Never fewer, at least 1.
         max_workers: Never more.
-        target: Share of the time that a worker should compute, in (0, 1). One that never
-            pauses was seen at 0.90 to 0.95 (efficientnet_lite0, full batches): Java and the
-            socket are not in a worker's own seconds.
-        tolerance: A share of the target; a metric that is so near to it changes nothing.
-        up_window_s: More workers must be desired for so long.
         down_window_s: Fewer workers must be desired for so long, `--calm`.
 
     Raises:
@@ -47,9 +47,6 @@ class AutoscaleSettings:
 
     min_workers: int
     max_workers: int
-    target: float = 0.65
-    tolerance: float = 0.1
-    up_window_s: float = 6.0
     down_window_s: float = 120.0
 
     def __post_init__(self) -> None:
@@ -60,26 +57,19 @@ class AutoscaleSettings:
                 f"--max {self.max_workers} is below --min {self.min_workers}; swap them, or choose "
                 "a larger --max"
             )
-        for name in ("target", "tolerance"):
-            if not 0 < getattr(self, name) < 1:
-                raise UsageError(f"{name} is a share between 0 and 1, got {getattr(self, name)}")
-        for name, option in (("up_window_s", "up_window_s"), ("down_window_s", "--calm")):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(
-                    f"{option} is a number of seconds over 0, got {getattr(self, name)}"
-                )
+        if not 0 < self.down_window_s < math.inf:
+            raise UsageError(f"--calm is a number of seconds over 0, got {self.down_window_s}")
 
 
-def desired_workers(metric: float, workers: int, settings: AutoscaleSettings) -> int:
+def desired_workers(metric: float, workers: int) -> int:
     """How many workers a load needs, limits aside.
 
     Args:
         metric: The share of the time that each of them computed.
         workers: How many there are, at least 1.
-        settings: The target and its tolerance.
     """
-    ratio = metric / settings.target
-    return workers if abs(ratio - 1) <= settings.tolerance else math.ceil(workers * ratio)
+    ratio = metric / TARGET
+    return workers if abs(ratio - 1) <= TOLERANCE else math.ceil(workers * ratio)
 
 
 class Stabiliser:
@@ -113,11 +103,10 @@ class Stabiliser:
             self._desired = deque([(now_s, workers)])
         if metric is None:
             return workers
-        self._desired.append((now_s, desired_workers(metric, workers, self.settings)))
-        longest_s = max(self.settings.up_window_s, self.settings.down_window_s)
-        while self._desired[0][0] < now_s - longest_s:
+        self._desired.append((now_s, desired_workers(metric, workers)))
+        while self._desired[0][0] < now_s - max(UP_WINDOW_S, self.settings.down_window_s):
             self._desired.popleft()
-        at_least = min(self._after(now_s - self.settings.up_window_s))
+        at_least = min(self._after(now_s - UP_WINDOW_S))
         at_most = max(self._after(now_s - self.settings.down_window_s))
         stable = min(max(workers, at_least), at_most)
         return min(max(stable, low), high)
@@ -158,7 +147,6 @@ class Autoscaler:
         self._dry_run = dry_run
         self._clock = clock
         self._is_away = False
-        self._was_warned = False
         self._retry_s = -math.inf  # nothing is changed before
         self._told_s: dict[str, float] = {}  # when a line of that kind was last told
 
@@ -173,10 +161,6 @@ class Autoscaler:
         if self._is_away:
             self._is_away = False
             self._say("the server is back")
-        if not self._was_warned and snapshot.status.facts:
-            self._was_warned = True
-            for warning in warnings(snapshot, self._settings):
-                self._say(f"warning: {warning}")
         obstacle = find_obstacle(snapshot)
         if obstacle or self._clock() < self._retry_s:
             self._stabiliser.forget()
@@ -195,7 +179,7 @@ class Autoscaler:
         low, high = self._settings.min_workers, self._settings.max_workers
         if not low <= workers <= high:
             return f"--min is {low} and --max is {high}"
-        return f"{_load(snapshot)}; the target is {self._settings.target:.0%} busy"
+        return f"{_load(snapshot)}; the target is {TARGET:.0%} busy"
 
     def _carry_out(self, workers: int, wanted: int, reason: str) -> None:
         words = f"scale {workers} -> {wanted}: {reason}"
@@ -252,34 +236,6 @@ def busy_share(snapshot: Snapshot) -> float | None:
     if rates is None or (rates.answers_per_s == 0 and model.pending_requests > 0):
         return None
     return min(1.0, rates.busy_workers / max(1, len(model.workers)))
-
-
-def warnings(snapshot: Snapshot, settings: AutoscaleSettings) -> list[str]:
-    """What an operator should know before the load comes."""
-    found = []
-    workers = [worker for model in snapshot.status.models for worker in model.workers]
-    more = settings.max_workers - len(workers)
-    each, left = max(snapshot.memory_bytes.values(), default=0), available_bytes()
-    if more * each > left:
-        found.append(
-            f"--max {settings.max_workers} is more than memory allows: {more} more workers take "
-            f"about {more * each / 1e9:.1f} GB, and {left / 1e9:.1f} GB is free; choose a smaller "
-            "--max, or free memory"
-        )
-    cores = usable_cores()
-    threads = (snapshot.status.facts or {}).get("threads", 1)
-    if settings.max_workers * threads > cores and not any(worker.gpu for worker in workers):
-        what_to_do = f"choose a --max of up to {cores}"
-        if settings.max_workers <= cores:
-            what_to_do = (
-                f"with threads: auto, set maxWorkers to {settings.max_workers} in "
-                "config.properties, by which they are shared out, and restart the server"
-            )
-        found.append(
-            f"--max {settings.max_workers} workers with a thread count of {threads} share this "
-            f"machine's {cores} cores, and more of them answer hardly more; {what_to_do}"
-        )
-    return found
 
 
 def _load(snapshot: Snapshot) -> str:

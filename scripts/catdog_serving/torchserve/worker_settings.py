@@ -11,7 +11,7 @@ from catdog_serving.errors import RefusedError
 from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
 
 # `models=` with all its continuation lines.
-_MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\n\\]|\\\r?\n|\\.)*", re.MULTILINE)
+_MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\r\n\\]|\\\r?\n|\\.)*", re.MULTILINE)
 
 
 @dataclass(frozen=True, order=True)
@@ -48,7 +48,10 @@ class WorkerSettings:
 
 
 def write_worker_settings(path: Path, settings: WorkerSettings) -> None:
-    """Put it into a config.properties; all else stays byte for byte, and so do its permissions.
+    """Put it into a config.properties.
+
+    The value of `models=` is laid out anew; all else stays byte for byte, and so do the file's
+    permissions.
 
     Raises:
         RefusedError: If catdog's entry under `models=` cannot be found; nothing is
@@ -66,36 +69,21 @@ def replace_worker_settings(text: str, settings: WorkerSettings) -> str:
     """Change the four numbers of catdog's first version under `models=`, and nothing else.
 
     Raises:
-        RefusedError: If one of them is not there.
+        RefusedError: If there is none.
     """
-    line = _MODELS.search(text)
-    start = line[0].find(f'"{MODEL_NAME}"') if line else -1
-    if line is None or start < 0:
-        raise RefusedError(f"models= has no entry for {MODEL_NAME}; nothing was changed")
-    before, entry = line[0][:start], line[0][start:]
-    for key, value in settings.to_entry().items():
-        entry, found = re.subn(
-            rf'("{key}"(?:\s|\\\r?\n)*:(?:\s|\\\r?\n)*)\d+', rf"\g<1>{value}", entry, count=1
-        )
-        if not found:
-            raise RefusedError(f'models= has no "{key}"; add it, with any number')
-    changed = text[: line.start()] + before + entry + text[line.end() :]
-    _check(text, changed, settings)
-    return changed
-
-
-def _check(text: str, changed: str, settings: WorkerSettings) -> None:
-    """The numbers must have landed in the entry that the server reads."""
-    before, after = (parse_properties(each.replace("\r\n", "\n")) for each in (text, changed))
+    found = _MODELS.search(text)
+    start, end = found.span() if found else (0, 0)
+    line = text[start:end]
     try:
-        models = json.loads(before.pop("models"))
+        models = json.loads(parse_properties(line.replace("\r\n", "\n"))["models"])
         version = next(iter(models[MODEL_NAME]))
         models[MODEL_NAME][version] |= settings.to_entry()
-        as_wanted = json.loads(after.pop("models")) == models and before == after
-    except (json.JSONDecodeError, KeyError, StopIteration):
-        as_wanted = False
-    if not as_wanted:
+    except (json.JSONDecodeError, KeyError, StopIteration, TypeError) as error:
         raise RefusedError(
-            "models= is written in a way that cannot be changed safely; write it as in the "
-            f"config.properties that came with catdog, or set by hand: {settings.to_entry()}"
-        )
+            f"models= has no entry for {MODEL_NAME} that can be read; nothing was changed. Write "
+            "it as in the config.properties that came with catdog, or set by hand: "
+            f"{settings.to_entry()}"
+        ) from error
+    line_end = "\r\n" if "\r\n" in line else "\n"
+    entry = json.dumps(models, indent=2).replace("\n", f"\\{line_end}")
+    return f"{text[:start]}models={entry}{text[end:]}"

@@ -1,13 +1,14 @@
-"""Worker settings are changed in config.properties, and not a byte beside them."""
+"""Worker settings are changed in config.properties, and nothing beside them."""
 
 import difflib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from catdog_serving.errors import RefusedError
-from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
 from catdog_serving.torchserve.worker_settings import (
     WorkerSettings,
     replace_worker_settings,
@@ -47,52 +48,37 @@ def test_writing_the_same_settings_changes_nothing(tmp_path: Path) -> None:
     assert path.read_bytes() == SHIPPED
 
 
-def test_other_models_comments_and_line_ends_stay() -> None:
-    text = (
-        '# "catdog": {"1.0": {"minWorkers": 9}}\r\n'
-        'models = {"other": {"1.0": {"minWorkers": 7, "batchSize": 7}}, \\\r\n'
-        '  "catdog": {"2.0": {"batchSize":<1>,"maxBatchDelay":<2>,"minWorkers" : <3>,\\\r\n'
-        '  "maxWorkers":<4>, "x": "y"}}}\r\n'
-        'note="batchSize": 5'
-    )
-
-    def filled(*numbers: int) -> str:
-        found = text
-        for place, number in enumerate(numbers, 1):
-            found = found.replace(f"<{place}>", str(number))
-        return found
-
-    assert replace_worker_settings(filled(1, 1, 1, 1), WANTED) == filled(16, 20, 3, 3)
+def test_other_models_versions_keys_comments_and_line_ends_stay() -> None:
+    before = '# "catdog": {"1.0": {"minWorkers": 9}}\r\nmodel_store=x\\\r\ny\r\n'
+    after = '\r\nnote="batchSize": 5'
+    models = {
+        "other": {"1.0": {"minWorkers": 7}},
+        "catdog": {"2.0": {"batchSize": 1, "x": "y"}, "1.0": {"batchSize": 1}},
+    }
+    written = json.dumps(models).replace(", ", ", \\\r\n  ")
+    changed = replace_worker_settings(f"{before}models = {written}{after}", WANTED)
+    assert changed.startswith(before)
+    assert changed.endswith(after)
+    assert "\n" not in changed.replace("\r\n", "")
+    models["catdog"]["2.0"] |= WANTED.to_entry()
+    assert json.loads(parse_properties(changed.replace("\r\n", "\n"))["models"]) == models
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    "text",
     [
-        ("model_store=x\n", "no entry for catdog"),
-        ('models={"other": {"1.0": {"batchSize": 1}}}\n', "no entry for catdog"),
-        (
-            'models={"catdog": {"1.0": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1}}}\n',
-            "maxBatchDelay",
-        ),
-        # The numbers that would be found are another version's.
-        (
-            'models={"catdog": {"1.0": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1},'
-            '"2.0": {"maxBatchDelay": 1}}}\n',
-            "cannot be changed safely",
-        ),
-        (
-            'models={"catdog": {"1.0": {"minWorkers": 1, "maxWorkers": 1, "batchSize": 1,'
-            '"maxBatchDelay": 1}\n',
-            "cannot be changed safely",
-        ),
+        "model_store=x\n",
+        "models=\n",
+        'models={"other": {"1.0": {"batchSize": 1}}}\n',
+        'models={"catdog": {}}\n',
+        'models={"catdog": {"1.0": {"batchSize": 1}\n',
+        'models={"catdog": {"1.0": 5}}\n',
     ],
 )
-def test_what_cannot_be_changed_safely_is_refused_and_stays(
-    tmp_path: Path, text: str, why: str
-) -> None:
+def test_what_cannot_be_read_is_refused_and_stays(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.properties"
     path.write_text(text)
-    with pytest.raises(RefusedError, match=why):
+    with pytest.raises(RefusedError, match="no entry for catdog that can be read"):
         write_worker_settings(path, WANTED)
     assert path.read_text() == text
 
