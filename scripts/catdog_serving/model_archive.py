@@ -18,10 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from catdog.model_info import MODEL_INFO_FILE, check_format
-from catdog.settings import SETTINGS_FILE
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -81,8 +78,13 @@ def archive_settings(archive: Path) -> dict[str, Any]:
     Raises:
         NotReadyError: If it is not a model archive.
     """
+    import yaml
+
+    from catdog.settings import SETTINGS_FILE
+
     with _zip_file(archive) as packed:
-        return yaml.safe_load(packed.read(SETTINGS_FILE)) or {}
+        settings: dict[str, Any] = yaml.safe_load(packed.read(SETTINGS_FILE)) or {}
+    return settings
 
 
 def check_archive_format(archive: Path) -> None:
