@@ -58,7 +58,7 @@ def decisions(metrics: list[float | None], workers: int, settings: AutoscaleSett
 
 def test_up_takes_the_smallest_number_of_its_window() -> None:
     assert decisions([0.95] * 4, 2, ONE_TO_EIGHT) == [2, 2, 2, 3]
-    assert decisions([0.95, 0.95, 0.3, 0.95] * 10, 2, ONE_TO_EIGHT) == [2] * 40
+    assert decisions([0.95, 0.95, 0.3] * 10, 2, ONE_TO_EIGHT) == [2] * 30
     flood = decisions([1.0, 1.0, 0.8, 1.0], 8, AutoscaleSettings(1, 20))
     assert flood == [8, 8, 8, 10]  # what 0.8 asked for
 
@@ -135,7 +135,7 @@ def turns(seen: list[int]) -> int:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("load", [0.3, 0.65, 0.9, 1.7, 3.1])
+@pytest.mark.parametrize("load", [0.3, 0.9, 1.7, 2.9])
 def test_a_step_is_followed_upwards_and_then_nothing_changes(load: float, seed: int) -> None:
     seen = follow(lambda _: load, 3600, ONE_TO_EIGHT, seed)
     assert turns(seen) == 0
