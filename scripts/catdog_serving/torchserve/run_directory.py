@@ -32,7 +32,7 @@ _SECOND_TRY = "No module named 'ts.torch_handler."
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Where one server's files are; see `open` for how it is made."""
+    """Where one server's files are; `create` makes it."""
 
     path: Path
 

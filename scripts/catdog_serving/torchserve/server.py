@@ -139,9 +139,13 @@ class TorchServe:
             found = self._find(version)
             if found and found.ready_workers >= workers:
                 return True
-            reason = self._end() or self.run.last_failure(since)
-            if reason:  # TorchServe itself would try again for five minutes
-                raise not_ready(reason)
+            if not self.is_running():
+                code = self._child.poll() if self._child else None
+                how = "" if code is None else f" with exit code {code}"
+                raise NotReadyError(f"TorchServe ended{how} while workers were waited for")
+            failure = self.run.last_failure(since)
+            if failure:  # TorchServe itself would try again for five minutes
+                raise not_ready(failure)
             return False
 
         if not poll(look, timeout_s):
@@ -194,13 +198,6 @@ class TorchServe:
                 if version in (None, model.version):
                     return model
         return None
-
-    def _end(self) -> str | None:
-        """How the server ended; None while it runs."""
-        if self.is_running():
-            return None
-        code = self._child.poll() if self._child else None
-        return "TorchServe ended" if code is None else f"TorchServe ended with exit code {code}"
 
     def _end_orphans(self) -> None:
         """Kill workers that outlived a Java that was killed: known by their socket's path."""

@@ -142,7 +142,7 @@ def test_workers_that_are_not_ready_are_named_with_the_reason(
             server.wait_ready(2, version="1.0")
         server.wait_ready(1, version="1.0")
         server.run.remove()
-        with pytest.raises(NotReadyError, match="is not: TorchServe ended"):
+        with pytest.raises(NotReadyError, match="TorchServe ended while workers were waited for"):
             server.wait_ready(2, version="1.0")
     finally:
         server.run.remove()
