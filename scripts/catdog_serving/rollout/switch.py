@@ -218,11 +218,7 @@ def drain(management: ManagementClient, version: str) -> None:
 
 
 def _wait_for_batches(management: ManagementClient, version: str) -> None:
-    """Wait until each READY worker answered a question, at most as long as a batch may take.
-
-    Archives of catdog 0.1.0 do not say which worker answers; two workers of such a one are
-    waited for as long as a batch may take.
-    """
+    """Wait until each READY worker answered a question, at most as long as a batch may take."""
     found = management.version(version)
     if not found:
         return
@@ -239,8 +235,7 @@ def _wait_for_batches(management: ManagementClient, version: str) -> None:
             current = management.version(version)
             busy.intersection_update(worker.id for worker in current.ready if current)
             return not busy
-        if facts is not None:
-            busy.discard(facts.get("worker", next(iter(busy)) if len(busy) == 1 else ""))
+        busy.discard((facts or {}).get("worker", ""))
         return not busy
 
     poll(all_answered, timeout_s, _PAUSE_S)

@@ -76,16 +76,7 @@ def test_a_drained_version_had_an_empty_queue_and_an_answer_of_each_worker(
     assert fake.questions == 4
 
 
-def test_one_worker_need_not_say_who_it_is(
-    fake: FakeTorchServe, management: ManagementClient
-) -> None:
-    fake.workers = {"9000": "READY"}
-    fake.answering = iter([None])
-    drain(management, "1.0")
-    assert fake.questions == 1
-
-
-def test_two_workers_that_do_not_say_are_waited_for_as_long_as_a_batch_may_take(
+def test_workers_that_do_not_say_who_they_are_are_waited_for_as_long_as_a_batch_may_take(
     fake: FakeTorchServe, management: ManagementClient
 ) -> None:
     fake.answering = repeat(None)
