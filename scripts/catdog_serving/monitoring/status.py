@@ -125,7 +125,7 @@ def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot |
                 known = facts.of(models)
                 failure = None if known else server.run.last_failure()
                 status = ServerStatus(server.config.inference_url, models, known, failure)
-                rates = before and Rates.between(before, now)
+                rates = Rates.between(before, now) if before else None
                 before = now
                 yield Snapshot(status, rates, _memory(models), _uptime_s(server))
             except ServerError as error:

@@ -233,7 +233,7 @@ def _wait_for_batches(management: ManagementClient, version: str) -> None:
         except ServerError:
             # The worker died of its batch, or the server did, which the next line finds.
             current = management.version(version)
-            busy.intersection_update(worker.id for worker in current.ready if current)
+            busy.intersection_update(worker.id for worker in (current.ready if current else ()))
             return not busy
         busy.discard((facts or {}).get("worker", ""))
         return not busy
