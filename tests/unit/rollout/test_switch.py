@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from itertools import chain, repeat
+from itertools import chain, cycle, repeat
 from pathlib import Path
 
 import psutil
 import pytest
 
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.rollout import switch as module
 from catdog_serving.rollout.switch import (
     PendingSwitch,
@@ -18,6 +19,7 @@ from catdog_serving.rollout.switch import (
     drain,
     read_pending,
     remove_pending,
+    switch,
     write_pending,
 )
 from catdog_serving.torchserve.management import ManagementClient
@@ -37,8 +39,11 @@ class FakeTorchServe:
         self.answering: Iterator[str | None] = repeat("9000")
         self.questions = 0
         self.polls = 0
+        self.removed: list[str] = []
 
     def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
+        if request.command == "DELETE":
+            self.removed.append(request.path)
         entries = [described("2.0", self.workers)]
         if request.path != "/models/catdog":
             pending, facts = 0, None
@@ -135,6 +140,34 @@ def test_workers_that_are_not_ready_are_named_with_the_reason(
         server.run.remove()
         with pytest.raises(NotReadyError, match="TorchServe ended while workers were waited for"):
             server.wait_ready(2, version="1.0")
+    finally:
+        server.run.remove()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_files_are_replaced_when_a_switch_is_committed_and_stay_when_it_is_undone(
+    fake: FakeTorchServe, management: ManagementClient, make_config: MakeConfig, fails: bool
+) -> None:
+    server = TorchServe(make_config(None, management_address=management.url))
+    server.run.create()
+    fake.answering = cycle(["9000", "9001"])
+    new, place = (server.config.model_store / name for name in ("new", "place"))
+    new.write_text("new")
+    place.write_text("old")
+    try:
+        # 1.0 takes over from 2.0, which the stand-in has as its default to the end.
+        with (
+            pytest.raises(RefusedError, match="a reason; version 2.0 serves as before")
+            if fails
+            else nullcontext()
+        ):
+            with switch(server, management, "2.0", "1.0", files={new: place}):
+                assert read_pending(server.run) == PendingSwitch(keep="2.0", drop="1.0")
+                if fails:
+                    raise NotReadyError("a reason")
+        assert place.read_text() == ("old" if fails else "new")
+        assert fake.removed == ["/models/catdog/1.0" if fails else "/models/catdog/2.0"]
+        assert read_pending(server.run) is None
     finally:
         server.run.remove()
 
