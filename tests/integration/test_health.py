@@ -32,12 +32,18 @@ def test_status_is_0_only_while_a_worker_is_ready(own: TorchServe) -> None:
     assert status(own).returncode == 3
     own.start()
     assert status(own).returncode == 0
+    # The next worker cannot load, or it might be READY before anybody asked for the status.
+    (facts,) = (own.run.temporary / "models").glob("*/model.json")
+    hidden = facts.rename(facts.with_suffix(".hidden"))
     (worker,) = own.versions()[0].workers
     psutil.Process(worker.pid).kill()
-    wait_until(lambda: status(own).returncode == 3, "the worker's death")
-    assert "no worker is READY" in status(own).stderr
+    wait_until(lambda: own.versions()[0].ready_workers == 0, "the worker's death")
+    asked = status(own)
+    assert asked.returncode == 3
+    assert "no worker is READY" in asked.stderr
     # TorchServe's own health check does not notice:
     assert requests.get(f"{own.config.inference_url}/ping", timeout=5).status_code == 200
+    hidden.rename(facts)
     wait_until(lambda: status(own).returncode == 0, "READY again", timeout_s=60)
 
 
