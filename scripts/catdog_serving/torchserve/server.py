@@ -140,7 +140,8 @@ class TorchServe:
             if found and found.ready_workers >= workers:
                 return True
             if not self.is_running():
-                code = self._child.poll() if self._child else None
+                # Its threads may be about to end: it has a code only after the last one.
+                code = self._child.wait(STOP_TIMEOUT_S) if self._child else None
                 how = "" if code is None else f" with exit code {code}"
                 raise NotReadyError(f"TorchServe ended{how} while workers were waited for")
             failure = self.run.last_failure(since)
