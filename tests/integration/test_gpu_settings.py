@@ -51,7 +51,7 @@ def test_three_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
             for line in log.splitlines()
             if "torch sees no CUDA device" in line
         )
-        assert given == ["cuda:0", "cuda:0", "cuda:1"]
+        assert given in (["cuda:0", "cuda:0", "cuda:1"], ["cuda:0", "cuda:1", "cuda:1"])
         facts = read_status(server).to_dict()["model"]
         assert facts["device"] == "cpu"
         assert facts["threads"] == max(1, usable_cores() // 3)
