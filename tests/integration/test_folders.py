@@ -11,13 +11,13 @@ import pytest
 from catdog_serving.errors import RefusedError
 from catdog_serving.folder.backends import HttpBackend
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.open_backend import open_backend
 from catdog_serving.folder.process_folder import FolderReport, process_folder
-from catdog_serving.folder.rows import Row
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.albums import (
+    Row,
     assert_same_rows,
     catdog_classify,
+    classified,
     finished,
     kill_and_resume,
     make_album,
@@ -27,6 +27,7 @@ from tests.support.archive_cache import repack
 from tests.support.images import encode, noise
 from tests.support.paths import PHOTOS
 from tests.support.processes import wait_until
+from tests.support.run_states import left_beside, rows_done
 
 KILLS = 2  # twenty in tests/stress
 
@@ -40,10 +41,8 @@ def album(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
 @pytest.fixture(scope="module")
 def album_rows(album: Path, archive: Path) -> list[Row]:
     """In this process; without messages, which name other formats than HTTP's."""
-    rows: list[Row] = []
     with LocalBackend(archive) as local:
-        process_folder(album, local, rows.append)
-    return without_messages(rows)
+        return without_messages(classified(album, local))
 
 
 def without_messages(rows: list[Row]) -> list[Row]:
@@ -61,10 +60,8 @@ def test_killed_at_random_points_and_resumed_the_output_is_that_of_one_run(
 def test_both_backends_give_the_same_rows(
     album: Path, album_rows: list[Row], server: TorchServe
 ) -> None:
-    over_http: list[Row] = []
-    with open_backend("http", server.config.path, None, None, None) as http:
-        assert isinstance(http, HttpBackend)
-        process_folder(album, http, over_http.append)
+    with HttpBackend.open(server.config.path) as http:
+        over_http = classified(album, http)
     assert_same_rows(without_messages(over_http), album_rows)
 
 
@@ -79,12 +76,10 @@ def test_tiff_and_heic_are_classified_over_http_as_locally(
         image = Image.open(photo)
         (tmp_path / f"{photo.stem}.tiff").write_bytes(encode(image, "TIFF"))
         (tmp_path / f"{photo.stem}.heic").write_bytes(encode(image, "HEIF", quality=90))
-    over_http: list[Row] = []
-    in_process: list[Row] = []
-    with open_backend("http", server.config.path, None, None, None) as http:
-        process_folder(tmp_path, http, over_http.append)
+    with HttpBackend.open(server.config.path) as http:
+        over_http = classified(tmp_path, http)
     with LocalBackend(archive) as local:
-        process_folder(tmp_path, local, in_process.append)
+        in_process = classified(tmp_path, local)
     assert not any("error" in row for row in over_http)
     assert len(over_http) == 10
     assert_same_rows(over_http, in_process)
@@ -94,20 +89,17 @@ def test_a_server_that_is_started_again_in_the_middle_costs_no_file(
     album: Path, album_rows: list[Row], own: TorchServe, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
-    process = catdog_classify(
-        album, "--config", own.config.path, "--jobs", 2, "--format", "jsonl", "--output", output
-    )
+    process = catdog_classify(album, "--config", own.config.path, "--jobs", 2, "--output", output)
     try:
-        wait_until(lambda: output.exists() and output.stat().st_size > 20_000, "some rows")
+        wait_until(lambda: rows_done(output) > 20, "some rows")
         own.stop()
-        size = output.stat().st_size
+        assert rows_done(output) < 202
         assert process.poll() is None
         own.start()
         _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 1, errors.decode()  # the two broken files
-    assert output.stat().st_size > size
     rows = rows_of(output)
     assert [row["path"] for row in rows if "error" in row] == [
         str(album / "copy0" / "broken.jpg"),
@@ -128,7 +120,7 @@ def test_the_summary_is_the_references_on_the_same_weights(
     cat, dog = photo_masses[chosen].mean(axis=0)
     for open_one in (
         lambda: LocalBackend(archive),
-        lambda: open_backend("http", server.config.path, None, None, None),
+        lambda: HttpBackend.open(server.config.path),
     ):
         with open_one() as backend:
             report: FolderReport = process_folder(PHOTOS / folder, backend, lambda row: None)
@@ -141,21 +133,21 @@ def test_ctrl_c_on_the_local_backend_is_130_and_can_be_resumed(
     album: Path, archive: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.csv"
-    journal = tmp_path / "out.csv.journal.jsonl"
     arguments = (
         *(album, "--backend", "local", "--archive", archive),
-        *("--format", "csv", "--output", output),
+        *("--output", output),
     )
     with catdog_classify(*arguments) as process:
-        wait_until(lambda: journal.exists() and journal.stat().st_size > 20_000, "some rows")
+        wait_until(lambda: rows_done(output) > 20, "some rows")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    done = len(rows_of(journal))
-    assert 10 < done < 202
+    assert 20 < rows_done(output) < 202
+    assert left_beside(output) == [""]
     assert not output.exists()
+    assert finished(*arguments) == 4  # without --resume
     assert finished(*arguments, "--resume") == 1
     assert output.read_text().count("\n") == 1 + 202
-    assert len(rows_of(journal)) == 202
+    assert left_beside(output) == []
 
 
 def test_small_outputs_agree_with_each_other(archive: Path, tmp_path: Path) -> None:
@@ -164,8 +156,8 @@ def test_small_outputs_agree_with_each_other(archive: Path, tmp_path: Path) -> N
     (tmp_path / "in" / "bad.png").write_bytes(b"x")
     common = (tmp_path / "in", "--backend", "local", "--archive", archive)
     for name in ("json", "csv", "jsonl", "table"):
-        assert finished(*common, "--format", name, "--output", tmp_path / f"out.{name}") == 1
-    for _ in range(2):  # a page can be made again, and leaves no journal
+        assert finished(*common, "--output", tmp_path / f"out.{name}") == 1
+    for _ in range(2):  # a page can be made again, and leaves no state
         assert finished(*common, "--report", tmp_path / "page.html") == 1
     assert "noise.png" in (tmp_path / "page.html").read_text()
     assert not list(tmp_path.glob("page.html.*"))
@@ -187,10 +179,10 @@ def test_an_archive_of_another_version_is_one_line(archive: Path, tmp_path: Path
 
 
 def test_threads_end_when_a_run_is_given_up(server: TorchServe, album: Path) -> None:
-    def stop(row: Row) -> None:
+    def stop(row: object) -> None:
         raise KeyboardInterrupt
 
-    with open_backend("http", server.config.path, None, None, 4) as backend:
+    with HttpBackend.open(server.config.path, jobs=4) as backend:
         with pytest.raises(KeyboardInterrupt):
             process_folder(album, backend, stop)
     wait_until(lambda: not any("ordered-map" in t.name for t in threading.enumerate()), "the end")

@@ -14,6 +14,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from catdog.results import ModelId
+from catdog_serving.folder.run_state import make_state
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.isolation import give
 from tests.support.paths import ROOT, SAMPLES
@@ -208,10 +210,9 @@ def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
                 assert pod.processes["catdog"].wait(timeout=120) == 0, pod.log("catdog")
             rows = (pod.root / "results" / f"shard-{index}.jsonl").read_text().splitlines()[1:]
             seen += [json.loads(row)["path"] for row in rows]
-        other = {"catdog_journal": 1, "network": "other", "weights": "ids", "precision": "fp32"}
-        journal = pod.root / "results" / "shard-1.jsonl"
-        journal.write_text(json.dumps(other) + "\n")
-        give(journal, 0o660)
+        state = pod.root / "results" / "shard-1.jsonl.catdog"
+        make_state(state, ModelId("other", "ids", "fp32"), [])
+        give(state, 0o660)
         pod.start("catdog", command, "run/catdog", "results", JOB_COMPLETION_INDEX="1")
         refused = pod.processes["catdog"].wait(timeout=120)
         assert refused == 4, pod.log("catdog")  # which the podFailurePolicy knows

@@ -8,11 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from catdog_serving.folder.journal import read_journal
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process_folder import process_folder
-from catdog_serving.folder.rows import Row
-from tests.support.albums import assert_same_rows, rows_of, small_album
+from catdog_serving.folder.run_state import read_state
+from catdog_serving.folder.state_file import state_of
+from tests.support.albums import Row, assert_same_rows, classified, rows_of, small_album
 from tests.support.ray_clusters import classify, ended, ray_cluster
 
 COPIES = 40
@@ -26,9 +25,8 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(album: Path, archive: Path) -> list[Row]:
     """The rows of --backend local."""
-    rows: list[Row] = []
     with LocalBackend(archive) as local:
-        process_folder(album, local, rows.append)
+        rows = classified(album, local)
     assert sum("error" in row for row in rows) == 5
     return rows
 
@@ -46,7 +44,7 @@ def test_a_cluster_and_a_machine_alone_share_the_work(
     cluster: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    options = ("--archive", archive, "--format", "jsonl")
+    options = ("--archive", archive, "--keep-state")
     here, there, merged = (tmp_path / f"{name}.jsonl" for name in ("here", "there", "merged"))
     folder = album.parent  # paths are as they were given, and actors work elsewhere
     alone = classify(
@@ -60,7 +58,8 @@ def test_a_cluster_and_a_machine_alone_share_the_work(
         cwd=folder,
     )
     assert ended(on_ray) == (1, "", "")  # the image errors' exit code, and no word of Ray's
-    merge = [sys.executable, "-m", "catdog_serving", "merge", merged, here, there]
+    merge = [sys.executable, "-m", "catdog_serving", "merge", merged]
+    merge += [state_of(here), state_of(there)]
     subprocess.run(merge, check=True, stdout=subprocess.DEVNULL)
     rows = rows_of(merged)
     assert [row["path"] for row in rows] == [
@@ -79,16 +78,17 @@ def test_a_folder_with_a_uri_becomes_parquet(
     output = tmp_path / "out.parquet"
     process = classify(
         *(f"file://{album}", "--backend", "ray", "--address", cluster["RAY_ADDRESS"]),
-        *("--archive", archive, "--format", "parquet", "--output", output),
+        *("--archive", archive, "--output", output, "--keep-state"),
         env=cluster,
     )
     assert ended(process) == (1, "", "")
     table = pq.read_table(output).to_pylist()
-    journal = list(read_journal(tmp_path / "out.parquet.journal.jsonl")[1])
-    assert [row["sha256"] for row in table] == [row["sha256"] for row in journal]
+    with read_state(state_of(output)) as (_, results):
+        kept = [row.to_dict() for row in results]
+    assert [row["sha256"] for row in table] == [row["sha256"] for row in kept]
     assert all(row["path"].startswith(f"file://{album}/") for row in table)
     local = [
         row | {"path": row["path"].removeprefix("file://"), "size": row["size"] or 0}  # the pipe's
-        for row in journal
+        for row in kept
     ]
     assert_same_rows(local, expected)

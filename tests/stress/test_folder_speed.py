@@ -4,8 +4,8 @@ import statistics
 import time
 from pathlib import Path
 
-from catdog_serving.folder.find_files import find_sources
-from catdog_serving.folder.open_backend import open_backend
+from catdog_serving.find_files import find_sources
+from catdog_serving.folder.backends import HttpBackend
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.raw_requests import send_all
@@ -25,7 +25,7 @@ def test_the_http_backend_reaches_what_a_plain_load_test_does(
         answers = send_all(server.config.inference_url, bodies, JOBS)
         plain.append(len(photos) / (time.perf_counter() - start))
         assert {answer.status for answer in answers} == {200}
-        with open_backend("http", server.config.path, None, None, JOBS) as backend:
+        with HttpBackend.open(server.config.path, jobs=JOBS) as backend:
             start = time.perf_counter()
             reports = process_sources(find_sources(photos), backend, lambda row: None)
             folder.append(len(photos) / (time.perf_counter() - start))

@@ -20,27 +20,34 @@ import json, sys, time
 from pathlib import Path
 import psutil
 from rich.console import Console
-from catdog_serving.folder.classify_run import ClassifyRun, run_classify
-from catdog_serving.folder.files import read_file
-from catdog_serving.folder.rows import ImageResult
+from catdog_serving.folder.image_files import ImageResult, read_file
+from catdog_serving.folder.process_folder import run_classify
+from catdog_serving.folder.run_options import RunOptions
 from tests.support.stub_backend import NameBackend, prediction
 
-folder, output = map(Path, sys.argv[1:])
+folder, output, how = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 answer = prediction("cat", 0.8, 0.1)
-rss_mb = {}
+rss_mb, count = {}, 0
 
 class Instant(NameBackend):
     def classify_files(self, paths):
-        for count, path in enumerate(paths, 1):
+        for path in paths:
             file, _ = read_file(path)
             yield ImageResult(file, answer)
-            if count in (10_000, 100_000):
-                rss_mb[count] = psutil.Process().memory_info().rss / 1e6
 
-run = ClassifyRun(paths=(folder,), format="jsonl", output=output)
+def count_one(progress, failed):
+    global count
+    count += 1
+    if count in (10_000, 100_000):
+        rss_mb[count] = psutil.Process().memory_info().rss / 1e6
+
+from catdog_serving.folder.progress import FolderProgress
+FolderProgress.add = count_one
+options = RunOptions((folder,), output=output, **{how: True})
 start = time.perf_counter()
-run_classify(run, Instant(), Console())
+run_classify(options, Instant(), Console())
 seconds = time.perf_counter() - start
+rss_mb["end"] = psutil.Process().memory_info().rss / 1e6
 print(json.dumps({"seconds": seconds, "rss_mb": rss_mb}))
 """
 
@@ -59,23 +66,29 @@ def many(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
     return root / "files"
 
 
-def test_memory_and_time_do_not_grow_with_the_number_of_files(many: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out.jsonl"
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(many), str(output)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    measured = json.loads(result.stdout)
-    growth_mb = measured["rss_mb"]["100000"] - measured["rss_mb"]["10000"]
-    overhead_ms = measured["seconds"] / FILES * 1000
-    print(
-        f"\nRSS {measured['rss_mb']['10000']:.1f} MB at 10,000 files, {growth_mb:+.1f} MB at "
-        f"100,000; {overhead_ms:.3f} ms per file on top of the backend"
-    )
-    with output.open() as file:
-        assert sum(1 for _ in file) == FILES + 1
-    assert growth_mb < RSS_GROWTH_MB
-    assert overhead_ms < OVERHEAD_MS
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "json"])
+def test_memory_and_time_do_not_grow_with_the_number_of_files(
+    suffix: str, many: Path, tmp_path: Path
+) -> None:
+    """Of a run from nothing, and of one that finds everything done."""
+    output = tmp_path / f"out.{suffix}"
+    for how in ("keep_state", "resume"):
+        result = subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(many), str(output), how],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        measured = json.loads(result.stdout)
+        rss_mb = measured["rss_mb"]
+        growth_mb = max(rss_mb["100000"], rss_mb["end"]) - rss_mb["10000"]
+        overhead_ms = measured["seconds"] / FILES * 1000
+        print(
+            f"\n{suffix}, {how}: RSS {rss_mb['10000']:.1f} MB at 10,000 files, {growth_mb:+.1f} MB "
+            f"at 100,000 and the end; {overhead_ms:.3f} ms per file on top of the backend"
+        )
+        with output.open() as file:
+            assert sum('"path"' in line or ".jpg," in line for line in file) == FILES
+        assert growth_mb < RSS_GROWTH_MB
+        assert overhead_ms < OVERHEAD_MS

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process_folder import process_folder
-from catdog_serving.folder.rows import Row
-from tests.support.albums import assert_same_rows, rows_of
+from tests.support.albums import Row, assert_same_rows, classified, rows_of
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.ray_clusters import actors_of, classify, end_tree, ended
+from tests.support.run_states import rows_done
 
 FILES, BAD = 1000, 30
 KILLS = 3
@@ -31,7 +30,7 @@ import json, sys, time
 from pathlib import Path
 import psutil
 begun = time.perf_counter()
-from catdog_serving.folder.open_backend import open_backend
+from catdog_serving.cli.options import open_backend
 from catdog_serving.folder.process_folder import process_folder
 name, actors, archive, folder, warm = sys.argv[1:]
 times = []
@@ -66,7 +65,7 @@ class Deadly(actor.FolderActor):
 actor.FolderActor = Deadly
 rows = []
 with RayBackend(Path(sys.argv[1]), None, None) as backend:
-    process_folder(Path(sys.argv[2]), backend, rows.append)
+    process_folder(Path(sys.argv[2]), backend, lambda row: rows.append(row.to_dict()))
 print(json.dumps(rows))
 """
 
@@ -94,9 +93,8 @@ def album(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(album: Path, archive: Path) -> list[Row]:
-    rows: list[Row] = []
     with LocalBackend(archive) as local:
-        process_folder(album, local, rows.append)
+        rows = classified(album, local)
     assert len(rows) == FILES
     assert sum("error" in row for row in rows) == BAD
     return rows
@@ -114,7 +112,7 @@ def run(program: str, *arguments: object) -> str:
 
 
 def options(archive: Path, output: Path) -> tuple[object, ...]:
-    return ("--backend", "ray", "--archive", archive, "--format", "jsonl", "--output", output)
+    return ("--backend", "ray", "--archive", archive, "--keep-state", "--output", output)
 
 
 def test_the_rows_are_those_of_the_local_backend(
@@ -130,7 +128,7 @@ def test_an_actor_that_is_killed_in_the_middle_costs_nothing(
 ) -> None:
     output = tmp_path / "out.jsonl"
     process = classify(album, *options(archive, output))
-    wait_until(lambda: _rows(output) > FILES // 3, "a third of the rows", timeout_s=180)
+    wait_until(lambda: rows_done(output) > FILES // 3, "a third of the rows", timeout_s=180)
     actors_of(process)[0].kill()
     assert ended(process) == (1, "", "")
     assert_same_rows(rows_of(output), expected)
@@ -143,13 +141,13 @@ def test_killed_in_the_middle_and_resumed_each_file_is_there_once(
     environment = os.environ | {"TMPDIR": str(tmp_path)}  # a kill leaves Ray's folder
     chance = random.Random(11)
     for _ in range(KILLS):
-        aim = _rows(output) + chance.randint(50, 200)
+        aim = rows_done(output) + chance.randint(50, 200)
         process = classify(album, *options(archive, output), "--resume", env=environment)
-        wait_until(lambda aim=aim: _rows(output) > aim, "more rows", timeout_s=180)  # type: ignore[misc]
+        wait_until(lambda aim=aim: rows_done(output) > aim, "more rows", timeout_s=180)  # type: ignore[misc]
         end_tree(process)
         assert process.returncode == -signal.SIGKILL  # it was at work
         process.communicate()
-    done = _rows(output) - 1
+    done = rows_done(output)
     assert 150 < done < FILES
     assert ended(classify(album, *options(archive, output), "--resume")) == (1, "", "")
     assert_same_rows(rows_of(output), expected)
@@ -188,10 +186,6 @@ def test_throughput_against_the_local_backend(album: Path, archive: Path) -> Non
             f"and {_spread([one['cpu_s'] for one in ones])} s of CPU in all"
         )
     assert statistics.median(rates["ray, 2 actors"]) > 0.7 * statistics.median(rates["local"])
-
-
-def _rows(journal: Path) -> int:
-    return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
 
 def _spread(values: list[float]) -> str:

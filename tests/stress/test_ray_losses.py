@@ -12,12 +12,11 @@ import psutil
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process_folder import process_folder
-from catdog_serving.folder.rows import Row
-from tests.support.albums import assert_same_rows, rows_of, small_album
+from tests.support.albums import Row, assert_same_rows, classified, rows_of, small_album
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.ray_clusters import actors_of, classify, ended, ray_cluster
+from tests.support.run_states import rows_done
 from tests.support.stub_backend import touch
 
 COPIES = 90
@@ -26,7 +25,6 @@ COPIES = 90
 ATTEMPTS = """
 import json, sys
 from pathlib import Path
-from catdog_serving.folder.rows import to_row
 from catdog_serving.on_ray.poison_files import AttemptCounter, classify_block
 from catdog_serving.on_ray.session import running_ray
 from tests.support.stub_backend import NameBackend
@@ -36,7 +34,7 @@ with running_ray(None, 0):
     attempts = ray.remote(num_cpus=0)(AttemptCounter).remote()
     def rows():
         found = list(classify_block(NameBackend(), files, attempts))
-        return [to_row(one).get("error", {}).get("message") for one in found]
+        return [one.to_dict().get("error", {}).get("message") for one in found]
     print(json.dumps(rows()))
     for name in [f"block {files[0]}"] * 2 + [str(files[1])] * 2:
         ray.get(attempts.begin.remote(name))
@@ -54,10 +52,8 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(album: Path, archive: Path) -> list[Row]:
     """The rows of --backend local."""
-    rows: list[Row] = []
     with LocalBackend(archive) as local:
-        process_folder(album, local, rows.append)
-    return rows
+        return classified(album, local)
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +86,15 @@ def test_a_lost_actor_costs_nothing_and_ctrl_c_leaves_nothing(
     cluster: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    journal, scratch = tmp_path / "out.jsonl", tmp_path / "tmp"
+    output, scratch = tmp_path / "out.jsonl", tmp_path / "tmp"
     scratch.mkdir()
     options = (
         *(album, "--archive", archive, "--backend", "ray"),
-        *("--format", "jsonl", "--output", journal, "--resume"),
+        *("--output", output, "--resume", "--keep-state"),
     )
 
     def rows() -> int:
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+        return rows_done(output)
 
     process = classify(*options, "--jobs", 1, env=os.environ | {"TMPDIR": str(scratch)})
     wait_until(lambda: rows() > 1 or process.poll() is not None, "rows", timeout_s=90)
@@ -110,8 +106,8 @@ def test_a_lost_actor_costs_nothing_and_ctrl_c_leaves_nothing(
     wait_until(lambda: rows() > enough or process.poll() is not None, "more rows", timeout_s=90)
     below = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    code, output, errors = ended(process)
-    assert (code, output) == (130, "")
+    code, shown, errors = ended(process)
+    assert (code, shown) == (130, "")
     assert errors.startswith("interrupted; ")
     assert errors.count("\n") == 1
     assert psutil.wait_procs(below, timeout=30)[1] == []
@@ -120,4 +116,4 @@ def test_a_lost_actor_costs_nothing_and_ctrl_c_leaves_nothing(
     assert 1 < done < len(expected)
 
     assert ended(classify(*options, "--address", "auto", env=cluster)) == (1, "", "")
-    assert_same_rows(rows_of(journal), expected)
+    assert_same_rows(rows_of(output), expected)

@@ -1,5 +1,6 @@
 """Folders of real photos through the real command, and rows to compare."""
 
+import json
 import os
 import random
 import signal
@@ -7,15 +8,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from PIL import Image
 
-from catdog_serving.folder.journal import read_journal
-from catdog_serving.folder.rows import Row
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.process_folder import process_folder
+from catdog_serving.folder.state_file import state_of
 from tests.support.command_line import catdog_here
 from tests.support.images import encode
 from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
+from tests.support.run_states import left_beside
+
+Row: TypeAlias = dict[str, Any]  # of JSON lines
 
 
 def make_album(root: Path, photos: list[Path], copies: int) -> Path:
@@ -73,8 +80,16 @@ def finished(*arguments: object) -> int:
     return ended.returncode
 
 
-def rows_of(journal: Path) -> list[Row]:
-    return list(read_journal(journal)[1])
+def rows_of(output: Path) -> list[Row]:
+    """The rows of JSON lines, without the first, which names the model."""
+    return [json.loads(line) for line in output.read_text().splitlines()[1:]]
+
+
+def classified(folder: Path, backend: Backend) -> list[Row]:
+    """The rows of a folder, by a backend in this process, as they would be written."""
+    rows: list[Row] = []
+    process_folder(folder, backend, lambda row: rows.append(row.to_dict()))
+    return rows
 
 
 def assert_same_rows(rows: list[Row], expected: list[Row], tolerance: float = 1e-5) -> None:
@@ -89,24 +104,45 @@ def assert_same_rows(rows: list[Row], expected: list[Row], tolerance: float = 1e
 
 def kill_and_resume(archive: Path, album: Path, tmp_path: Path, kills: int) -> None:
     """Kill runs at random points, resume them, and compare with one that was let alone."""
-    options = ("--backend", "local", "--archive", archive, "--format", "jsonl")
-    whole, journal = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
-    assert finished(album, *options, "--output", whole) == 1  # some images failed
+    options = (album, "--backend", "local", "--archive", archive)
+    whole, output = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    seconds = _seconds_at_work(catdog_classify(*options, "--output", whole), whole)
     expected = rows_of(whole)
     assert len(expected) == sum(1 for _ in album.rglob("*.jpg"))
 
     chance = random.Random(7)
     for _ in range(kills):
-        before = journal.stat().st_size if journal.exists() else 0
-        aim = before + chance.randint(0, 2 * whole.stat().st_size // (3 * kills))
-        process = catdog_classify(album, *options, "--output", journal, "--resume")
-        deadline = time.monotonic() + 60
-        while not (journal.exists() and journal.stat().st_size > aim):
-            assert process.poll() is None, "it ended before it was killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        process = catdog_classify(*options, "--output", output, "--resume")
+        _wait_for_state(process, output)
+        time.sleep(chance.uniform(0, 2 * seconds / (3 * kills)))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL  # it was at work
-    assert finished(album, *options, "--output", journal, "--resume") == 1
-    assert_same_rows(rows_of(journal), expected)
+    assert finished(*options, "--output", output, "--resume") == 1
+    assert_same_rows(rows_of(output), expected)
+    assert left_beside(output) == []
+
+
+def _seconds_at_work(process: subprocess.Popen[bytes], output: Path) -> float:
+    """How long a run takes once it has loaded its archive."""
+    _wait_for_state(process, output)
+    since = time.monotonic()
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors  # some images failed
+    return time.monotonic() - since
+
+
+def _wait_for_state(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Until a run has its state for itself: it has a WAL then, and a killed one's grows no more."""
+    wal = state_of(output).with_name(f"{state_of(output).name}-wal")
+    before = _stamp(wal)
+    wait_until(lambda: _stamp(wal) != before or process.poll() is not None, "a row", timeout_s=60)
+    assert process.poll() is None, process.communicate()
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size

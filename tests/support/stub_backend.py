@@ -5,9 +5,8 @@ from pathlib import Path
 
 from catdog.results import Breed, ClassProbability, ModelId, Prediction
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure, read_file
-from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult
+from catdog_serving.folder.image_files import INVALID_IMAGE, ImageFailure, ImageResult, read_file
+from catdog_serving.remote_path import AnyPath
 
 MODEL = ModelId("net", "ids", "fp32")
 

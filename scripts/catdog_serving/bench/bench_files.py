@@ -25,7 +25,7 @@ from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.find_files import ImageFiles
+from catdog_serving.find_files import ImageFiles
 from catdog_serving.sample_images import SAMPLES
 
 PRECISIONS = ("fp32", "int8")

@@ -1,8 +1,9 @@
 """catdog classify."""
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,8 +18,14 @@ from catdog_serving.cli.options import (
     console,
     exit_on_sigterm,
     files_of_server,
+    open_backend,
 )
 from catdog_serving.errors import UsageError
+
+if TYPE_CHECKING:
+    from catdog.results import ModelId
+    from catdog_serving.folder.image_files import ImageResult
+    from catdog_serving.folder.outputs import FolderReport
 
 
 class Format(StrEnum):
@@ -44,13 +51,23 @@ def classify(
         list[str] | None,
         typer.Option(help="Only files that match, such as '*.jpg'; may be repeated."),
     ] = None,
-    output_format: Annotated[Format, typer.Option("--format")] = Format.table,
+    output_format: Annotated[
+        Format | None,
+        typer.Option("--format", help="Default: by the suffix of --output, else a table."),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the results here; the journal lies beside it.")
+        Path | None,
+        typer.Option(help="Write the results here; the run's state is OUTPUT.catdog until then."),
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page with all images.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run stopped.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what an earlier run did.")
+    ] = False,
+    keep_state: Annotated[
+        bool, typer.Option("--keep-state", help="Leave OUTPUT.catdog at the end; see merge.")
     ] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only part I of N, I from 0; see merge.")
@@ -64,17 +81,17 @@ def classify(
     ] = False,
 ) -> None:
     """Classify images and folders: cat, dog or neither, the breed, and the means."""
-    from catdog_serving.folder.classify_run import ClassifyRun, run_classify
-    from catdog_serving.folder.find_files import Shard
-    from catdog_serving.folder.open_backend import open_backend
-    from catdog_serving.folder.remote_path import parse_path
+    from catdog_serving.find_files import Shard
+    from catdog_serving.folder.process_folder import run_classify
+    from catdog_serving.folder.run_options import RunOptions
+    from catdog_serving.remote_path import parse_path
 
     if copy_to and move_to:
         raise UsageError("choose one of --copy-to and --move-to")
     on_ray = backend is FolderBackendName.ray
     if address and not on_ray:
         raise UsageError("--address goes with --backend ray")
-    run = ClassifyRun(
+    options = RunOptions(
         paths=tuple(map(parse_path, paths)),
         patterns=tuple(glob or ()),
         shard=Shard.parse(shard) if shard else None,
@@ -82,6 +99,8 @@ def classify(
         output=output,
         report=report,
         resume=resume,
+        restart=restart,
+        keep_state=keep_state,
         sort_into=copy_to or move_to,
         move=move_to is not None,
         dry_run=dry_run,
@@ -90,8 +109,20 @@ def classify(
     )
     with_maps = report is not None  # to show them in it
     with open_backend(backend.value, config, archive, url, jobs, with_maps, address) as opened:
-        if on_ray:  # its processes and files are more than what a kill may leave
-            exit_on_sigterm()
-        reports = run_classify(run, opened, console)
+        exit_on_sigterm()  # so that it leaves one file, and no process of Ray's
+        reports = run_classify(options, opened, console, _write_report)
     if any(one.failed for one in reports):
         raise typer.Exit(1)
+
+
+def _write_report(
+    target: Path,
+    rows: Iterator["ImageResult"],
+    reports: Sequence["FolderReport"],
+    model: "ModelId",
+) -> None:
+    from catdog_serving.reports.folder_report import write_folder_report
+
+    # Thumbnails and links are of where an image lies now.
+    values = (row.to_dict() | {"path": str(row.file.moved_to or row.path)} for row in rows)
+    write_folder_report(target, values, [one.to_dict() for one in reports], model.to_dict())

@@ -14,6 +14,7 @@ from catdog_serving.cli.options import (
     JobsOption,
     UrlOption,
     console,
+    open_backend,
 )
 
 
@@ -27,11 +28,9 @@ def explain(
     jobs: JobsOption = None,
 ) -> None:
     """Draw where the cat or the dog is: a map and a box over each image."""
-    from catdog_serving.folder.explain_files import explain_files
-    from catdog_serving.folder.files import ImageFailure
-    from catdog_serving.folder.find_files import find_sources
-    from catdog_serving.folder.open_backend import open_backend
-    from catdog_serving.folder.outputs import explained_header, explained_row
+    from catdog_serving.find_files import find_sources
+    from catdog_serving.folder.explain_files import explain_files, explained_header, explained_row
+    from catdog_serving.folder.image_files import ImageFailure
     from catdog_serving.folder.progress import FolderProgress
 
     shown = console if console.is_terminal else Console(stderr=True)

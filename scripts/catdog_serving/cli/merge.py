@@ -9,14 +9,19 @@ from catdog_serving.cli.options import console
 
 
 def merge(
-    output: Annotated[Path, typer.Argument(help="The journal to make.")],
-    journals: Annotated[list[Path], typer.Argument(metavar="JOURNAL...", help="Of the shards.")],
+    output: Annotated[
+        Path, typer.Argument(help="What to make: .jsonl, .csv, .parquet, or a state, .catdog.")
+    ],
+    states: Annotated[
+        list[Path],
+        typer.Argument(metavar="STATE...", help="Of the shards: OUTPUT.catdog, by --keep-state."),
+    ],
 ) -> None:
-    """Join the journals of several shards into one."""
-    from catdog_serving.folder.merge import merge_journals
+    """Join the states of several runs, such as shards."""
+    from catdog_serving.folder.merge import merge_states
 
-    report = merge_journals(output, journals)
-    repeated = f", {report.repeated} were in more than one journal" if report.repeated else ""
+    report = merge_states(output, states)
+    repeated = f", {report.repeated} were in more than one state" if report.repeated else ""
     console.print(
         f"{output}: {report.rows} files, {report.failed} failed{repeated}",
         highlight=False,

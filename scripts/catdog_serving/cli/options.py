@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.console import Console
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
+
+if TYPE_CHECKING:
+    from catdog_serving.folder.backends import Backend
 
 console = Console()  # standard output
 errors = Console(stderr=True)
@@ -118,6 +121,34 @@ def configured_server(config: Path) -> TorchServe:
     """The server of a configuration; SIGTERM ends the command as Ctrl-C does from now on."""
     exit_on_sigterm()
     return TorchServe(ServingConfig.read(config))
+
+
+def open_backend(
+    name: str,
+    config: Path,
+    archive: Path | None,
+    url: str | None,
+    jobs: int | None,
+    with_maps: bool = False,
+    address: str | None = None,
+) -> "Backend":
+    """What classifies and explains: "http", "local" or "ray"; the configuration fills in None.
+
+    Raises:
+        NotReadyError, ServerError: If it cannot answer.
+    """
+    if name == "http":
+        from catdog_serving.folder.backends import HttpBackend
+
+        return HttpBackend.open(config, url, jobs, with_maps)
+    archive = archive or ServingConfig.read(config).archive
+    if name == "ray":
+        from catdog_serving.on_ray.ray_backend import RayBackend
+
+        return RayBackend(archive, address, jobs, with_maps)
+    from catdog_serving.folder.local_backend import LocalBackend
+
+    return LocalBackend(archive, with_maps)
 
 
 def files_of_server(config: Path, archive: Path | None) -> tuple[Path, ...]:

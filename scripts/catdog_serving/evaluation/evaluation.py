@@ -30,9 +30,9 @@ from catdog_serving.evaluation.metrics import (
     roc_auc,
     threshold_curve,
 )
+from catdog_serving.find_files import ImageFiles
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.files import ImageFailure
-from catdog_serving.folder.find_files import ImageFiles
+from catdog_serving.folder.image_files import ImageFailure
 
 TRUTHS = ("cat", "dog", "neither")
 _FOLDER_NAMES = {

@@ -7,15 +7,28 @@ All read files lazily, keep a bounded number of them in memory, and give one
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from PIL import Image
 
 from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
-from catdog_serving.folder.files import INVALID_IMAGE, ImageFailure, read_file
-from catdog_serving.folder.formats import to_upload
-from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult
+from catdog_serving.folder.image_files import (
+    INVALID_IMAGE,
+    ImageFailure,
+    ImageResult,
+    read_file,
+    to_upload,
+)
 from catdog_serving.ordered_map import ordered_map
+from catdog_serving.remote_path import AnyPath
+from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.tokens import open_client
+
+# About two minutes: long enough for a server that is started again.
+_PATIENT_RETRIES = 30
 
 
 class Backend(ExitStack, ABC):
@@ -24,12 +37,10 @@ class Backend(ExitStack, ABC):
     Attributes:
         model: The model that answers.
         jobs: How many images it explains at once.
-        done_ahead: How many rows of an earlier run may wait for a file before them.
     """
 
     model: ModelId
     jobs: int
-    done_ahead: int = 1000
 
     @abstractmethod
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
@@ -51,6 +62,36 @@ class HttpBackend(Backend):
         self.jobs = jobs
         self._client = self.enter_context(client)
         self._with_maps = with_maps
+
+    @classmethod
+    def open(
+        cls,
+        config_path: Path,
+        url: str | None = None,
+        jobs: int | None = None,
+        with_maps: bool = False,
+    ) -> Self:
+        """Ask the server of a configuration, or of a URL.
+
+        Args:
+            config_path: The config.properties that fills in what is None.
+            url: The server's inference address.
+            jobs: Requests under way at once; never more than the queue of the configured
+                server holds.
+            with_maps: Whether predictions bring their maps.
+
+        Raises:
+            NotReadyError, ServerError: If it cannot answer.
+        """
+        if url is None or jobs is None:
+            config = ServingConfig.read(config_path)
+            url = url or config.inference_url
+            jobs = min(jobs or config.default_jobs, config.job_queue_size)
+        # It also tells at once, and not after minutes of patience, that there is no server.
+        with open_client(url, config_path) as client:
+            model = client.classify(Image.new("RGB", (8, 8))).model
+        patient = open_client(url, config_path, retries=_PATIENT_RETRIES, connections=jobs)
+        return cls(patient, model, jobs, with_maps)
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         return ordered_map(self._classify, paths, self.jobs)

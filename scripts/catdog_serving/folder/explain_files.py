@@ -5,25 +5,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.text import Text
+
 from catdog.decode import Decoder, InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
 from catdog_serving.errors import NotReadyError
-from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.files import INVALID_IMAGE, UNWRITABLE, ImageFailure, read_file
-from catdog_serving.folder.find_files import (
+from catdog_serving.find_files import (
     ImageFiles,
     check_not_read,
     check_outside,
     relative_path,
 )
-from catdog_serving.folder.formats import folder_decoder
-from catdog_serving.folder.remote_path import AnyPath
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.image_files import (
+    INVALID_IMAGE,
+    UNWRITABLE,
+    ImageFailure,
+    folder_decoder,
+    read_file,
+)
+from catdog_serving.folder.outputs import STYLES, failed_row, printable
 from catdog_serving.ordered_map import ordered_map
+from catdog_serving.remote_path import AnyPath
 
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet
 LONGER_SIDE = 2048  # of an overlay, in pixels
 _JPEG = {"quality": 90, "optimize": True}
+_BOX_WIDTH = 19  # four numbers of four digits
 
 
 @dataclass(frozen=True)
@@ -101,3 +110,19 @@ def _write_overlay(
             return ImageFailure(UNWRITABLE, f"cannot write {target.name}: {error.strerror}")
         raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
     return explanation
+
+
+def explained_header() -> Text:
+    return Text(f"{'label':7}  {'box x0 y0 x1 y1':{_BOX_WIDTH}}  overlay", style="bold")
+
+
+def explained_row(explained: ExplainedFile) -> Text:
+    """An explained file's line: its label, the animal's box, the overlay."""
+    outcome = explained.outcome
+    if isinstance(outcome, ImageFailure):
+        return failed_row(str(explained.path), outcome.message)
+    label = outcome.prediction.label
+    box = "" if outcome.box is None else " ".join(map(str, outcome.box))
+    return Text.assemble(
+        (f"{label:7}", STYLES[label]), f"  {box:{_BOX_WIDTH}}  {printable(str(explained.target))}"
+    )

@@ -1,25 +1,30 @@
-"""catdog merge: the journals of several shards, as one."""
+"""catdog merge: the states of several runs, such as shards, as one output or one state."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
-from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import RefusedError, UsageError
-from catdog_serving.folder.journal import first_line, part_of, read_journal, row_key, to_line
-from catdog_serving.folder.rows import Row
+from catdog_serving.find_files import sort_key
+from catdog_serving.folder.image_files import ImageFailure, ImageResult
+from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, write_output
+from catdog_serving.folder.run_state import make_state, read_state
+from catdog_serving.folder.state_file import SUFFIX
+
+# JSON has a summary of each folder at its head, which only a run knows.
+SUFFIXES = (".jsonl", ".csv", ".parquet", SUFFIX)
 
 
 @dataclass
 class MergeReport:
-    """What went into the merged journal.
+    """What was merged.
 
     Attributes:
         rows: Files in it.
         failed: How many of them have an error.
-        repeated: Rows left out because another journal had the file too.
+        repeated: Rows left out because another state had the file too.
     """
 
     rows: int = 0
@@ -27,43 +32,57 @@ class MergeReport:
     repeated: int = 0
 
 
-def merge_journals(output: Path, journals: Sequence[Path]) -> MergeReport:
-    """Join journals into one, in order, each file once; the inputs stay as they are.
+def merge_states(output: Path, states: Sequence[Path]) -> MergeReport:
+    """Join the rows of runs that came to their end, in order, each file once.
 
-    Of two rows of one file a prediction wins over an error, else the first journal's.
+    Of two rows of one file a prediction wins over an error, else the first state's. The states
+    stay as they are.
+
+    Args:
+        output: What to make, by its suffix: rows, or a state that `classify --resume` goes on
+            with.
+        states: Files of runs with `--keep-state`.
 
     Raises:
-        UsageError: If the output is there already.
-        RefusedError: If the journals are of different models, broken, or in the middle of a resume.
-        NotReadyError: If one does not exist.
+        UsageError: If the output is there already, or has another suffix.
+        RefusedError: If the states are of different models, none, or of a run that did not end.
+        NotReadyError: If one does not exist, or the output cannot be written.
     """
+    suffix = output.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{output} should end with {', '.join(SUFFIXES)}; choose another output")
     if output.exists():
         raise UsageError(f"{output} exists; choose another output, or delete it")
-    for path in journals:
-        if part_of(path).exists():
-            raise RefusedError(f"a run with --resume did not end: go on with it, then merge {path}")
-    opened = [read_journal(path) for path in journals]
-    model = opened[0][0]
-    for path, (other, _) in zip(journals, opened, strict=True):
-        if other != model:
-            raise RefusedError(
-                f"{path} holds results of {other}, and {journals[0]} of {model}; results of two "
-                "models are not merged"
-            )
-    report = MergeReport()
-    rows = _counted(_each_file_once([rows for _, rows in opened], report), report)
-    atomic_write(output, map(to_line, chain([first_line(model)], rows)))
-    return report
+    if suffix == ".parquet":
+        check_parquet()
+    with ExitStack() as stack:
+        opened = [stack.enter_context(read_state(path)) for path in states]
+        model = opened[0][0]
+        for path, (other, _) in zip(states, opened, strict=True):
+            if other != model:
+                raise RefusedError(
+                    f"{path} holds results of {other}, and {states[0]} of {model}; results of two "
+                    "models are not merged"
+                )
+        report = MergeReport()
+        rows = _counted(_each_file_once([rows for _, rows in opened], report), report)
+        if suffix == SUFFIX:
+            make_state(output, model, rows)
+        else:
+            write_output(output, FORMAT_OF_SUFFIX[suffix], rows, [], model)
+        return report
 
 
-def _each_file_once(journals: Iterable[Iterator[Row]], report: MergeReport) -> Iterator[Row]:
-    kept: Row | None = None
-    for row in heapq.merge(*journals, key=row_key):
+def _each_file_once(
+    states: Iterable[Iterator[ImageResult]], report: MergeReport
+) -> Iterator[ImageResult]:
+    kept: ImageResult | None = None
+    for row in heapq.merge(*states, key=lambda row: sort_key(row.path)):
         if kept is None:
             kept = row
-        elif row_key(kept) == row_key(row):
+        elif kept.path == row.path:
             report.repeated += 1
-            kept = row if "error" in kept else kept
+            kept = row if isinstance(kept.outcome, ImageFailure) else kept
         else:
             yield kept
             kept = row
@@ -71,8 +90,8 @@ def _each_file_once(journals: Iterable[Iterator[Row]], report: MergeReport) -> I
         yield kept
 
 
-def _counted(rows: Iterable[Row], report: MergeReport) -> Iterator[Row]:
+def _counted(rows: Iterable[ImageResult], report: MergeReport) -> Iterator[ImageResult]:
     for row in rows:
         report.rows += 1
-        report.failed += "error" in row
+        report.failed += isinstance(row.outcome, ImageFailure)
         yield row

@@ -1,27 +1,35 @@
-"""Results as a table for people, and as JSON or CSV for programs."""
+"""Results as a table for people, and as JSON, JSON lines, CSV or Parquet for programs."""
 
 import csv
 import io
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
-from catdog.results import ModelId
-from catdog_serving.folder.explain_files import ExplainedFile
-from catdog_serving.folder.files import ImageFailure
-from catdog_serving.folder.journal import to_line
-from catdog_serving.folder.process_folder import FolderReport
-from catdog_serving.folder.rows import Row
+from catdog.results import ModelId, Prediction
+from catdog_serving.atomic_write import atomic_file, atomic_write
+from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
+from catdog_serving.folder.image_files import UNREADABLE, ImageFailure, ImageResult
 
-_STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# An output's format follows its suffix; any other is a table.
+FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}
 _BREED_WIDTH = 30
 _HEADER = f"{'label':7}  {'cat':>6}  {'dog':>6}  {'breed':{_BREED_WIDTH}}  file"
-_BOX_WIDTH = 19  # four numbers of four digits
-_EXPLAINED_HEADER = f"{'label':7}  {'box x0 y0 x1 y1':{_BOX_WIDTH}}  overlay"
 
 # A cell that begins so is run as a formula by spreadsheets (OWASP, "CSV Injection").
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -32,23 +40,138 @@ _CSV_COLUMNS = (
     *("error_type", "error_message"),
 )
 
+# Of the first line of JSON lines; 1 was a journal, which runs went on with.
+_JSON_LINES_FORMAT = 2
+# Rows in memory at once, about 1 kB each; readers skip and share out whole groups.
+_ROW_GROUP = 10_000
+
+
+@dataclass
+class FolderReport:
+    """The summary of one folder, or of all files that were named by themselves.
+
+    Attributes:
+        folder: The path as it was given; for files, how many.
+        images: Images classified.
+        reused: How many of them were done already, in an earlier run.
+        failed: Files that could not be classified.
+        unreadable: How many of them could not be read; `--resume` tries them again.
+        skipped: Files that are no images by their name.
+        seconds: Time that this run spent on it.
+        labels: How often each label was given.
+    """
+
+    folder: str
+    images: int = 0
+    reused: int = 0
+    failed: int = 0
+    unreadable: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    labels: Counter[str] = field(default_factory=Counter)
+    _cat_sum: float = 0.0
+    _dog_sum: float = 0.0
+
+    def add(self, result: ImageResult, reused: bool = False) -> None:
+        """Count one row."""
+        if isinstance(result.outcome, ImageFailure):
+            self.failed += 1
+            self.unreadable += result.outcome.type == UNREADABLE
+            return
+        self.images += 1
+        self.reused += reused
+        self.labels[result.label] += 1
+        self._cat_sum += result.outcome.cat
+        self._dog_sum += result.outcome.dog
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the images that this run classified."""
+        return (self.images - self.reused) / self.seconds if self.seconds else 0.0
+
+    @property
+    def mean_cat(self) -> float | None:
+        """Mean cat mass over the classified images; None if there are none."""
+        return self._cat_sum / self.images if self.images else None
+
+    @property
+    def mean_dog(self) -> float | None:
+        return self._dog_sum / self.images if self.images else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "folder": self.folder,
+            "images": self.images,
+            "reused": self.reused,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.images_per_s, 2),
+            "mean_cat": self.mean_cat,
+            "mean_dog": self.mean_dog,
+            "labels": dict(self.labels),
+        }
+
+
+def write_output(
+    output: Path,
+    output_format: str,
+    rows: Iterable[ImageResult],
+    reports: Sequence[FolderReport],
+    model: ModelId,
+) -> None:
+    """Write a file that appears when it is complete; a pipe or a device is written into.
+
+    Raises:
+        NotReadyError: If it cannot be written.
+    """
+    if output_format == "parquet":
+        _write_parquet(output, rows)
+        return
+    blocks = render(output_format, rows, reports, model)
+    if not is_stream(output):
+        atomic_write(output, blocks)
+        return
+    try:
+        with output.open("wb") as file:
+            file.writelines(blocks)
+    except OSError as error:
+        raise NotReadyError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+def is_stream(output: Path) -> bool:
+    """Whether a name is that of a pipe, a device or an open file such as /dev/stdout.
+
+    Nothing replaces it.
+    """
+    behind = output.parent / output.readlink() if output.is_symlink() else output
+    if any(os.path.realpath(path.parent).startswith("/proc/") for path in (output, behind)):
+        return True
+    return output.exists() and not output.is_file() and not output.is_dir()
+
 
 def render(
-    name: str, rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelId
+    output_format: str,
+    rows: Iterable[ImageResult],
+    reports: Sequence[FolderReport],
+    model: ModelId,
 ) -> Iterator[bytes]:
-    """The whole output in the format "table", "json" or "csv", block by block."""
-    if name == "json":
-        return to_json(rows, reports, model)
-    if name == "csv":
+    """The whole output as "table", "json", "jsonl" or "csv", block by block."""
+    if output_format == "json":
+        return _to_json(rows, reports, model)
+    if output_format == "jsonl":
+        return _to_json_lines(rows, model)
+    if output_format == "csv":
         return to_csv(rows)
-    return to_table(rows, reports, model)
+    return _to_table(rows, reports, model)
 
 
-def to_json(
-    rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelId
+def _to_json(
+    rows: Iterable[ImageResult], reports: Sequence[FolderReport], model: ModelId
 ) -> Iterator[bytes]:
     """One document: the model, each folder's summary, a row per file."""
-    head = {"model": model.to_dict(), "folders": [summary(report) for report in reports]}
+    head = {"model": model.to_dict(), "folders": [report.to_dict() for report in reports]}
     yield json.dumps(head, indent=1)[:-2].encode() + b',\n "images": ['
     separator = b"\n  "
     for row in rows:
@@ -57,27 +180,64 @@ def to_json(
     yield b"\n ]\n}\n"
 
 
-def to_csv(rows: Iterable[Row]) -> Iterator[bytes]:
+def _to_json_lines(rows: Iterable[ImageResult], model: ModelId) -> Iterator[bytes]:
+    yield first_line(model)
+    yield from map(to_line, rows)
+
+
+def first_line(model: ModelId) -> bytes:
+    """The first of JSON lines: which model the rows are of."""
+    return _json_line({"catdog_journal": _JSON_LINES_FORMAT} | model.to_dict())
+
+
+def to_line(row: ImageResult) -> bytes:
+    """A row as one line of JSON."""
+    return _json_line(row.to_dict())
+
+
+def _json_line(values: dict[str, Any]) -> bytes:
+    """Names that are not Unicode (Linux allows them) are escaped."""
+    try:
+        line = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        line = json.dumps(values, separators=(",", ":")).encode()
+    return line + b"\n"
+
+
+def to_csv(rows: Iterable[ImageResult]) -> Iterator[bytes]:
     """A header, then a line per file (RFC 4180, UTF-8).
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     yield _csv_line(_CSV_COLUMNS)
     for row in rows:
-        breed, error = row.get("breed") or {}, row.get("error") or {}
-        flat = row | {
+        flat = row.to_dict()
+        breed, error = flat.get("breed") or {}, flat.get("error") or {}
+        flat |= {
             "breed": breed.get("name"),
             "breed_index": breed.get("index"),
             "breed_share": breed.get("share"),
-            "box": " ".join(map(str, row.get("box") or ())),
+            "box": " ".join(map(str, flat.get("box") or ())),
             "error_type": error.get("type"),
             "error_message": error.get("message"),
         }
         yield _csv_line([_inert(flat.get(column)) for column in _CSV_COLUMNS])
 
 
-def to_table(
-    rows: Iterable[Row], reports: Sequence[FolderReport], model: ModelId
+def _inert(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return f"'{value}"
+    return value
+
+
+def _csv_line(cells: Iterable[object]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow(cells)
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _to_table(
+    rows: Iterable[ImageResult], reports: Sequence[FolderReport], model: ModelId
 ) -> Iterator[bytes]:
     """A line per file, then the summaries, as plain text."""
     yield f"{table_header()}\n".encode()
@@ -88,59 +248,25 @@ def to_table(
     yield text.getvalue().encode()
 
 
-def summary(report: FolderReport) -> dict[str, Any]:
-    """A folder's report as plain values."""
-    return {
-        "folder": report.folder,
-        "images": report.images,
-        "reused": report.reused,
-        "failed": report.failed,
-        "skipped": report.skipped,
-        "seconds": round(report.seconds, 3),
-        "images_per_s": round(report.images_per_s, 2),
-        "mean_cat": report.mean_cat,
-        "mean_dog": report.mean_dog,
-        "labels": dict(report.labels),
-    }
-
-
 def table_header() -> Text:
     return Text(_HEADER, style="bold")
 
 
-def table_row(row: Row) -> Text:
+def table_row(row: ImageResult) -> Text:
     """A file's line; what has no fixed width, the name, comes last."""
-    if "error" in row:
-        return failed_row(row["path"], row["error"]["message"])
-    breed = row["breed"]
-    breed_text = f"{breed['name']} ({breed['share']:.0%})" if breed else ""
+    answer = row.outcome
+    if not isinstance(answer, Prediction):
+        return failed_row(str(row.path), answer.message)
+    breed = f"{answer.breed.name} ({answer.breed.share:.0%})" if answer.breed else ""
     return Text.assemble(
-        (f"{row['label']:7}", _STYLES[row["label"]]),
-        f"  {row['cat']:6.4f}  {row['dog']:6.4f}  {breed_text:{_BREED_WIDTH}}  "
-        f"{printable(row['path'])}",
-    )
-
-
-def explained_header() -> Text:
-    return Text(_EXPLAINED_HEADER, style="bold")
-
-
-def explained_row(explained: ExplainedFile) -> Text:
-    """An explained file's line: its label, the animal's box, the overlay."""
-    outcome = explained.outcome
-    if isinstance(outcome, ImageFailure):
-        return failed_row(str(explained.path), outcome.message)
-    label = outcome.prediction.label
-    box = "" if outcome.box is None else " ".join(map(str, outcome.box))
-    return Text.assemble(
-        (f"{label:7}", _STYLES[label]), f"  {box:{_BOX_WIDTH}}  {printable(str(explained.target))}"
+        (f"{answer.label:7}", STYLES[answer.label]),
+        f"  {answer.cat:6.4f}  {answer.dog:6.4f}  {breed:{_BREED_WIDTH}}  "
+        f"{printable(str(row.path))}",
     )
 
 
 def failed_row(path: str, reason: str) -> Text:
-    return Text.assemble(
-        ("failed ", _STYLES["failed"]), f"  {printable(path)}: {printable(reason)}"
-    )
+    return Text.assemble(("failed ", STYLES["failed"]), f"  {printable(path)}: {printable(reason)}")
 
 
 def print_summary(reports: Sequence[FolderReport], model: ModelId, console: Console) -> None:
@@ -176,13 +302,56 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _inert(value: object) -> object:
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
+def check_parquet() -> None:
+    """Find out before the work whether such a file can be written.
+
+    Raises:
+        NotReadyError: If the package for it is not installed.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise NotReadyError(
+            f"--format parquet needs {error.name}; run: {install_hint('ray')}"
+        ) from error
 
 
-def _csv_line(cells: Iterable[object]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer).writerow(cells)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+def _write_parquet(output: Path, rows: Iterable[ImageResult]) -> None:
+    """Write a row per file; the columns are the rows' keys, nested as they are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = parquet_schema()
+    remaining = iter(rows)
+    with atomic_file(output) as partial, pq.ParquetWriter(partial, schema) as writer:
+        while group := list(islice(remaining, _ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(list(map(_parquet_row, group)), schema))
+
+
+def parquet_schema() -> "pa.Schema":
+    """The columns: the rows' keys but for the map, nested as they are."""
+    import pyarrow as pa
+
+    breed = {"name": pa.string(), "index": pa.int16(), "share": pa.float64()}
+    class_ = {"index": pa.int16(), "name": pa.string(), "probability": pa.float64()}
+    return pa.schema(
+        {
+            "path": pa.string(),
+            "size": pa.int64(),
+            "mtime_ns": pa.int64(),
+            "sha256": pa.string(),
+            "label": pa.string(),
+            **dict.fromkeys(("cat", "dog", "other"), pa.float64()),
+            "breed": pa.struct(breed),
+            "top": pa.list_(pa.struct(class_)),
+            "box": pa.list_(pa.int32()),
+            **dict.fromkeys(("network", "weights", "precision", "version"), pa.string()),
+            "error": pa.struct({"type": pa.string(), "message": pa.string()}),
+        }
+    )
+
+
+def _parquet_row(row: ImageResult) -> dict[str, Any]:
+    """A row without what a Parquet string cannot hold: names that are not UTF-8, escaped."""
+    path = os.fsencode(str(row.path)).decode("utf-8", "backslashreplace")
+    return row.to_dict() | {"path": path}

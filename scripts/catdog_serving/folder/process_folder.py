@@ -1,86 +1,38 @@
-"""process_folder: classify everything under a path, and sum it up as the reference does."""
+"""process_folder: classify everything under some paths, and sum it up as the reference does.
 
+    files -> backend -> ImageResult, in order -> run state -> outputs
+
+`process_sources` is the first half, and `run_classify` all of it.
+"""
+
+import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
-from catdog.results import ModelId
-from catdog_serving.errors import NotReadyError, RefusedError
+from rich.console import Console
+
+from catdog.results import ModelId, Prediction
+from catdog_serving.errors import NotReadyError, RefusedError, ServerError
+from catdog_serving.find_files import ImageFiles, find_sources, lies_under, sort_key
+from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.files import UNREADABLE
-from catdog_serving.folder.find_files import ImageFiles, find_sources, sort_key
-from catdog_serving.folder.journal import row_key
-from catdog_serving.folder.remote_path import AnyPath, parse_path
-from catdog_serving.folder.rows import Row, to_row
+from catdog_serving.folder.image_files import UNREADABLE, ImageFailure, ImageResult
+from catdog_serving.folder.outputs import FolderReport
+from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.folder.run_state import RunState
+from catdog_serving.folder.sort_files import print_sorted, sort_files
+from catdog_serving.remote_path import AnyPath
 
-
-class _New(NamedTuple):
-    """A file to classify."""
-
-    source: ImageFiles
-    path: AnyPath
-
-
-class _Done(NamedTuple):
-    """A file that has its row already."""
-
-    source: ImageFiles
-    row: Row
-
-
-@dataclass
-class FolderReport:
-    """The summary of one folder, or of all files that were named by themselves.
-
-    Attributes:
-        folder: The path as it was given; for files, how many.
-        images: Images classified.
-        reused: How many of them were done already, in an earlier run.
-        failed: Files that could not be classified.
-        skipped: Files that are no images by their name.
-        seconds: Time that this run spent on it.
-        labels: How often each label was given.
-    """
-
-    folder: str
-    images: int = 0
-    reused: int = 0
-    failed: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    labels: Counter[str] = field(default_factory=Counter)
-    _cat_sum: float = 0.0
-    _dog_sum: float = 0.0
-
-    def add(self, row: Row) -> None:
-        """Count one row."""
-        if "error" in row:
-            self.failed += 1
-            return
-        self.images += 1
-        self.labels[row["label"]] += 1
-        self._cat_sum += row["cat"]
-        self._dog_sum += row["dog"]
-
-    @property
-    def images_per_s(self) -> float:
-        """Of the images that this run classified."""
-        return (self.images - self.reused) / self.seconds if self.seconds else 0.0
-
-    @property
-    def mean_cat(self) -> float | None:
-        """Mean cat mass over the classified images; None if there are none."""
-        return self._cat_sum / self.images if self.images else None
-
-    @property
-    def mean_dog(self) -> float | None:
-        return self._dog_sum / self.images if self.images else None
+# Writes the HTML page: its place, the rows, the summaries, the model.
+WriteReport = Callable[[Path, Iterator[ImageResult], Sequence[FolderReport], ModelId], object]
 
 
 def process_folder(
-    path: AnyPath, backend: Backend, on_row: Callable[[Row], object]
+    path: AnyPath, backend: Backend, on_row: Callable[[ImageResult], object]
 ) -> FolderReport:
     """Classify every image of one folder; see `process_sources`."""
     (report,) = process_sources(find_sources([path]), backend, on_row)
@@ -90,8 +42,8 @@ def process_folder(
 def process_sources(
     sources: Sequence[ImageFiles],
     backend: Backend,
-    on_row: Callable[[Row], object],
-    old_rows: Iterable[Row] = (),
+    on_row: Callable[[ImageResult], object],
+    state: RunState | None = None,
 ) -> list[FolderReport]:
     """Classify files and folders in one stream, whatever their number.
 
@@ -99,129 +51,243 @@ def process_sources(
         sources: What to classify, in order; see `find_sources`.
         backend: Where to classify.
         on_row: Called with each row, in order.
-        old_rows: Rows of an earlier run, in order. A file that has not changed since
-            keeps its row; one that could not be read is tried again.
+        state: Where each row is kept. A file that has one there, and has not changed since,
+            keeps it; one that could not be read is tried again.
 
     Returns:
         A report for each folder, and one for all files named by themselves.
 
     Raises:
         NotReadyError: If a folder holds no image.
-        RefusedError: If the server's model changes on the way, or an old row is of a
+        RefusedError: If the server's model changes on the way, or a row of the state is of a
             file that is there but not among `sources`.
     """
-    reports = _reports(sources)
-    since = time.perf_counter()
-    for source, row, reused in _classified(_steps(sources, iter(old_rows)), backend):
-        report = reports[id(source)]
-        report.add(row)
-        report.reused += reused and "error" not in row
+    reports = _Reports(sources)
+    if state is not None and state.resumed:
+        _check_selected(state, reports)
+    last = b""
+
+    def pass_reused(before: bytes | None) -> None:
+        """The rows that were there already, up to that of the next file, which is new."""
+        if state is not None and state.resumed:
+            for row in state.rows(last, before):
+                if reports.of(row.path) is not None:
+                    reports.add(row, reused=True)
+                    on_row(row)
+
+    for result in backend.classify_files(_to_classify(sources, state)):
+        _check_model(result, backend.model)
+        place = sort_key(result.path)
+        pass_reused(place)
+        if state is not None:
+            state.put(result)
+        reports.add(result)
+        on_row(result)
+        last = place
+    pass_reused(None)
+    return reports.finished()
+
+
+class _Reports:
+    """The report that each source counts in, found by the place of a file."""
+
+    def __init__(self, sources: Sequence[ImageFiles]) -> None:
+        files = sum(not source.is_folder for source in sources)
+        self._of_files = FolderReport("1 file" if files == 1 else f"{files} files")
+        self._sources = sources
+        self._places = [sort_key(source.root) for source in sources]
+        self._reports = [
+            FolderReport(str(source.root)) if source.is_folder else self._of_files
+            for source in sources
+        ]
+        self._since = time.perf_counter()
+
+    def of(self, path: AnyPath) -> FolderReport | None:
+        """The report of a file; None if it lies in no source."""
+        place = sort_key(path)
+        index = bisect_right(self._places, place) - 1
+        is_in = index >= 0 and lies_under(place, self._places[index])
+        return self._reports[index] if is_in else None
+
+    def add(self, row: ImageResult, reused: bool = False) -> None:
+        """Count a row, and the time since the one before."""
+        report = self.of(row.path)
+        assert report is not None  # noqa: S101 (it was found in a source)
+        report.add(row, reused)
         now = time.perf_counter()
-        report.seconds, since = report.seconds + now - since, now
-        on_row(row)
-    _count_skipped(sources, reports)
-    return list({id(report): report for report in reports.values()}.values())
+        report.seconds, self._since = report.seconds + now - self._since, now
+
+    def finished(self) -> list[FolderReport]:
+        """All of them; what was skipped is known of a folder when it was walked."""
+        for source, report in zip(self._sources, self._reports, strict=True):
+            report.skipped += source.skipped
+        return list({id(report): report for report in self._reports}.values())
 
 
-def _reports(sources: Sequence[ImageFiles]) -> dict[int, FolderReport]:
-    """The report that each source counts in, by the source's id."""
-    files = sum(not source.is_folder for source in sources)
-    of_files = FolderReport("1 file" if files == 1 else f"{files} files")
-    return {
-        id(source): FolderReport(str(source.root)) if source.is_folder else of_files
-        for source in sources
-    }
-
-
-def _count_skipped(sources: Sequence[ImageFiles], reports: dict[int, FolderReport]) -> None:
-    """What is known of a folder when it was walked; one without any image is an error."""
+def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Iterator[AnyPath]:
+    """The files that have no row yet, or not a current one."""
     for source in sources:
-        report = reports[id(source)]
-        report.skipped += source.skipped
-        if source.is_folder and not source.is_sharded and not report.images + report.failed:
+        for path in source:
+            if state is not None and state.resumed and _is_current(state, path):
+                state.keep(path)
+            else:
+                yield path
+        if source.found or not source.is_folder:
+            continue
+        if state is None or not state.has_moved(source.root):
             raise NotReadyError(
-                f"{source.root} holds no images ({report.skipped} other files); "
+                f"{source.root} holds no images ({source.skipped} other files); "
                 "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
             )
 
 
-def _steps(sources: Iterable[ImageFiles], old_rows: Iterator[Row]) -> Iterator[_New | _Done]:
-    """Walk over the files and the old rows side by side; both are in the same order."""
-    old = next(old_rows, None)
-    for source in sources:
-        for path in source:
-            while old is not None and row_key(old) < sort_key(path):
-                _check_vanished(old)
-                old = next(old_rows, None)
-            if old is not None and row_key(old) == sort_key(path):
-                row, old = old, next(old_rows, None)
-                yield _Done(source, row) if _is_current(row, path) else _New(source, path)
-            else:
-                yield _New(source, path)
-    while old is not None:
-        _check_vanished(old)
-        old = next(old_rows, None)
-
-
-def _check_vanished(row: Row) -> None:
-    """A row without its file goes; a row whose file is there must not get lost."""
-    path = parse_path(row["path"])
-    if path.exists() and not path.is_dir():  # a folder has a row only when it cannot be listed
-        raise RefusedError(
-            f"the earlier run classified {row['path']}, which is not among the files of this "
-            "one; resume with the same paths, --glob and --shard"
-        )
-
-
-def _is_current(row: Row, path: AnyPath) -> bool:
-    if "error" in row and row["error"]["type"] == UNREADABLE:
+def _is_current(state: RunState, path: AnyPath) -> bool:
+    """Whether a file has a row and is as it was; one that could not be read is tried again."""
+    done = state.find(path)
+    if done is None or done.error == UNREADABLE:
         return False
     try:
         status = path.stat()
     except OSError:
         return False
-    return (row["size"], row["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
+    return (done.size, done.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
-def _classified(
-    steps: Iterator[_New | _Done], backend: Backend
-) -> Iterator[tuple[ImageFiles, Row, bool]]:
-    """Each step's source and row, in order, and whether the row was there already."""
-    waiting: deque[_New | _Done] = deque()
-    more = True
-
-    def new_paths() -> Iterator[AnyPath]:
-        nonlocal more
-        for step in steps:
-            waiting.append(step)
-            if isinstance(step, _New):
-                yield step.path
-            elif len(waiting) >= backend.done_ahead:  # let them be written before going on
-                return
-        more = False
-
-    while more:
-        for result in backend.classify_files(new_paths()):
-            yield from _done(waiting)
-            source = waiting.popleft().source
-            yield source, _same_model(to_row(result), backend.model), False
-        yield from _done(waiting)
+def _check_selected(state: RunState, reports: _Reports) -> None:
+    """A row whose file is there must not get lost."""
+    for path in state.paths():
+        if reports.of(path) is None and path.exists():
+            raise RefusedError(
+                f"the earlier run classified {path}, which is not among the files of this "
+                "one; resume with the same paths, --glob and --shard"
+            )
 
 
-def _done(waiting: deque[_New | _Done]) -> Iterator[tuple[ImageFiles, Row, bool]]:
-    """Take the rows from the front."""
-    while waiting and isinstance(done := waiting[0], _Done):
-        waiting.popleft()
-        yield done.source, done.row, True
-
-
-def _same_model(row: Row, model: ModelId) -> Row:
-    if "error" in row:
-        return row
-    found = ModelId.from_dict(row)
-    if found != model:
+def _check_model(result: ImageResult, model: ModelId) -> None:
+    if isinstance(result.outcome, Prediction) and result.outcome.model != model:
         raise RefusedError(
-            f"the server answers with {found} now, and began with {model}; results of two models "
-            "are not mixed: begin again with another output"
+            f"the server answers with {result.outcome.model} now, and began with {model}; results "
+            "of two models are not mixed: begin again with another output"
         )
-    return row
+
+
+def run_classify(
+    options: RunOptions, backend: Backend, console: Console, write_report: WriteReport | None = None
+) -> list[FolderReport]:
+    """Classify, and write what was asked for.
+
+    Args:
+        options: What to do.
+        backend: Where to classify.
+        console: Standard output.
+        write_report: Writes the page, where `options.report` asks for one.
+
+    Returns:
+        A report for each folder, and one for all files named by themselves.
+    """
+    to_classify, to_count = options.sources(), options.sources()
+    errors = Console(stderr=True)
+    with ExitStack() as stack:
+        state = _open_state(options, backend.model)
+        if state is not None:
+            stack.enter_context(state)
+        shown_on = console if console.is_terminal else errors
+        with FolderProgress(to_count, shown_on) as progress:
+            show = _live_output(options, backend.model, progress, console)
+
+            def on_row(row: ImageResult) -> None:
+                show(row)
+                progress.add(isinstance(row.outcome, ImageFailure))
+
+            try:
+                reports = process_sources(to_classify, backend, on_row, state)
+            except (KeyboardInterrupt, ServerError):
+                _say_interrupted(state, errors)
+                raise
+        if state is not None:
+            _end_run(options, backend.model, state, reports, console, write_report)
+    if options.output_format == "table" and options.output is None:
+        outputs.print_summary(reports, backend.model, console)
+    return reports
+
+
+def _open_state(options: RunOptions, model: ModelId) -> RunState | None:
+    """The run's state; one without a file if rows are needed again, and no file is named."""
+    if options.state is not None:
+        return RunState.open(
+            options.state, model, options.selection, options.resume, options.restart
+        )
+    at_once = options.output is None and options.output_format in ("table", "jsonl")
+    return None if at_once and options.sort_into is None else RunState.temporary()
+
+
+def _live_output(
+    options: RunOptions, model: ModelId, progress: FolderProgress, console: Console
+) -> Callable[[ImageResult], object]:
+    """What shows each row as soon as it is there."""
+    if options.output is not None or options.output_format in ("json", "csv"):
+        return lambda row: None
+    if options.output_format == "jsonl":
+        write = sys.stdout.buffer.write
+        write(outputs.first_line(model))
+        return lambda row: write(outputs.to_line(row))
+    show = progress.print if console.is_terminal else print
+    show(outputs.table_header())
+    return lambda row: show(outputs.table_row(row))
+
+
+def _say_interrupted(state: RunState | None, errors: Console) -> None:
+    """Say what the state holds: an interruption may come before its last row is counted."""
+    kept = (
+        f"; {state.count()} files are in {state.path}; to go on: the same command with --resume"
+        if state is not None and state.path is not None
+        else ""
+    )
+    errors.print(f"interrupted{kept}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _end_run(
+    options: RunOptions,
+    model: ModelId,
+    state: RunState,
+    reports: Sequence[FolderReport],
+    console: Console,
+    write_report: WriteReport | None,
+) -> None:
+    """Write everything that is made from the finished state, and delete it if it is all done."""
+    rows_are_left = state.drop_gone()
+    state.finish()
+    if options.output is not None:
+        outputs.write_output(options.output, options.output_format, state.rows(), reports, model)
+    elif options.output_format in ("json", "csv"):
+        rendered = outputs.render(options.output_format, state.rows(), reports, model)
+        sys.stdout.buffer.writelines(rendered)
+    if options.report is not None and write_report is not None:
+        write_report(options.report, state.rows(), reports, model)
+    if options.sort_into is not None:  # last: the page holds thumbnails
+        _sort(options, options.sort_into, state, console)
+    unreadable = sum(report.unreadable for report in reports)
+    if unreadable and state.path is not None and not options.keep_state:
+        Console(stderr=True).print(
+            f"{unreadable} files could not be read; {state.path} stays, and --resume tries them "
+            "again",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+    if not (options.keep_state or options.dry_run or unreadable or rows_are_left):
+        state.delete()
+
+
+def _sort(options: RunOptions, target: Path, state: RunState, console: Console) -> None:
+    on_stdout = options.output_format == "table" and options.output is None
+    shown_on = console if on_stdout else Console(stderr=True)
+    report = sort_files(
+        state.rows(),
+        target,
+        options.move,
+        options.dry_run,
+        on_step=lambda line: shown_on.print(line, highlight=False, soft_wrap=True, markup=False),
+        on_move=state.moving,
+    )
+    print_sorted(report, options.dry_run, shown_on)

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.folder.rows import Row
+from catdog_serving.folder.image_files import ImageResult
 from catdog_serving.model_archive import file_sha256
 
-FAILED = "failed"
 _MAX_NAME_BYTES = 255  # of Linux's file systems
+
+_OnMove: TypeAlias = Callable[[Path, Path], object]
 
 
 @dataclass
@@ -59,17 +61,22 @@ class _Ahead:
         """Whether a file, or a link on the way to it, would be gone by now."""
         return any(place in self.gone for place in _on_the_way(source))
 
-    def note(self, row: Row, source: Path, place: Path | None, move: bool) -> None:
+    def note(self, row: ImageResult, source: Path, place: Path | None, move: bool) -> None:
         """Remember that an image would go to its place; None if a copy is there."""
         if place is not None:
             renamed = move and not source.is_symlink() and _on_one_disk(source, place)
-            self.taken[_real(place)] = (row["sha256"], _identity(source) if renamed else None)
+            self.taken[_real(place)] = (row.file.sha256, _identity(source) if renamed else None)
         if move:
             self.gone.add(_real(source))
 
 
 def sort_files(
-    rows: Iterable[Row], target: Path, move: bool, dry_run: bool, on_step: Callable[[str], None]
+    rows: Iterable[ImageResult],
+    target: Path,
+    move: bool,
+    dry_run: bool,
+    on_step: Callable[[str], None],
+    on_move: _OnMove = lambda source, place: None,
 ) -> SortReport:
     """Copy or move each row's file to TARGET/LABEL/NAME, or TARGET/failed/NAME.
 
@@ -83,20 +90,23 @@ def sort_files(
         move: Take the originals away.
         dry_run: Say what would be done, and do nothing.
         on_step: Called with a line per file on a dry run.
+        on_move: Called with an image and its place just before it goes there.
 
     Raises:
         NotReadyError: If the target cannot be written.
     """
     report = SortReport()
     ahead = _Ahead()
+    dry = ahead if dry_run else None
     for row in rows:
-        source = Path(row["path"])
-        folder = FAILED if "error" in row else row["label"]
+        if row.file.moved_to is not None:
+            continue
+        source, folder = Path(str(row.path)), row.label
         reason = _why_not(row, source, ahead)
         if reason:
             report.left.append(f"{source}: {reason}")
             continue
-        place = _bring(row, source, target / folder, move, ahead if dry_run else None)
+        place = _bring(row, source, target / folder, on_move if move else None, dry)
         if place is None:
             report.unchanged += 1
             continue
@@ -117,32 +127,37 @@ def print_sorted(report: SortReport, dry_run: bool, console: Console) -> None:
         console.print(f"left alone: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _why_not(row: Row, source: Path, ahead: _Ahead) -> str | None:
+def _why_not(row: ImageResult, source: Path, ahead: _Ahead) -> str | None:
     try:
         status = source.stat()
     except OSError as error:
         return error.strerror or str(error)
     if ahead.lacks(source):
         return os.strerror(errno.ENOENT)
-    if row["sha256"] is None:
+    if row.file.sha256 is None:
         return "it was not read"
-    if (status.st_size, status.st_mtime_ns) != (row["size"], row["mtime_ns"]):
+    if (status.st_size, status.st_mtime_ns) != (row.file.size, row.file.mtime_ns):
         return "it changed since it was classified"
     return None
 
 
-def _bring(row: Row, source: Path, folder: Path, move: bool, dry: _Ahead | None) -> Path | None:
-    """Put a file into a folder, or if `dry` is given only note it; None if it was there already."""
+def _bring(
+    row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None, dry: _Ahead | None
+) -> Path | None:
+    """Put a file into a folder, or if `dry` is given only note it; None if it was there already.
+
+    It is copied, or moved if `on_move` is given.
+    """
     try:
         if dry is None:
             folder.mkdir(parents=True, exist_ok=True)
         if _lies_in(source, folder):
             return None
         if dry is None:
-            return _place(row, source, folder, move)
-        place = _free_place(row, source, folder, dry)
-        dry.note(row, source, place, move)
-        return place
+            return _place(row, source, folder, on_move)
+        place, is_copy = _find_place(row, source, folder, dry)
+        dry.note(row, source, None if is_copy else place, on_move is not None)
+        return None if is_copy else place
     except OSError as error:
         raise NotReadyError(
             f"cannot sort {source} into {folder}: {error.strerror or error}; "
@@ -157,34 +172,38 @@ def _lies_in(source: Path, folder: Path) -> bool:
     )
 
 
-def _place(row: Row, source: Path, folder: Path, move: bool) -> Path | None:
+def _place(row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None) -> Path | None:
     """Find a free name and take it; None if a copy has one already."""
-    while (place := _free_place(row, source, folder, _Ahead())) is not None:
+    while True:
+        place, is_copy = _find_place(row, source, folder, _Ahead())
+        if on_move is not None:
+            on_move(source, place)
+        if is_copy:
+            if on_move is not None:
+                source.unlink()
+            return None
         try:
-            _bring_to(row, source, place, move)
+            _bring_to(row, source, place, on_move is not None)
         except FileExistsError:
             continue  # somebody took the name just now
         return place
-    if move:
-        source.unlink()
-    return None
 
 
-def _free_place(row: Row, source: Path, folder: Path, ahead: _Ahead) -> Path | None:
-    """The first name that is free; None if one before it is that of a copy."""
+def _find_place(row: ImageResult, source: Path, folder: Path, ahead: _Ahead) -> tuple[Path, bool]:
+    """The first name that is free, or that of a copy before it, and whether it is the latter."""
     real_folder = Path(os.path.realpath(folder))
     for place in _names(folder, source.name):
         if taken := ahead.taken.get(real_folder / place.name):
-            if taken[0] == row["sha256"] and taken[1] != _identity(source):
-                return None
+            if taken[0] == row.file.sha256 and taken[1] != _identity(source):
+                return place, True
         elif not os.path.lexists(place) or real_folder / place.name in ahead.gone:
-            return place
+            return place, False
         elif _is_copy(place, source):
-            return None
+            return place, True
     raise AssertionError("there is always another name")
 
 
-def _bring_to(row: Row, source: Path, place: Path, move: bool) -> None:
+def _bring_to(row: ImageResult, source: Path, place: Path, move: bool) -> None:
     if move and not source.is_symlink():  # a relative link would point elsewhere from there
         try:
             _replace_reserved(source, place)
@@ -199,7 +218,7 @@ def _bring_to(row: Row, source: Path, place: Path, move: bool) -> None:
     try:
         shutil.copy2(source, partial)
         _sync(partial)
-        if file_sha256(partial) != row["sha256"]:
+        if file_sha256(partial) != row.file.sha256:
             raise OSError(errno.EAGAIN, "it changes while it is copied")
         _replace_reserved(partial, place)
     finally:

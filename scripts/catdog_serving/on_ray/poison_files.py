@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.files import UNREADABLE, FileInfo, ImageFailure
-from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult
+from catdog_serving.folder.image_files import UNREADABLE, FileInfo, ImageFailure, ImageResult
+from catdog_serving.remote_path import AnyPath
 
 if TYPE_CHECKING:
     from ray import ObjectRef

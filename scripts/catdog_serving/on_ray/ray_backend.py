@@ -1,10 +1,10 @@
 """`--backend ray`: the files of a folder, spread over actors of Ray Data.
 
 A window of paths becomes a dataset, its blocks go to actors that hold the archive, and the
-results come back in order, so that journal, `--resume` and all outputs are those of the other
-backends. The actors open the files themselves: Ray's `read_binary_files` ends the run when a
-file is gone or may not be read, holds a file of any size in memory, and does not tell the
-time of the last change. Here each of these is a row.
+results come back in order to this process, which alone writes the run's state; `--resume` and
+all outputs are those of the other backends. The actors open the files themselves: Ray's
+`read_binary_files` ends the run when a file is gone or may not be read, holds a file of any
+size in memory, and does not tell the time of the last change. Here each of these is a row.
 """
 
 import pickle
@@ -21,14 +21,13 @@ from catdog.model_info import ModelInfo
 from catdog.results import Explanation
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.files import ImageFailure
+from catdog_serving.folder.image_files import ImageFailure, ImageResult
 from catdog_serving.folder.local_backend import wrong_version
-from catdog_serving.folder.remote_path import AnyPath
-from catdog_serving.folder.rows import ImageResult
 from catdog_serving.model_archive import archive_facts, check_owner
 from catdog_serving.on_ray.actor_plan import plan_actors
 from catdog_serving.on_ray.poison_files import AttemptCounter
 from catdog_serving.on_ray.session import running_ray
+from catdog_serving.remote_path import AnyPath
 
 # A window's paths are in memory here, and its actors load the archive anew.
 _WINDOW_PER_ACTOR = 10_000
@@ -41,7 +40,6 @@ class RayBackend(Backend):
     """Classify on Ray; see `running_ray` for where that is."""
 
     jobs = 1
-    done_ahead = 20_000
 
     def __init__(
         self, archive: Path, address: str | None, actors: int | None, with_maps: bool = False

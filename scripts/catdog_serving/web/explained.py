@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -15,9 +15,14 @@ from catdog.results import Explanation
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
-from catdog_serving.folder.files import INVALID_IMAGE, UNREADABLE, ImageFailure, read_file
-from catdog_serving.folder.formats import folder_decoder
-from catdog_serving.folder.rows import ImageResult, Row, to_row
+from catdog_serving.folder.image_files import (
+    INVALID_IMAGE,
+    UNREADABLE,
+    ImageFailure,
+    ImageResult,
+    folder_decoder,
+    read_file,
+)
 from catdog_serving.ordered_map import ordered_map
 
 LARGE_SIDE = 1280  # of an image shown alone, in pixels
@@ -35,13 +40,13 @@ class ShownImage:
 
     Attributes:
         name: The file's.
-        row: As in a journal; its box is the whole image's.
+        row: As of a folder run; its box is the whole image's.
         explanation: None for a file that failed.
         image, map: Data URIs; None for a file that failed.
     """
 
     name: str
-    row: Row
+    row: ImageResult
     explanation: Explanation | None
     image: str | None
     map: str | None
@@ -82,6 +87,7 @@ class Images:
 
     def _show(self, path: Path, side: int) -> ShownImage:
         file, content = read_file(path)
+        file = replace(file, path=Path(path.name))
         if isinstance(content, ImageFailure) and not path.exists():
             content = ImageFailure(UNREADABLE, "the upload is too long ago; drop the image again")
         outcome: Explanation | ImageFailure
@@ -95,10 +101,8 @@ class Images:
             except InvalidImage as invalid:
                 outcome = ImageFailure(INVALID_IMAGE, invalid.message)
         if isinstance(outcome, ImageFailure):
-            row = to_row(ImageResult(file, outcome))
-            return ShownImage(path.name, row | {"path": path.name}, None, None, None)
-        row = to_row(ImageResult(file, outcome.prediction))
-        row |= {"path": path.name, "box": outcome.box}
+            return ShownImage(path.name, ImageResult(file, outcome), None, None, None)
+        row = ImageResult(file, replace(outcome.prediction, box=outcome.box))
         return ShownImage(path.name, row, outcome, _image_uri(image), _map_uri(outcome))
 
 

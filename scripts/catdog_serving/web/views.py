@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from catdog.results import Prediction
 from catdog_serving.errors import ServerBusyError, ServerError
+from catdog_serving.folder.image_files import ImageFailure
 from catdog_serving.folder.outputs import to_csv
 from catdog_serving.web.explained import ShownImage
 
@@ -19,7 +20,7 @@ LABELS = ("cat", "dog", "neither", "failed")
 def alone(shown: ShownImage) -> str:
     """One image, large, with its masses."""
     if shown.explanation is None:
-        return problem(f"{shown.name}: {shown.row['error']['message']}")
+        return problem(f"{shown.name}: {_reason(shown)}")
     prediction = shown.explanation.prediction
     return (
         f'<article class="cd-alone cd-{shown.label}">{_figure(shown)}'
@@ -127,7 +128,7 @@ def _bar(name: str, share: float, kind: str) -> str:
 
 
 def _box_line(shown: ShownImage) -> str:
-    box = shown.row["box"]
+    box = shown.explanation and shown.explanation.box
     return "No box." if box is None else "Box: {}, {} to {}, {} pixels.".format(*box)
 
 
@@ -138,13 +139,20 @@ def _model_line(prediction: Prediction) -> str:
 def _card(shown: ShownImage) -> str:
     name = f'<div class="cd-name" title="{_text(shown.name)}">{_text(shown.name)}</div>'
     if shown.explanation is None:
-        reason = _text(shown.row["error"]["message"])
+        reason = _text(_reason(shown))
         body = f'<div class="cd-reason">{reason}</div><div class="cd-answer">failed</div>'
     else:
-        mass = {"cat": "cat", "dog": "dog"}.get(shown.label, "other")
-        answer = f"<span>{shown.label}</span> {shown.row[mass]:.2f}"
+        prediction = shown.explanation.prediction
+        masses = {"cat": prediction.cat, "dog": prediction.dog}
+        answer = f"<span>{shown.label}</span> {masses.get(shown.label, prediction.other):.2f}"
         body = f'{_figure(shown)}<div class="cd-answer">{answer}</div>'
     return f'<div class="cd-card cd-{shown.label}" data-label="{shown.label}">{body}{name}</div>'
+
+
+def _reason(shown: ShownImage) -> str:
+    """Why a file failed."""
+    outcome = shown.row.outcome
+    return outcome.message if isinstance(outcome, ImageFailure) else ""
 
 
 def _text(text: str) -> str:

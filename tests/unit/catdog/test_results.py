@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,9 +18,8 @@ from catdog.results import (
     Prediction,
     map_valid,
 )
-from catdog_serving.folder import outputs, parquet
-from catdog_serving.folder.files import FileInfo
-from catdog_serving.folder.rows import ImageResult, to_row
+from catdog_serving.folder import outputs
+from catdog_serving.folder.image_files import FileInfo, ImageResult
 from catdog_serving.reports import folder_report
 from tests.support.paths import ROOT
 
@@ -50,8 +50,8 @@ def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
     explanation = Explanation(PREDICTION, PREDICTION.box, MAP)
     assert list(schemas["Explanation"]["properties"]) == list(explanation.to_dict())
 
-    row = to_row(ImageResult(FileInfo("cat.jpg", 1, 2, "0" * 64), PREDICTION))
-    in_parquet = parquet._schema()
+    row = ImageResult(FileInfo(Path("cat.jpg"), 1, 2, "0" * 64), PREDICTION).to_dict()
+    in_parquet = outputs.parquet_schema()
     assert in_parquet.names == [*(name for name in row if name != "map"), "error"]
     assert [field.name for field in in_parquet.field("breed").type] == list(answer["breed"])
     assert [field.name for field in in_parquet.field("top").type.value_type] == list(

@@ -256,27 +256,27 @@ def test_no_output_replaces_the_archive(option: str, tmp_path: Path) -> None:
     assert archive.read_text() == "an archive"
 
 
-def test_a_file_that_is_no_journal_is_exit_4_and_stays(
+def test_a_file_that_is_no_state_is_exit_4_and_stays(
     tmp_path: Path, make_config: MakeConfig
 ) -> None:
     def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
         send(request, 200, json.dumps(ANSWER).encode())
 
     (tmp_path / "a.jpg").write_text("a")
-    notes = tmp_path / "notes.json"
+    notes = tmp_path / "out.csv.catdog"
     notes.write_text("my notes")
     with http_server(answer) as url:
         result = catdog(
             *("classify", tmp_path, "--url", url, "--config", make_config(None).path),
-            *("--format", "jsonl", "--output", notes, "--resume", "--jobs", "1"),
+            *("--output", tmp_path / "out.csv", "--resume", "--jobs", "1"),
         )
     merged = catdog("merge", tmp_path / "all.jsonl", notes)
     for refused in (result, merged):
         assert refused.returncode == 4
-        assert f"catdog: {notes} is no journal of catdog" in refused.stderr
+        assert f"catdog: {notes} is no run state of catdog" in refused.stderr
         assert refused.stderr.count("\n") == 1
     assert notes.read_text() == "my notes"
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
         "a.jpg",
-        "notes.json",
+        "out.csv.catdog",
     ]

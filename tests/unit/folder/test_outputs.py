@@ -1,29 +1,29 @@
+"""Results as a table, JSON, JSON lines, CSV and Parquet; the summary of a folder."""
+
 import csv
 import io
 import json
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from catdog.results import ModelId
+from catdog_serving.errors import NotReadyError
 from catdog_serving.folder import outputs
-from catdog_serving.folder.files import FileInfo, ImageFailure
-from catdog_serving.folder.process_folder import FolderReport
-from catdog_serving.folder.rows import ImageResult, Row, to_row
-from tests.support.stub_backend import MODEL, prediction
+from catdog_serving.folder.image_files import ImageResult
+from catdog_serving.folder.outputs import FolderReport, is_stream, write_output
+from tests.support.state_rows import failure, image
+from tests.support.stub_backend import MODEL
 
 HOSTILE = ["=cmd|'/C calc'!A0.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\tx.jpg", "\rx.jpg"]
 
 
-def row(name: str, failed: bool = False) -> Row:
-    file = FileInfo(Path(name), 3, 4, "ab")
-    outcome = ImageFailure("InvalidImage", "cannot decode [12] bytes") if failed else None
-    return to_row(ImageResult(file, outcome or prediction("cat", 0.8, 0.1)))
-
-
-def whole(name: str, rows: Iterable[Row], model: ModelId = MODEL) -> str:
+def whole(name: str, rows: Iterable[ImageResult], model: ModelId = MODEL) -> str:
     rows = list(rows)
     report = FolderReport("album", seconds=2.0)
     for one in rows:
@@ -33,10 +33,10 @@ def whole(name: str, rows: Iterable[Row], model: ModelId = MODEL) -> str:
 
 def test_the_table_names_files_failures_and_the_model() -> None:
     long_name = "x" * 300 + "[bold]cat.jpg"
-    text = whole("table", [row(long_name), row("bad.jpg", failed=True)])
+    text = whole("table", [image(long_name), failure("bad.jpg")])
     assert long_name in text  # neither cut nor taken for markup
     assert "cat      0.8000  0.1000  tabby [red] (50%)" in text
-    assert "failed   bad.jpg: cannot decode [12] bytes" in text
+    assert "failed   bad.jpg: cannot decode [12]" in text
     assert "album: 1 images in 2.00 s, 0.50 images/s, 1 failed" in text
     assert "mean masses: cat 0.8000, dog 0.1000" in text
     assert "model: net ids, fp32" in text
@@ -49,31 +49,31 @@ def test_untrained_weights_are_called_so() -> None:
 
 
 def test_names_cannot_move_the_cursor_or_add_lines() -> None:
-    text = whole("table", [row("a\x1b[2Jb\nfailed  c\u202ed\udcff.jpg")])
+    text = whole("table", [image("a\x1b[2Jb\nfailed  c\u202ed\udcff.jpg")])
     assert "a\\x1b[2Jb\\nfailed  c\\u202ed\\udcff.jpg" in text
     assert "\x1b" not in text
 
 
 def test_json_has_a_row_per_file_and_no_nan() -> None:
-    rows = [row("bad.jpg", failed=True)]
+    rows = [failure("bad.jpg")]
     document = json.loads(whole("json", rows))
-    assert document["images"] == rows
+    assert document["images"] == [row.to_dict() for row in rows]
     assert document["folders"][0]["mean_cat"] is None
     assert document["model"] == MODEL.to_dict()
-    assert len(json.loads(whole("json", [row(str(n)) for n in range(5)]))["images"]) == 5
+    assert len(json.loads(whole("json", [image(str(n)) for n in range(5)]))["images"]) == 5
     assert json.loads(whole("json", []))["images"] == []
 
 
 def test_folders_whose_names_are_no_unicode_survive_json() -> None:
     report = FolderReport("album-\udcff")
-    document = b"".join(outputs.render("json", [row("a\udcff.jpg")], [report], MODEL))
+    document = b"".join(outputs.render("json", [image("a\udcff.jpg")], [report], MODEL))
     values = json.loads(document.decode())
     assert values["folders"][0]["folder"] == "album-\udcff"
     assert values["images"][0]["path"] == "a\udcff.jpg"
 
 
 def test_csv_has_a_line_per_file_with_flat_columns() -> None:
-    lines = list(csv.DictReader(io.StringIO(whole("csv", [row("a.jpg"), row("b.jpg", True)]))))
+    lines = list(csv.DictReader(io.StringIO(whole("csv", [image("a.jpg"), failure("b.jpg")]))))
     assert [line["path"] for line in lines] == ["a.jpg", "b.jpg"]
     assert (lines[0]["cat"], lines[0]["breed"], lines[0]["breed_index"]) == (
         *("0.8", "tabby [red]", "281"),
@@ -84,18 +84,96 @@ def test_csv_has_a_line_per_file_with_flat_columns() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_formulas_in_csv_are_neutralised(name: str) -> None:
-    (line,) = csv.DictReader(io.StringIO(whole("csv", [row(name)]), newline=""))
+    (line,) = csv.DictReader(io.StringIO(whole("csv", [image(name)]), newline=""))
     assert line["path"] == f"'{name}"
 
 
 @pytest.mark.parametrize("name", ['a,"b\n;.jpg', "a\udcff.jpg", "ünï.jpg", "a=b.jpg"])
 def test_other_names_survive_csv(name: str) -> None:
-    (line,) = csv.DictReader(io.StringIO(whole("csv", [row(name)]), newline=""))
+    (line,) = csv.DictReader(io.StringIO(whole("csv", [image(name)]), newline=""))
     assert line["path"] == name
 
 
 def test_the_table_has_colours_on_a_terminal() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=200)
-    console.print(outputs.table_row(row("a.jpg")))
+    console.print(outputs.table_row(image("a.jpg")))
     assert isinstance(console.file, io.StringIO)
     assert "\x1b[32mcat" in console.file.getvalue()
+
+
+def parquet(output: Path, rows: Iterable[ImageResult]) -> None:
+    write_output(output, "parquet", rows, [], MODEL)
+
+
+def test_every_row_comes_back_from_parquet(tmp_path: Path) -> None:
+    rows = [image("a.jpg"), failure("bad.jpg"), image("c.jpg", "neither")]
+    parquet(tmp_path / "new" / "out.parquet", rows)
+    read = pq.read_table(tmp_path / "new" / "out.parquet").to_pylist()
+    everything = dict.fromkeys([*rows[0].to_dict(), "error"])
+    for written, row in zip(read, rows, strict=True):
+        expected = row.to_dict()
+        top = expected.get("top") and list(expected["top"])
+        assert written == everything | expected | {"top": top}
+
+
+def test_no_column_is_forgotten(tmp_path: Path) -> None:
+    parquet(tmp_path / "x.parquet", [])
+    columns = pq.read_schema(tmp_path / "x.parquet").names
+    assert columns == [*image("a.jpg").to_dict(), "error"]
+
+
+def test_rows_are_written_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "_ROW_GROUP", 10)
+    parquet(tmp_path / "x.parquet", (image(f"{number}.jpg") for number in range(25)))
+    file = pq.ParquetFile(tmp_path / "x.parquet")
+    sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    file.close()
+    assert sizes == [10, 10, 5]
+
+
+def test_a_name_that_is_not_unicode_is_escaped_in_parquet(tmp_path: Path) -> None:
+    parquet(tmp_path / "x.parquet", [image("a\udcff ä.jpg")])
+    assert pq.read_table(tmp_path / "x.parquet")["path"].to_pylist() == ["a\\xff ä.jpg"]
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "csv", "json"])
+def test_what_breaks_off_leaves_no_file(output_format: str, tmp_path: Path) -> None:
+    def rows() -> Iterator[ImageResult]:
+        yield image("a.jpg")
+        raise RuntimeError("the state is broken")
+
+    (tmp_path / "x").write_text("as it was")
+    with pytest.raises(RuntimeError):
+        write_output(tmp_path / "x", output_format, rows(), [], MODEL)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["as it was"]
+
+
+def test_a_pipe_is_written_into_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "out.csv"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_output(pipe, "csv", [image("a.jpg")], [], MODEL)
+    reader.join(timeout=30)
+    assert read[0].splitlines()[1].startswith("a.jpg,")
+    assert pipe.is_fifo()
+
+
+def test_a_device_is_written_into_and_what_fails_there_is_one_line() -> None:
+    write_output(Path("/dev/null"), "csv", [image("a.jpg")], [], MODEL)
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(NotReadyError, match="cannot write /dev/full: No space left on device"):
+        write_output(Path("/dev/full"), "csv", [image("a.jpg")], [], MODEL)
+
+
+def test_what_is_open_already_is_a_stream_even_if_it_is_a_file(tmp_path: Path) -> None:
+    """/dev/stdout after `> out.csv`."""
+    with (tmp_path / "out.csv").open("w") as file:
+        for name in (f"/dev/fd/{file.fileno()}", f"/proc/self/fd/{file.fileno()}"):
+            assert is_stream(Path(name))
+        (tmp_path / "link").symlink_to(f"/proc/self/fd/{file.fileno()}")
+        assert is_stream(tmp_path / "link")
+    assert not is_stream(tmp_path / "out.csv")
+    assert not is_stream(tmp_path / "none.csv")
+    assert not is_stream(tmp_path)

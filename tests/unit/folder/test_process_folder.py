@@ -8,22 +8,28 @@ import pytest
 
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.folder.files import FileInfo, ImageFailure, read_file
-from catdog_serving.folder.find_files import find_sources
-from catdog_serving.folder.process_folder import FolderReport, process_folder, process_sources
-from catdog_serving.folder.rows import ImageResult, Row, to_row
-from tests.support.stub_backend import NameBackend, prediction, touch
+from catdog_serving.find_files import find_sources
+from catdog_serving.folder.image_files import ImageFailure, ImageResult, read_file
+from catdog_serving.folder.outputs import FolderReport
+from catdog_serving.folder.process_folder import process_folder, process_sources
+from catdog_serving.folder.run_state import RunState
+from tests.support.state_rows import failure
+from tests.support.stub_backend import MODEL, NameBackend, prediction, touch
 
 
-def names(rows: list[Row]) -> list[str]:
-    return [Path(row["path"]).name for row in rows]
+def names(rows: list[ImageResult]) -> list[str]:
+    return [row.path.name for row in rows]
 
 
-def process(path: Path, old: list[Row]) -> tuple[list[Row], list[str]]:
+def process(path: Path, state: Path | None = None) -> tuple[list[ImageResult], list[str]]:
     """The rows, and the names of the files that were really classified."""
-    rows: list[Row] = []
+    rows: list[ImageResult] = []
     backend = NameBackend()
-    process_sources(find_sources([path]), backend, rows.append, old)
+    if state is None:
+        process_sources(find_sources([path]), backend, rows.append)
+    else:
+        with RunState.open(state, MODEL, resume=True) as opened:
+            process_sources(find_sources([path]), backend, rows.append, opened)
     return rows, [asked.name for asked in backend.asked]
 
 
@@ -35,7 +41,7 @@ def test_an_empty_folder_is_an_error_and_not_nan(tmp_path: Path) -> None:
 
 def test_the_summary_is_the_references(tmp_path: Path) -> None:
     touch(tmp_path, "cat1.jpg", "cat2.jpg", "cup.png", "bad.jpg", "notes.txt")
-    rows: list[Row] = []
+    rows: list[ImageResult] = []
     report = process_folder(tmp_path, NameBackend(), rows.append)
     assert names(rows) == ["bad.jpg", "cat1.jpg", "cat2.jpg", "cup.png"]
     assert (report.images, report.failed, report.skipped) == (3, 1, 1)
@@ -47,7 +53,7 @@ def test_the_summary_is_the_references(tmp_path: Path) -> None:
 
 def test_means_of_nothing_are_none() -> None:
     report = FolderReport("album")
-    report.add(to_row(ImageResult(FileInfo(Path("a")), ImageFailure("InvalidImage", "x"))))
+    report.add(failure("a"))
     assert report.mean_cat is None
     assert report.mean_dog is None
 
@@ -62,11 +68,11 @@ def test_folders_have_a_report_each_and_named_files_one_together(tmp_path: Path)
 
 def test_a_row_has_what_tells_whether_the_file_changed(tmp_path: Path) -> None:
     touch(tmp_path, "cat.jpg")
-    rows, _ = process(tmp_path, [])
-    assert list(rows[0])[:5] == ["path", "size", "mtime_ns", "sha256", "label"]
-    assert rows[0]["size"] == len("cat.jpg")
-    assert rows[0]["mtime_ns"] == (tmp_path / "cat.jpg").stat().st_mtime_ns
-    assert rows[0]["sha256"] == hashlib.sha256(b"cat.jpg").hexdigest()
+    ((row,), _) = process(tmp_path)
+    assert list(row.to_dict())[:5] == ["path", "size", "mtime_ns", "sha256", "label"]
+    assert row.file.size == len("cat.jpg")
+    assert row.file.mtime_ns == (tmp_path / "cat.jpg").stat().st_mtime_ns
+    assert row.file.sha256 == hashlib.sha256(b"cat.jpg").hexdigest()
 
 
 def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
@@ -74,47 +80,26 @@ def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(300 * 1024 * 1024)
-    rows, _ = process(tmp_path, [])
-    assert [(row["error"]["type"], row["error"]["message"]) for row in rows] == [
-        ("Unreadable", "No such file or directory"),
-        ("TooLarge", "the file has 314572800 bytes, at most 268435456 are read"),
-        ("Unreadable", "not a regular file"),
+    rows, _ = process(tmp_path)
+    assert [row.outcome for row in rows] == [
+        ImageFailure("Unreadable", "No such file or directory"),
+        ImageFailure("TooLarge", "the file has 314572800 bytes, at most 268435456 are read"),
+        ImageFailure("Unreadable", "not a regular file"),
     ]
 
 
 def test_done_files_keep_their_rows_and_the_others_are_classified_in_order(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{number:04}.jpg" for number in range(3000)))
-    first, _ = process(tmp_path, [])
-    for number in (5, 6, 1500, 2999):
-        (tmp_path / f"{number:04}.jpg").write_text("changed")
-    touch(tmp_path, "0007a.jpg", "sub/new.jpg")
-    (tmp_path / "0100.jpg").unlink()
-    rows, asked = process(tmp_path, first)
-    assert asked == [
-        *("0005.jpg", "0006.jpg", "0007a.jpg", "1500.jpg", "2999.jpg", "new.jpg"),
-    ]
-    again, _ = process(tmp_path, [])
+    album, state = tmp_path / "album", tmp_path / "out.catdog"
+    touch(album, *(f"{number:04}.jpg" for number in range(1500)))
+    process(album, state)
+    for number in (5, 6, 900, 1499):
+        (album / f"{number:04}.jpg").write_text("changed")
+    touch(album, "0007a.jpg", "sub/new.jpg")
+    (album / "0100.jpg").unlink()
+    rows, asked = process(album, state)
+    assert asked == ["0005.jpg", "0006.jpg", "0007a.jpg", "0900.jpg", "1499.jpg", "new.jpg"]
+    again, _ = process(album)
     assert rows == again
-
-
-def test_unreadable_files_are_tried_again_and_bad_images_are_not(tmp_path: Path) -> None:
-    touch(tmp_path, "bad.jpg")
-    (tmp_path / "link.jpg").symlink_to(tmp_path / "target")
-    first, _ = process(tmp_path, [])
-    assert ["error" in row for row in first] == [True, True]
-    (tmp_path / "target").write_text("a cat")
-    rows, asked = process(tmp_path, first)
-    assert asked == ["link.jpg"]
-    assert ["error" in row for row in rows] == [True, False]
-
-
-def test_a_done_file_outside_of_this_run_is_never_dropped(tmp_path: Path) -> None:
-    touch(tmp_path, "a/cat.jpg", "b/cat.jpg")
-    first, _ = process(tmp_path, [])
-    with pytest.raises(RefusedError, match="is not among the files of this one"):
-        process(tmp_path / "b", first)
-    with pytest.raises(RefusedError, match="is not among the files of this one"):
-        process(tmp_path / "a", first)
 
 
 def test_a_server_that_changes_its_model_ends_the_run(tmp_path: Path) -> None:
@@ -127,7 +112,7 @@ def test_a_server_that_changes_its_model_ends_the_run(tmp_path: Path) -> None:
                 model = other if number else self.model
                 yield ImageResult(read_file(path)[0], prediction("cat", 0.8, 0.1, model))
 
-    rows: list[Row] = []
+    rows: list[ImageResult] = []
     with pytest.raises(RefusedError, match="net ids, int8 now, and began with net ids, fp32"):
         process_folder(tmp_path, Changing(), rows.append)
     assert names(rows) == ["1.jpg"]

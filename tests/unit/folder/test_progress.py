@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from catdog_serving.folder.find_files import find_sources
+from catdog_serving.find_files import find_sources
 from catdog_serving.folder.progress import FolderProgress, _duration
 from tests.support.processes import wait_until
 from tests.support.stub_backend import touch

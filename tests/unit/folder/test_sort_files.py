@@ -1,5 +1,6 @@
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,20 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.folder.find_files import find_sources
+from catdog_serving.find_files import find_sources
+from catdog_serving.folder.image_files import ImageResult
 from catdog_serving.folder.process_folder import process_folder, process_sources
-from catdog_serving.folder.rows import Row
 from catdog_serving.folder.sort_files import SortReport, sort_files
-from tests.support.stub_backend import NameBackend, touch
+from tests.support.stub_backend import NameBackend, prediction, touch
 
 
-def classified(folder: Path) -> list[Row]:
-    rows: list[Row] = []
+def classified(folder: Path) -> list[ImageResult]:
+    rows: list[ImageResult] = []
     process_folder(folder, NameBackend(), rows.append)
     return rows
 
 
-def sort(rows: list[Row], target: Path, move: bool = False, dry_run: bool = False) -> SortReport:
+def sort(
+    rows: list[ImageResult], target: Path, move: bool = False, dry_run: bool = False
+) -> SortReport:
     return sort_files(rows, target, move, dry_run, lambda line: None)
 
 
@@ -38,7 +41,7 @@ def contents(folder: Path) -> list[str]:
     return sorted({path.stat().st_ino: path.read_text() for path in files}.values())
 
 
-def both(rows: list[Row], target: Path, move: bool) -> SortReport:
+def both(rows: list[ImageResult], target: Path, move: bool) -> SortReport:
     """A dry run and then the real one, which must do what the first said."""
     lines: list[str] = []
     before = everything(target.parent)
@@ -238,8 +241,10 @@ def test_a_name_that_another_image_leaves_is_free(tmp_path: Path) -> None:
     target = tmp_path / "sorted"
     touch(target, "cat/x.jpg", "dog/x.jpg")
     rows = classified(target / "cat") + classified(target / "dog")
-    for row, label in zip(rows, ("dog", "cat"), strict=True):
-        row["label"] = label
+    rows = [
+        replace(row, outcome=prediction(label, 0.5, 0.5))
+        for row, label in zip(rows, ("dog", "cat"), strict=True)
+    ]
     both(rows, target, move=True)
     assert tree(target) == {"cat/x.jpg": "dog/x.jpg", "dog/x (2).jpg": "cat/x.jpg"}
 
@@ -312,7 +317,7 @@ def test_whatever_is_linked_to_what_nothing_is_lost_and_the_plan_is_kept(
         make_files(base, dict(zip(order, kinds, strict=True)))
         before = everything(base)
         held = contents(base)
-        rows: list[Row] = []
+        rows: list[ImageResult] = []
         paths = [base / "album", *(base / "sorted/neither").iterdir()]
         process_sources(find_sources(paths), NameBackend(), rows.append)
         both(rows, base / "sorted", move)

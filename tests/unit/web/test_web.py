@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from threading import Event, Lock
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
 from catdog_serving.extras import install_hint
+from catdog_serving.folder.image_files import FileInfo, ImageFailure, ImageResult
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownImage
@@ -22,7 +24,6 @@ from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer
 from tests.support.http_servers import http_server, send
 from tests.support.paths import SAMPLES
-from tests.support.report_rows import failure
 
 CAT = str(SAMPLES / "chelsea.png")
 INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no image"}).encode()
@@ -66,8 +67,9 @@ def test_a_server_problem_says_what_to_do(error: ServerError, sentence: str) -> 
 
 
 def test_names_and_reasons_are_text() -> None:
-    row = failure("<img src=x onerror=alert(1)>", "cannot <b>decode</b>")
-    shown = ShownImage(row["path"], row, None, None, None)
+    name = "<img src=x onerror=alert(1)>"
+    row = ImageResult(FileInfo(Path(name)), ImageFailure("InvalidImage", "cannot <b>decode</b>"))
+    shown = ShownImage(name, row, None, None, None)
     for page in (views.alone(shown), views.gallery([shown])):
         assert "<img" not in page
         assert "<b>" not in page

@@ -3,13 +3,13 @@
 import fnmatch
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path, PurePath, PurePosixPath
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.folder.remote_path import AnyPath, RemotePath
+from catdog_serving.remote_path import AnyPath, RemotePath, local_path
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
@@ -55,11 +55,16 @@ class ImageFiles:
 
     Attributes:
         root: The path.
+        found: Files found so far, those of other shards too.
         skipped: Files passed over for their name so far.
     """
 
     def __init__(
-        self, root: AnyPath, patterns: Sequence[str] = (), shard: Shard | None = None
+        self,
+        root: AnyPath,
+        patterns: Sequence[str] = (),
+        shard: Shard | None = None,
+        never: Collection[Path] = (),
     ) -> None:
         """Look at a path.
 
@@ -68,24 +73,31 @@ class ImageFiles:
             patterns: If any: take the files that match one, whatever their suffix. Such as
                 *.jpg for the name, or 2024/*.jpg for the path below root (* matches / there).
             shard: Take only the files of this part.
+            never: The run's own files. They are no images, by whatever name.
+
+        Raises:
+            NotReadyError: If it does not exist.
+            UsageError: If it is one of the run's own files.
         """
         if not root.exists():
             raise NotReadyError(f"there is no file or folder {root}")
+        if _identity(root) in _identities(never):
+            raise UsageError(f"{root} is the state of a run, and no image")
         self.root = root
         self.is_folder = root.is_dir()
-        self.is_sharded = shard is not None
+        self.found = 0
         self.skipped = 0
         self._patterns = patterns
         self._shard = shard
+        self._never = never
 
     def __iter__(self) -> Iterator[AnyPath]:
-        self.skipped = 0
-        found = self._walk(self.root, ()) if self.is_folder else iter((self.root,))
-        if self._shard is None:
-            yield from found
-        else:
-            base = self.root if self.is_folder else self.root.parent
-            yield from (path for path in found if self._shard.holds(relative_path(path, base)))
+        self.found = self.skipped = 0
+        base = self.root if self.is_folder else self.root.parent
+        for path in self._walk(self.root, ()) if self.is_folder else (self.root,):
+            self.found += 1
+            if self._shard is None or self._shard.holds(relative_path(path, base)):
+                yield path
 
     def _walk(self, folder: AnyPath, ancestors: tuple[object, ...]) -> Iterator[AnyPath]:
         try:
@@ -97,9 +109,13 @@ class ImageFiles:
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
             return
+        # Looked up for each folder: a file may come, and another take its name, meanwhile.
+        own = _identities(self._never)
         for path, is_folder in entries:
             if is_folder:
                 yield from self._walk(path, (*ancestors, identity))
+            elif own and _identity(path) in own:
+                continue
             elif self._is_wanted(path):
                 yield path
             else:
@@ -116,9 +132,12 @@ class ImageFiles:
 
 
 def find_sources(
-    paths: Sequence[AnyPath], patterns: Sequence[str] = (), shard: Shard | None = None
+    paths: Sequence[AnyPath],
+    patterns: Sequence[str] = (),
+    shard: Shard | None = None,
+    never: Collection[Path] = (),
 ) -> list[ImageFiles]:
-    """The given files and folders, in the order of `sort_key`.
+    """The given files and folders, in the order of `sort_key`; see `ImageFiles`.
 
     Raises:
         UsageError: If one lies inside another, which would count its images twice.
@@ -126,10 +145,10 @@ def find_sources(
     """
     ordered = sorted(paths, key=sort_key)
     for outer, inner in pairwise(ordered):
-        if sort_key(inner)[: len(sort_key(outer))] == sort_key(outer):
+        if lies_under(sort_key(inner), sort_key(outer)):
             twice = "is named twice" if inner == outer else f"lies inside {outer}"
             raise UsageError(f"{inner} {twice}; name every image once")
-    return [ImageFiles(path, patterns, shard) for path in ordered]
+    return [ImageFiles(path, patterns, shard, never) for path in ordered]
 
 
 def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
@@ -163,17 +182,27 @@ def check_not_read(
     if not written:
         return
     for path in chain(others, *(chain((source.root,), source) for source in sources)):
-        if isinstance(path, Path) and (identity := _identity(path)) in written:
+        if (identity := _identity(path)) in written:
             raise UsageError(
                 f"{written[identity]} would replace {path}, which is to be read; "
                 "choose another file"
             )
 
 
-def sort_key(path: PurePath | RemotePath) -> tuple[str, ...]:
-    """The order in which files are found: folder by folder, sorted by name in each."""
+def sort_key(path: PurePath | RemotePath) -> bytes:
+    """The order in which files are found: folder by folder, sorted by name in each.
+
+    Names are bytes on Linux; between two of them is a zero, which is in no name.
+    """
     parts = path.parts
-    return parts if path.is_absolute() or parts[:1] == ("..",) else (".", *parts)
+    if not path.is_absolute() and parts[:1] != ("..",):
+        parts = (".", *parts)
+    return b"\0".join(map(os.fsencode, parts))
+
+
+def lies_under(key: bytes, folder_key: bytes) -> bool:
+    """Whether a path is a folder, or lies in it at any depth; by their sort keys."""
+    return key == folder_key or key.startswith(folder_key + b"\0")
 
 
 def relative_path(path: AnyPath, base: AnyPath) -> PurePath:
@@ -181,13 +210,21 @@ def relative_path(path: AnyPath, base: AnyPath) -> PurePath:
     return PurePosixPath(*path.parts[len(base.parts) :])
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What all names of a file have in common; None if there is none."""
+def _identity(path: AnyPath) -> tuple[int, int] | None:
+    """What all names of a file of this machine have in common; None if there is none."""
+    here = local_path(path)
+    if here is None:
+        return None
     try:
-        status = path.stat()
+        status = here.stat()
     except OSError:  # for another to report, who needs it
         return None
     return status.st_dev, status.st_ino
+
+
+def _identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
+    """Those of the files that are there."""
+    return {found for path in paths if (found := _identity(path))}
 
 
 def _sorted_entries(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
@@ -195,8 +232,8 @@ def _sorted_entries(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
     if isinstance(folder, RemotePath):
         return ((path, path.is_dir()) for path in folder.iterdir())
     with os.scandir(folder) as entries:
-        names = sorted((entry.name, _is_folder(entry)) for entry in entries)
-    return ((folder / name, is_folder) for name, is_folder in names)
+        names = sorted((os.fsencode(entry.name), _is_folder(entry)) for entry in entries)
+    return ((folder / os.fsdecode(name), is_folder) for name, is_folder in names)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

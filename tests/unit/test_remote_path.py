@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.folder.files import ImageFailure, read_file
-from catdog_serving.folder.find_files import ImageFiles, Shard, find_sources, sort_key
+from catdog_serving.find_files import ImageFiles, Shard, find_sources, sort_key
+from catdog_serving.folder.image_files import ImageFailure, Row, read_file
 from catdog_serving.folder.process_folder import process_folder, process_sources
-from catdog_serving.folder.remote_path import RemotePath, parse_path
-from catdog_serving.folder.rows import Row
+from catdog_serving.remote_path import RemotePath, parse_path
 from tests.support.http_servers import http_server, send
 from tests.support.object_store import MODIFIED_NS, object_store
 from tests.support.stub_backend import NameBackend, touch

@@ -9,8 +9,13 @@ from PIL import Image
 from catdog.results import Box
 from catdog_serving.extras import install_hint
 from catdog_serving.folder import formats
-from catdog_serving.folder.files import ImageFailure
-from catdog_serving.folder.formats import Upload, folder_formats, is_heic, to_upload
+from catdog_serving.folder.image_files import (
+    ImageFailure,
+    Upload,
+    folder_formats,
+    is_heic,
+    to_upload,
+)
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.paths import SAMPLES
 from tests.support.stub_backend import prediction

@@ -1,0 +1,311 @@
+"""The state of a folder run: what is done, in a SQLite file, so that a kill loses nothing.
+
+OUTPUT.catdog holds which model it is, and a row for each file, which is committed as soon as it
+is there. While a run is at work, or after a kill, OUTPUT.catdog-wal belongs to it; a run that
+ends leaves one file, and none when nothing is left to do. One process has it at a time: by
+SQLite's own lock, or by a lock file where the file system knows no locks.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from catdog.results import ModelId, Prediction
+from catdog_serving.errors import RefusedError
+from catdog_serving.find_files import sort_key
+from catdog_serving.folder import state_file
+from catdog_serving.folder.image_files import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.state_file import plain_errors
+from catdog_serving.remote_path import AnyPath, parse_path
+
+_PAGE = 500  # rows in memory at once; no statement stays open between two pages
+_COLUMNS = "path, size, mtime_ns, sha256, error, outcome, moved_to"
+
+
+class Done(NamedTuple):
+    """What a state knows of a file without its answer: as in `FileInfo`, and the failure's type."""
+
+    size: int | None
+    mtime_ns: int | None
+    error: str | None
+
+
+class RunState:
+    """One state that is open. A context manager.
+
+    Attributes:
+        path: Its file; None for one that lives as long as the process.
+        resumed: Whether it was there before.
+    """
+
+    def __init__(
+        self, path: Path | None, connection: sqlite3.Connection, held: ExitStack, resumed: bool
+    ) -> None:
+        """Use `open` or `temporary`."""
+        self.path = path
+        self.resumed = resumed
+        self._connection = connection
+        self._held = held
+        if resumed:  # which files this run came by; where SQLite keeps temporary files
+            self._execute("CREATE TEMP TABLE walked (place BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        model: ModelId,
+        selection: str = "",
+        resume: bool = False,
+        restart: bool = False,
+    ) -> Self:
+        """Go on with the state that is there, or make one.
+
+        Args:
+            path: The file; its folder is made if missing.
+            model: Whose answers it holds.
+            selection: Which files below the paths are taken; the same on every resume.
+            resume: Keep what is in it.
+            restart: Throw away what is in it.
+
+        Raises:
+            RefusedError: If it is there, and neither resume nor restart is set; if it holds
+                answers of another model, or of other files; if it is no state. Then it is as
+                it was.
+            NotReadyError: If it cannot be written, or another process has it.
+        """
+
+        def fill(connection: sqlite3.Connection) -> None:
+            _describe(connection, model, selection)
+
+        with ExitStack() as stack:
+            connection, is_new = state_file.open_file(path, fill, stack)
+            with plain_errors(path):
+                if restart:
+                    with connection:
+                        connection.execute("BEGIN")
+                        connection.execute("DELETE FROM files")
+                        connection.execute("DELETE FROM run")
+                        fill(connection)
+                elif not is_new:
+                    _check_same(path, connection, model, selection, resume)
+                connection.execute("UPDATE run SET is_done = 0")
+            return cls(path, connection, stack.pop_all(), resumed=not is_new and not restart)
+
+    @classmethod
+    def temporary(cls) -> Self:
+        """A state without a file that anybody sees, for rows that are needed again at the end."""
+        with ExitStack() as stack:
+            connection = stack.enter_context(closing(sqlite3.connect("", isolation_level=None)))
+            connection.executescript(state_file.SCHEMA)
+            return cls(None, connection, stack.pop_all(), resumed=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave one file. What was put is in it."""
+        with plain_errors(self.path):
+            self._held.close()
+
+    def delete(self) -> None:
+        """Close it, and leave no file: nothing is left to do."""
+        if self.path is not None:
+            with plain_errors(self.path):
+                # First without a WAL, which a run that begins just then would share by its name.
+                self._execute("PRAGMA journal_mode = DELETE")
+                Path(os.path.realpath(self.path)).unlink(missing_ok=True)
+        self.close()
+
+    def find(self, path: AnyPath) -> Done | None:
+        """What is known of a file; None if it is not done."""
+        query = "SELECT size, mtime_ns, error FROM files WHERE place = ?"
+        found = self._execute(query, sort_key(path))
+        return Done(*found[0]) if found else None
+
+    def keep(self, path: AnyPath) -> None:
+        """A file is as it was when its row was put; if it was about to be moved, it was not."""
+        place = sort_key(path)
+        self._execute("INSERT OR IGNORE INTO walked VALUES (?)", place)
+        query = "UPDATE files SET moved_to = NULL WHERE place = ? AND moved_to IS NOT NULL"
+        self._execute(query, place)
+
+    def put(self, result: ImageResult) -> None:
+        """Add a file's row, or put it in the place of its old one; it is committed at once.
+
+        Raises:
+            NotReadyError: If it cannot be written.
+        """
+        file, outcome, place = result.file, result.outcome, sort_key(result.path)
+        if isinstance(outcome, ImageFailure):
+            error, text = outcome.type, json.dumps(outcome.message)
+        else:
+            error, text = None, json.dumps(outcome.to_dict(with_map=True))
+        self._execute(
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            *(place, os.fsencode(str(file.path)), file.size, file.mtime_ns, file.sha256),
+            *(error, text, file.moved_to and os.fsencode(file.moved_to)),
+        )
+        if self.resumed:
+            self._execute("INSERT OR IGNORE INTO walked VALUES (?)", place)
+
+    def moving(self, path: AnyPath, target: Path) -> None:
+        """Note where a file is about to be moved: it is done, though it will not be found."""
+        query = "UPDATE files SET moved_to = ? WHERE place = ?"
+        self._execute(query, os.fsencode(target), sort_key(path))
+
+    def has_moved(self, folder: AnyPath) -> bool:
+        """Whether files of a folder were moved by an earlier run, so that it may be empty now."""
+        key = sort_key(folder)
+        query = "SELECT 1 FROM files WHERE place > ? AND place < ? AND moved_to IS NOT NULL LIMIT 1"
+        return bool(self._execute(query, key + b"\0", key + b"\1"))
+
+    def rows(self, after: bytes = b"", before: bytes | None = None) -> Iterator[ImageResult]:
+        """The rows of this run's files, in order; of those between two places, if they are given.
+
+        Files that were moved belong to it. Rows may be put and changed meanwhile.
+        """
+        only = "AND (moved_to IS NOT NULL OR place IN walked)" if self.resumed else ""
+        return map(_result, self._pages(_COLUMNS, only, after, before))
+
+    def paths(self) -> Iterator[AnyPath]:
+        """The path of every row, in order."""
+        return (parse_path(os.fsdecode(path)) for path, _ in self._pages("path"))
+
+    def drop_gone(self) -> bool:
+        """Drop the rows of files that this run did not come by, and that are really gone.
+
+        Only for a run that has walked everything to its end. What cannot be looked at, such as
+        below a folder that could not be listed, stays.
+
+        Returns:
+            Whether rows are left that are not of this run.
+        """
+        if not self.resumed:
+            return False
+        left = False
+        for name, place in self._pages("path", "AND moved_to IS NULL AND place NOT IN walked"):
+            if _is_gone(parse_path(os.fsdecode(name))):
+                self._execute("DELETE FROM files WHERE place = ?", place)
+            else:
+                left = True
+        return left
+
+    def count(self) -> int:
+        """How many files are done."""
+        number: int = self._execute("SELECT count(*) FROM files")[0][0]
+        return number
+
+    def finish(self) -> None:
+        """Note that the run came to its end, so that `merge` takes it."""
+        self._execute("UPDATE run SET is_done = 1")
+
+    def _execute(self, query: str, *values: object) -> list[Any]:
+        with plain_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def _pages(
+        self, columns: str, only: str = "", after: bytes = b"", before: bytes | None = None
+    ) -> Iterator[Sequence[Any]]:
+        """Columns of rows, in order, page by page; the place comes last."""
+        until, values = ("", ()) if before is None else ("AND place < ?", (before,))
+        query = (
+            f"SELECT {columns}, place FROM files WHERE place > ? {until} {only} "  # noqa: S608
+            f"ORDER BY place LIMIT {_PAGE}"
+        )
+        while page := self._execute(query, after, *values):
+            yield from page
+            after = page[-1][-1]
+
+
+@contextmanager
+def read_state(path: Path) -> Iterator[tuple[ModelId, Iterator[ImageResult]]]:
+    """The model and the rows of a run that came to its end. Its state stays as it is.
+
+    Raises:
+        NotReadyError: If there is no such file, or it cannot be read.
+        RefusedError: If it is no state, or its run did not come to its end.
+    """
+    with ExitStack() as stack:
+        connection = state_file.open_to_read(path, stack)
+        state = RunState(path, connection, ExitStack(), resumed=False)
+        with plain_errors(path, "read"):
+            model, _, is_done = _description(connection)
+        if not is_done:
+            raise state_file.not_ended(path)
+        yield model, state.rows()
+
+
+def make_state(path: Path, model: ModelId, rows: Iterable[ImageResult]) -> None:
+    """Make the state of a run that came to its end; it appears when it is complete.
+
+    Raises:
+        NotReadyError: If it cannot be written, or is there.
+    """
+
+    def fill(connection: sqlite3.Connection) -> None:
+        _describe(connection, model, selection="")
+        state = RunState(path, connection, ExitStack(), resumed=False)
+        for row in rows:
+            state.put(row)
+        state.finish()
+
+    state_file.make_file(path, fill)
+
+
+def _describe(connection: sqlite3.Connection, model: ModelId, selection: str) -> None:
+    values = (model.network, model.weights, model.precision, selection)
+    connection.execute("INSERT INTO run VALUES (?, ?, ?, ?, 0)", values)
+
+
+def _description(connection: sqlite3.Connection) -> tuple[ModelId, str, bool]:
+    [row] = connection.execute("SELECT * FROM run").fetchall()
+    network, weights, precision, selection, is_done = row
+    return ModelId(network, weights, precision), selection, bool(is_done)
+
+
+def _check_same(
+    path: Path, connection: sqlite3.Connection, model: ModelId, selection: str, resume: bool
+) -> None:
+    if not resume:
+        raise RefusedError(
+            f"{path} is there from an earlier run: go on with it by --resume, or begin again by "
+            "--restart"
+        )
+    found, selected, _ = _description(connection)
+    if found != model:
+        raise RefusedError(
+            f"{path} holds results of {found}, and this is {model}; results of two "
+            "models are not mixed: choose another output"
+        )
+    if selected not in ("", selection):  # what was merged is of several
+        raise RefusedError(
+            f"{path} was begun with another --glob or --shard; resume with the same, or begin "
+            "again by --restart"
+        )
+
+
+def _result(row: Sequence[Any]) -> ImageResult:
+    path, size, mtime_ns, sha256, error, outcome, moved_to, _ = row
+    target = None if moved_to is None else Path(os.fsdecode(moved_to))
+    file = FileInfo(parse_path(os.fsdecode(path)), size, mtime_ns, sha256, target)
+    values = json.loads(outcome)
+    if error is not None:
+        return ImageResult(file, ImageFailure(error, values))
+    return ImageResult(file, Prediction.from_dict(values))
+
+
+def _is_gone(path: AnyPath) -> bool:
+    try:
+        path.stat(follow_symlinks=False) if isinstance(path, Path) else path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # nothing is known of it
+        return False
+    return False

@@ -1,0 +1,312 @@
+"""Runs that are killed, interrupted and resumed: the rows are those of one run."""
+
+import io
+import os
+import shutil
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
+from catdog_serving.folder.image_files import ImageResult
+from catdog_serving.folder.process_folder import run_classify
+from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.remote_path import AnyPath
+from tests.support.albums import rows_of
+from tests.support.kills import kill_and_resume_stub
+from tests.support.run_states import left_beside, rows_done
+from tests.support.stub_backend import NameBackend, touch
+from tests.support.stub_command import ended, stub_classify
+
+KILLS = 3  # twenty in tests/stress
+
+
+def classify(
+    *paths: Path, backend: NameBackend | None = None, output: Path, **options: object
+) -> list[str]:
+    """Run, and give the names of the files that were really classified."""
+    backend = backend or NameBackend()
+    run_classify(RunOptions(paths, output=output, **options), backend, Console(file=io.StringIO()))  # type: ignore[arg-type]
+    return [path.name for path in backend.asked]
+
+
+def interrupted(*paths: Path, after: int, output: Path, **options: object) -> None:
+    """Ctrl-C when so many files are classified."""
+
+    class Interrupted(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            for number, result in enumerate(super().classify_files(paths)):  # type: ignore[arg-type]
+                if number == after:
+                    raise KeyboardInterrupt
+                yield result
+
+    with pytest.raises(KeyboardInterrupt):
+        classify(*paths, backend=Interrupted(), output=output, **options)
+    assert left_beside(output) == [""]
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    touch(tmp_path / "album", *(f"{number:02}.jpg" for number in range(20)), "bad.jpg", "cat.jpg")
+    return tmp_path / "album"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
+
+
+def test_killed_at_random_moments_and_resumed_the_rows_are_those_of_one_run(
+    tmp_path: Path,
+) -> None:
+    kill_and_resume_stub(tmp_path, KILLS, files=400)
+
+
+def test_changes_between_two_interruptions_are_seen(
+    album: Path, output: Path, tmp_path: Path
+) -> None:
+    interrupted(album, after=15, output=output)
+    (album / "03.jpg").write_text("changed")
+    (album / "10.jpg").unlink()
+    touch(album, "05a.jpg")
+    interrupted(album, after=2, output=output, resume=True)
+    (album / "05a.jpg").write_text("changed again")
+    asked = classify(album, output=output, resume=True)
+    assert asked == ["05a.jpg", *(f"{n}.jpg" for n in range(15, 20)), "bad.jpg", "cat.jpg"]
+    classify(album, output=tmp_path / "whole.jsonl")
+    assert rows_of(output) == rows_of(tmp_path / "whole.jsonl")
+
+
+class Gone(NameBackend):
+    """Looks at all files before its first answer, and is lost then, as a cluster may be."""
+
+    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+        list(paths)
+        raise KeyboardInterrupt
+        yield
+
+
+def test_rows_of_files_that_the_walk_has_passed_are_not_lost(album: Path, output: Path) -> None:
+    interrupted(album, after=15, output=output)
+    with pytest.raises(KeyboardInterrupt):
+        classify(album, backend=Gone(), output=output, resume=True)
+    assert rows_done(output) == 15
+    assert len(classify(album, output=output, resume=True)) == 7
+
+
+def test_rows_of_files_that_are_gone_go(album: Path, output: Path, tmp_path: Path) -> None:
+    classify(album, output=output, keep_state=True)
+    for name in ("00.jpg", "bad.jpg", "cat.jpg"):
+        (album / name).unlink()
+    assert classify(album, output=output, resume=True, keep_state=True) == []
+    classify(album, output=tmp_path / "whole.jsonl")
+    assert rows_of(output) == rows_of(tmp_path / "whole.jsonl")
+    assert rows_done(output) == 19
+
+
+@pytest.mark.parametrize("state_of_root", ["gone", "empty", "no folder"])
+def test_a_resumed_run_whose_first_root_is_gone_or_empty_keeps_every_row(
+    state_of_root: str, album: Path, output: Path, tmp_path: Path
+) -> None:
+    """As when a disk is not mounted."""
+    touch(tmp_path / "more", "x.jpg", "y.jpg")
+    paths = (album, tmp_path / "more")
+    classify(*paths, output=output, keep_state=True)
+    before = output.read_bytes()
+    album.rename(tmp_path / "elsewhere")
+    if state_of_root == "empty":
+        album.mkdir()
+    elif state_of_root == "no folder":
+        album.symlink_to("nowhere")
+    with pytest.raises(NotReadyError, match="holds no images|there is no file or folder"):
+        classify(*paths, output=output, resume=True, keep_state=True)
+    assert rows_done(output) == 24
+    assert output.read_bytes() == before
+    if state_of_root != "gone":
+        shutil.rmtree(album) if state_of_root == "empty" else album.unlink()
+    (tmp_path / "elsewhere").rename(album)
+    assert classify(*paths, output=output, resume=True) == []
+    assert output.read_bytes() == before
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root can read every folder")
+def test_rows_below_a_folder_that_cannot_be_listed_stay(album: Path, output: Path) -> None:
+    touch(album, "sub/a.jpg", "sub/b.jpg")
+    classify(album, output=output, keep_state=True)
+    (album / "sub").chmod(0)
+    classify(album, output=output, resume=True)
+    assert rows_done(output) == 25
+    (album / "sub").chmod(0o700)
+    assert classify(album, output=output, resume=True) == []
+
+
+def test_a_done_file_outside_of_this_run_is_never_dropped(
+    album: Path, output: Path, tmp_path: Path
+) -> None:
+    touch(tmp_path / "more", "x.jpg")
+    classify(album, tmp_path / "more", output=output, keep_state=True)
+    for paths, options in (
+        ((album,), {}),
+        ((tmp_path / "more",), {}),
+        ((album, tmp_path / "more"), {"patterns": ("*.jpg",)}),
+    ):
+        with pytest.raises(RefusedError, match="with the same"):
+            classify(*paths, output=output, resume=True, **options)
+    assert rows_done(output) == 23
+
+
+def test_only_what_could_not_be_read_is_tried_again(
+    album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (album / "link.jpg").symlink_to(album.parent / "target")
+    classify(album, output=output)
+    assert left_beside(output) == [""]
+    said = capsys.readouterr().err
+    assert "1 files could not be read" in said
+    assert "--resume tries them again" in said
+    touch(album.parent, "target")
+    assert classify(album, output=output, resume=True) == ["link.jpg"]
+    assert left_beside(output) == []
+    assert not any(row.get("error", {}).get("type") == "Unreadable" for row in rows_of(output))
+
+
+@pytest.mark.parametrize("by", ["its name", "a symbolic link", "a hard link"])
+def test_the_runs_own_files_are_no_images(by: str, album: Path) -> None:
+    """Whatever --glob takes; so such a run can be resumed."""
+    output = album / "out.jsonl"
+    interrupted(album, after=5, output=output, patterns=("*",))
+    if by == "a symbolic link":
+        (album / "link.jpg").symlink_to("out.jsonl.catdog")
+    elif by == "a hard link":
+        (album / "link.jpg").hardlink_to(album / "out.jsonl.catdog")
+    classify(album, output=output, patterns=("*",), resume=True)
+    assert len(rows_of(output)) == 22
+
+
+def test_names_that_are_not_utf_8_are_resumed_too(tmp_path: Path, output: Path) -> None:
+    album = tmp_path / "alb\udcffum"
+    touch(album, *(f"{number}-\udcfe-é.jpg" for number in range(9)))
+    interrupted(album, after=4, output=output)
+    assert len(classify(album, output=output, resume=True)) == 5
+    assert [row["path"] for row in rows_of(output)] == sorted(map(str, album.iterdir()))
+
+
+def test_what_is_shown_as_it_comes_is_in_order_after_a_resume(
+    album: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Rows that were there, and new ones between them."""
+    page = tmp_path / "page.html"
+    options = RunOptions((album,), report=page, format="jsonl", keep_state=True)
+    run_classify(options, NameBackend(), Console(file=io.StringIO()))
+    first = capsysbinary.readouterr().out
+    for name in ("00.jpg", "07.jpg", "cat.jpg"):
+        os.utime(album / name, ns=(1, 1))
+    options = RunOptions((album,), report=page, format="jsonl", resume=True)
+    run_classify(options, NameBackend(), Console(file=io.StringIO()))
+    again = capsysbinary.readouterr().out
+
+    def names(lines: bytes) -> list[bytes]:
+        return [line.partition(b'"size"')[0] for line in lines.splitlines()]
+
+    assert names(again) == names(first)
+    assert len(names(again)) == 23
+
+
+def test_an_interruption_says_how_many_rows_are_kept_whatever_was_counted(
+    album: Path, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = FolderProgress.add
+
+    def add_or_end(progress: FolderProgress, failed: bool) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+        add(progress, failed)
+
+    monkeypatch.setattr(FolderProgress, "add", add_or_end)
+    for kept, options in ((3, {}), (3, {"resume": True})):
+        with pytest.raises(KeyboardInterrupt):
+            classify(album, output=output, **options)
+        assert f"interrupted; {kept} files are in {output}.catdog" in capsys.readouterr().err
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(album: Path, output: Path) -> None:
+    run = stub_classify(album, "--output", output, delay_ms=100)
+    while not rows_done(output):
+        assert run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    assert ended(run)[0] == 128 + signal.SIGTERM
+    assert left_beside(output) == [""]
+
+
+def test_images_that_were_moved_are_done(
+    album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill in the middle of --move-to: what is not at its old place is not forgotten."""
+    options = {"sort_into": tmp_path / "sorted", "move": True}
+    classify(album, output=tmp_path / "whole.jsonl")
+    replace, moved = os.replace, 0
+
+    def replace_some(source: Path, target: Path) -> None:
+        nonlocal moved
+        if Path(source).parent == album:
+            moved += 1
+            if moved == 8:
+                raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace_some)
+        with pytest.raises(KeyboardInterrupt):
+            classify(album, output=output, **options)
+    assert len(list(album.iterdir())) == 15
+    assert classify(album, output=output, resume=True, **options) == []
+    assert list(album.iterdir()) == []
+    assert len([path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]) == 22
+    assert rows_of(output) == rows_of(tmp_path / "whole.jsonl")
+    assert left_beside(output) == []
+
+
+def test_a_kill_after_the_last_move_is_no_empty_folder(
+    album: Path, output: Path, tmp_path: Path
+) -> None:
+    options = {"sort_into": tmp_path / "sorted", "move": True, "keep_state": True}
+    classify(album, output=output, **options)
+    assert list(album.iterdir()) == []
+    assert classify(album, output=output, resume=True, **options) == []
+    assert len(rows_of(output)) == 22
+
+
+def test_restart_classifies_everything_again(album: Path, output: Path) -> None:
+    interrupted(album, after=5, output=output)
+    with pytest.raises(RefusedError, match="by --resume, or begin again by --restart"):
+        classify(album, output=output)
+    assert len(classify(album, output=output, restart=True)) == 22
+
+
+def test_nothing_is_kept_of_a_run_without_outputs(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    for output_format in ("table", "json", "csv", "jsonl"):
+        run = stub_classify(album, "--format", output_format)
+        assert ended(run) == (1, "")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_run_of_the_first_edition_is_refused_and_stays(name: str, album: Path) -> None:
+    output = album.parent / name
+    journal = output if name == "out.jsonl" else album.parent / f"{name}.journal.jsonl"
+    line = b'{"catdog_journal":1,"network":"net"}\n'
+    journal.write_bytes(line)
+    for options in ({}, {"resume": True}):
+        with pytest.raises(CatDogError, match=r"journal of catdog 0\.1.* by --restart"):
+            classify(album, output=output, **options)
+        assert journal.read_bytes() == line
+    assert len(classify(album, output=output, restart=True)) == 22
+    assert classify(album, output=output.with_name("new.csv")) != []

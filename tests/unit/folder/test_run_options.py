@@ -1,0 +1,219 @@
+"""What a folder run may write: never over what it reads, and never over a stranger's file."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from catdog_serving.errors import RefusedError, UsageError
+from catdog_serving.find_files import Shard
+from catdog_serving.folder.process_folder import run_classify
+from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.remote_path import parse_path
+from tests.support.stub_backend import NameBackend, touch
+
+SUFFIXES = ("txt", "json", "jsonl", "csv", "parquet")
+
+
+def options(*paths: object, **given: object) -> RunOptions:
+    return RunOptions(paths=tuple(parse_path(str(path)) for path in paths), **given)  # type: ignore[arg-type]
+
+
+def classify(*paths: object, **given: object) -> None:
+    run_classify(options(*paths, **given), NameBackend(), Console(file=io.StringIO()))
+
+
+def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    touch(tmp_path / "album", "cat.png", "cup.png", "sub/cup.png", "notes.txt", "old.csv")
+    (tmp_path / "album/none.png").touch()
+    return tmp_path / "album"
+
+
+def itself(image: Path, base: Path) -> Path:
+    return image
+
+
+def through_a_symbolic_link(image: Path, base: Path) -> Path:
+    (base / "out").symlink_to(image)
+    return base / "out"
+
+
+def through_a_hard_link(image: Path, base: Path) -> Path:
+    (base / "out").hardlink_to(image)
+    return base / "out"
+
+
+def through_a_linked_folder(image: Path, base: Path) -> Path:
+    (base / "out").symlink_to(image.parent)
+    return base / "out" / image.name
+
+
+def relative(image: Path, base: Path) -> Path:
+    return Path(os.path.relpath(image))
+
+
+NAMES = (
+    *(itself, relative),
+    *(through_a_symbolic_link, through_a_hard_link, through_a_linked_folder),
+)
+
+
+@pytest.mark.parametrize("how", [None, "resume", "restart"])
+@pytest.mark.parametrize("image", ["sub/cup.png", "none.png"])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_output_is_none_of_the_images_of_a_folder(
+    name: Callable[[Path, Path], Path],
+    image: str,
+    how: str | None,
+    album: Path,
+    tmp_path: Path,
+) -> None:
+    output = name(album / image, tmp_path)
+    before = everything(tmp_path)
+    with pytest.raises(UsageError, match="is to be read"):
+        classify(album, format="csv", output=output, **({how: True} if how else {}))
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("option", ["output", "report"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("by_glob", [False, True])
+def test_an_output_is_no_file_that_is_read_whatever_its_suffix(
+    by_glob: bool, name: Callable[[Path, Path], Path], option: str, album: Path, tmp_path: Path
+) -> None:
+    output = name(album / "notes.txt", tmp_path)
+    before = everything(tmp_path)
+    path = album if by_glob else album / "notes.txt"
+    patterns = ("*.txt",) if by_glob else ()
+    with pytest.raises(UsageError, match="is to be read"):
+        classify(path, patterns=patterns, format="csv", **{option: output})
+    assert everything(tmp_path) == before
+
+
+def test_a_file_with_a_uri_is_a_file_of_this_machine(album: Path) -> None:
+    for uri in (f"file://{album}", f"file://{album}/cup.png"):
+        with pytest.raises(UsageError, match="is to be read"):
+            options(uri, remote=True, format="csv", output=album / "cup.png")
+
+
+def test_an_image_behind_a_linked_folder_is_read_too(album: Path, tmp_path: Path) -> None:
+    touch(tmp_path, "more/cat.png")
+    (album / "more").symlink_to(tmp_path / "more")
+    with pytest.raises(UsageError, match="is to be read"):
+        classify(album, format="csv", output=tmp_path / "more/cat.png")
+    assert (tmp_path / "more/cat.png").read_text() == "more/cat.png"
+
+
+@pytest.mark.parametrize("suffix", [".catdog", ".catdog-wal", ".catdog-journal"])
+def test_an_image_is_no_state_either(suffix: str, album: Path, tmp_path: Path) -> None:
+    (tmp_path / f"out.csv{suffix}").symlink_to(album / "none.png")
+    before = everything(tmp_path)
+    with pytest.raises(RefusedError, match="is no run state|is left of a state"):
+        classify(album, output=tmp_path / "out.csv", resume=True)
+    assert everything(tmp_path) == before
+
+
+def test_a_state_is_no_image_when_it_is_named(album: Path, tmp_path: Path) -> None:
+    classify(album, output=tmp_path / "out.csv", keep_state=True)
+    for path in (tmp_path / "out.csv.catdog", tmp_path / "link"):
+        if path.name == "link":
+            path.symlink_to("out.csv.catdog")
+        with pytest.raises(UsageError, match="is the state of a run, and no image"):
+            classify(album, path, output=tmp_path / "out.csv", resume=True)
+
+
+def test_an_image_of_another_shard_is_an_image(album: Path) -> None:
+    for index in range(2):
+        with pytest.raises(UsageError, match="is to be read"):
+            classify(album, format="csv", output=album / "cup.png", shard=Shard(index, 2))
+
+
+@pytest.mark.parametrize("option", ["output", "report"])
+def test_a_folder_is_no_output(option: str, album: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is to be read"):
+        classify(album, **{option: album})
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UsageError, match="is a folder; name a file in it"):
+        classify(album, **{option: tmp_path / "other"})
+
+
+@pytest.mark.parametrize("report", ["out.csv", "out.csv.catdog", "./out.csv.catdog-wal"])
+def test_a_page_does_not_replace_the_results(report: str, album: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--report needs a name of its own"):
+        classify(album, output=tmp_path / "out.csv", report=tmp_path / report)
+
+
+def test_a_format_follows_the_outputs_suffix() -> None:
+    for name, expected in (("a.CSV", "csv"), ("a.json", "json"), ("a.jsonl", "jsonl")):
+        assert options("x", output=Path(name)).output_format == expected
+    assert options("x", output=Path("a.parquet")).output_format == "parquet"
+    assert options("x", output=Path("a.txt")).output_format == "table"
+    assert options("x", output=Path("a.txt"), format="json").output_format == "json"
+    assert options("x").output_format == "table"
+
+
+def test_a_format_and_a_suffix_do_not_contradict_each_other(album: Path, tmp_path: Path) -> None:
+    """Such as a table over the lines of another run."""
+    output = tmp_path / "out.jsonl"
+    classify(album, output=output)
+    before = everything(tmp_path)
+    with pytest.raises(UsageError, match="--format csv and --output .* say two things"):
+        classify(album, format="csv", output=output)
+    with pytest.raises(UsageError, match="an HTML page is made by --report"):
+        classify(album, output=tmp_path / "page.html")
+    assert everything(tmp_path) == before
+
+
+def test_parquet_needs_a_file(album: Path) -> None:
+    for given in ({}, {"output": Path("/dev/null")}):
+        with pytest.raises(UsageError, match="needs --output FILE.parquet"):
+            options(album, format="parquet", **given)
+
+
+@pytest.mark.parametrize("option", ["resume", "restart", "keep_state"])
+def test_options_of_the_state_need_one(option: str, album: Path) -> None:
+    for given in ({}, {"output": Path("/dev/stdout")}):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} needs an --output"):
+            options(album, **{option: True}, **given)
+
+
+def test_a_pipe_or_a_device_is_written_into_without_a_state(album: Path, tmp_path: Path) -> None:
+    classify(album, format="csv", output=Path("/dev/null"))
+    assert Path("/dev/null").is_char_device()
+    assert options(album, output=Path("/dev/null")).state is None
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="--report needs a file"):
+        classify(album, report=tmp_path / "pipe")
+
+
+def test_a_state_lies_beside_the_first_output() -> None:
+    for given, place in (
+        ({"output": Path("b/out.csv"), "report": Path("page.html")}, "b/out.csv.catdog"),
+        ({"report": Path("page.html")}, "page.html.catdog"),
+        ({"output": Path("/dev/null"), "report": Path("page.html")}, "page.html.catdog"),
+    ):
+        assert options("x", **given).state == Path(place)
+    assert options("x").state is None
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_not_read_may_lie_in_the_folder_and_is_replaced(suffix: str, album: Path) -> None:
+    """As ever: the result of this run takes the place of that of the one before."""
+    touch(album, f"old.{suffix}")
+    output = album / f"old.{suffix}"
+    classify(album, output=output, report=album / "page.html")
+    assert output.read_bytes() not in (f"old.{suffix}".encode(), b"")
+    assert not list(album.glob("*.catdog*"))
+    assert (album / "cat.png").read_text() == "cat.png"
