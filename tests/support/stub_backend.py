@@ -1,5 +1,6 @@
 """A backend that answers by the file's name, for tests of everything around backends."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -48,4 +49,4 @@ def touch(folder: Path, *names: str) -> None:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_bytes(os.fsencode(name))

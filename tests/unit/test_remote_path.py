@@ -9,12 +9,13 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_files import ImageFiles, Shard, find_sources, sort_key
-from catdog_serving.folder.image_files import ImageFailure, Row, read_file
+from catdog_serving.folder.image_files import ImageFailure, ImageResult, read_file
 from catdog_serving.folder.process_folder import process_folder, process_sources
+from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import RemotePath, parse_path
 from tests.support.http_servers import http_server, send
 from tests.support.object_store import MODIFIED_NS, object_store
-from tests.support.stub_backend import NameBackend, touch
+from tests.support.stub_backend import MODEL, NameBackend, touch
 
 
 def remote(path: Path) -> RemotePath:
@@ -109,22 +110,29 @@ def test_rows_name_uris_and_a_file_that_fails_is_one(tmp_path: Path) -> None:
 
 
 def test_old_rows_are_kept_until_their_file_changes_or_goes(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
-    old: list[Row] = []
-    process_folder(remote(tmp_path), NameBackend(), old.append)
-    (tmp_path / "b.jpg").write_bytes(b"other content")
-    (tmp_path / "c.jpg").unlink()
-    backend, rows = NameBackend(), list[Row]()
-    process_sources(find_sources([remote(tmp_path)]), backend, rows.append, old)
-    assert [row["path"] for row in rows] == [f"file://{tmp_path}/{n}.jpg" for n in "ab"]
-    assert [path.name for path in backend.asked] == ["b.jpg"]
+    album = tmp_path / "album"
+    touch(album, "a.jpg", "b.jpg", "c.jpg")
+
+    def classify() -> tuple[list[str], list[str]]:
+        """The rows' paths, and the names of the files that were really classified."""
+        backend, rows = NameBackend(), list[ImageResult]()
+        with RunState.open(tmp_path / "out.catdog", MODEL, resume=True) as state:
+            process_sources(find_sources([remote(album)]), backend, rows.append, state)
+            assert not state.drop_gone()
+            assert list(state.rows()) == rows
+        return [str(row.path) for row in rows], [path.name for path in backend.asked]
+
+    assert classify() == ([f"file://{album}/{n}.jpg" for n in "abc"], ["a.jpg", "b.jpg", "c.jpg"])
+    (album / "b.jpg").write_bytes(b"other content")
+    (album / "c.jpg").unlink()
+    assert classify() == ([f"file://{album}/{n}.jpg" for n in "ab"], ["b.jpg"])
 
 
 def test_a_file_named_by_its_uri_is_always_tried(tmp_path: Path) -> None:
     touch(tmp_path, "cat.dat")
-    rows: list[Row] = []
+    rows: list[ImageResult] = []
     process_sources(find_sources([remote(tmp_path / "cat.dat")]), NameBackend(), rows.append)
-    assert [row["label"] for row in rows] == ["cat"]
+    assert [row.label for row in rows] == ["cat"]
 
 
 def test_what_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -136,12 +144,11 @@ def test_a_name_that_is_not_unicode_does_not_hide_its_folder(tmp_path: Path) -> 
     touch(tmp_path, "a/cat.jpg")
     (tmp_path / "b").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path / "b") + b"/\xff.jpg")).write_bytes(b"cat")
-    rows: list[Row] = []
+    rows: list[ImageResult] = []
     process_folder(remote(tmp_path), NameBackend(), rows.append)
-    assert [row.get("error", {}).get("message") for row in rows] == [
-        None,
-        "a name in it is not UTF-8",
-    ]
+    cat, folder = rows
+    assert cat.label == "cat"
+    assert folder.outcome == ImageFailure("Unreadable", "a name in it is not UTF-8")
 
 
 def test_a_uri_inside_another_is_named_twice(tmp_path: Path) -> None:

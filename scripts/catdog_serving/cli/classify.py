@@ -24,8 +24,7 @@ from catdog_serving.errors import UsageError
 
 if TYPE_CHECKING:
     from catdog.results import ModelId
-    from catdog_serving.folder.image_files import ImageResult
-    from catdog_serving.folder.outputs import FolderReport
+    from catdog_serving.folder.image_files import FolderReport, ImageResult
 
 
 class Format(StrEnum):

@@ -6,7 +6,8 @@ pillow-heif) and TIFF are decoded here and uploaded as PNG.
 
 import hashlib
 import stat
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,6 +101,74 @@ class ImageResult:
         if isinstance(outcome, Prediction):
             return values | outcome.to_dict(with_map=True)
         return values | {"error": {"type": outcome.type, "message": outcome.message}}
+
+
+@dataclass
+class FolderReport:
+    """The summary of one folder, or of all files that were named by themselves.
+
+    Attributes:
+        folder: The path as it was given; for files, how many.
+        images: Images classified.
+        reused: How many of them were done already, in an earlier run.
+        failed: Files that could not be classified.
+        unreadable: How many of them could not be read; `--resume` tries them again.
+        skipped: Files that are no images by their name.
+        seconds: Time that this run spent on it.
+        labels: How often each label was given.
+    """
+
+    folder: str
+    images: int = 0
+    reused: int = 0
+    failed: int = 0
+    unreadable: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    labels: Counter[str] = field(default_factory=Counter)
+    _cat_sum: float = 0.0
+    _dog_sum: float = 0.0
+
+    def add(self, result: ImageResult, reused: bool = False) -> None:
+        """Count one row."""
+        if isinstance(result.outcome, ImageFailure):
+            self.failed += 1
+            self.unreadable += result.outcome.type == UNREADABLE
+            return
+        self.images += 1
+        self.reused += reused
+        self.labels[result.label] += 1
+        self._cat_sum += result.outcome.cat
+        self._dog_sum += result.outcome.dog
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the images that this run classified."""
+        return (self.images - self.reused) / self.seconds if self.seconds else 0.0
+
+    @property
+    def mean_cat(self) -> float | None:
+        """Mean cat mass over the classified images; None if there are none."""
+        return self._cat_sum / self.images if self.images else None
+
+    @property
+    def mean_dog(self) -> float | None:
+        return self._dog_sum / self.images if self.images else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {
+            "folder": self.folder,
+            "images": self.images,
+            "reused": self.reused,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.images_per_s, 2),
+            "mean_cat": self.mean_cat,
+            "mean_dog": self.mean_dog,
+            "labels": dict(self.labels),
+        }
 
 
 def read_file(path: AnyPath) -> tuple[FileInfo, bytes | ImageFailure]:

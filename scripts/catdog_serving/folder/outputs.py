@@ -4,9 +4,7 @@ import csv
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from catdog.results import ModelId, Prediction
 from catdog_serving.atomic_write import atomic_file, atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_files import UNREADABLE, ImageFailure, ImageResult
+from catdog_serving.folder.image_files import FolderReport, ImageResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,74 +42,6 @@ _CSV_COLUMNS = (
 _JSON_LINES_FORMAT = 2
 # Rows in memory at once, about 1 kB each; readers skip and share out whole groups.
 _ROW_GROUP = 10_000
-
-
-@dataclass
-class FolderReport:
-    """The summary of one folder, or of all files that were named by themselves.
-
-    Attributes:
-        folder: The path as it was given; for files, how many.
-        images: Images classified.
-        reused: How many of them were done already, in an earlier run.
-        failed: Files that could not be classified.
-        unreadable: How many of them could not be read; `--resume` tries them again.
-        skipped: Files that are no images by their name.
-        seconds: Time that this run spent on it.
-        labels: How often each label was given.
-    """
-
-    folder: str
-    images: int = 0
-    reused: int = 0
-    failed: int = 0
-    unreadable: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    labels: Counter[str] = field(default_factory=Counter)
-    _cat_sum: float = 0.0
-    _dog_sum: float = 0.0
-
-    def add(self, result: ImageResult, reused: bool = False) -> None:
-        """Count one row."""
-        if isinstance(result.outcome, ImageFailure):
-            self.failed += 1
-            self.unreadable += result.outcome.type == UNREADABLE
-            return
-        self.images += 1
-        self.reused += reused
-        self.labels[result.label] += 1
-        self._cat_sum += result.outcome.cat
-        self._dog_sum += result.outcome.dog
-
-    @property
-    def images_per_s(self) -> float:
-        """Of the images that this run classified."""
-        return (self.images - self.reused) / self.seconds if self.seconds else 0.0
-
-    @property
-    def mean_cat(self) -> float | None:
-        """Mean cat mass over the classified images; None if there are none."""
-        return self._cat_sum / self.images if self.images else None
-
-    @property
-    def mean_dog(self) -> float | None:
-        return self._dog_sum / self.images if self.images else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {
-            "folder": self.folder,
-            "images": self.images,
-            "reused": self.reused,
-            "failed": self.failed,
-            "skipped": self.skipped,
-            "seconds": round(self.seconds, 3),
-            "images_per_s": round(self.images_per_s, 2),
-            "mean_cat": self.mean_cat,
-            "mean_dog": self.mean_dog,
-            "labels": dict(self.labels),
-        }
 
 
 def write_output(

@@ -19,8 +19,7 @@ from catdog_serving.errors import NotReadyError, RefusedError, ServerError
 from catdog_serving.find_files import ImageFiles, find_sources, lies_under, sort_key
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import UNREADABLE, ImageFailure, ImageResult
-from catdog_serving.folder.outputs import FolderReport
+from catdog_serving.folder.image_files import UNREADABLE, FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.folder.run_state import RunState

@@ -93,7 +93,9 @@ class RunState:
                 elif not is_new:
                     _check_same(path, connection, model, selection, resume)
                 connection.execute("UPDATE run SET is_done = 0")
-            return cls(path, connection, stack.pop_all(), resumed=not is_new and not restart)
+            state = cls(path, connection, stack, resumed=not is_new and not restart)
+            state._held = stack.pop_all()
+            return state
 
     @classmethod
     def temporary(cls) -> Self:
@@ -119,7 +121,7 @@ class RunState:
         if self.path is not None:
             with plain_errors(self.path):
                 # First without a WAL, which a run that begins just then would share by its name.
-                self._execute("PRAGMA journal_mode = DELETE")
+                self._execute("PRAGMA journal_mode = MEMORY")
                 Path(os.path.realpath(self.path)).unlink(missing_ok=True)
         self.close()
 

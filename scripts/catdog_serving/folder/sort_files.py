@@ -54,7 +54,7 @@ class _Ahead:
         gone: Where images would have been moved away.
     """
 
-    taken: dict[Path, tuple[str, tuple[int, int] | None]] = field(default_factory=dict)
+    taken: dict[Path, tuple[str | None, tuple[int, int] | None]] = field(default_factory=dict)
     gone: set[Path] = field(default_factory=set)
 
     def lacks(self, source: Path) -> bool:

@@ -128,7 +128,7 @@ def _bar(name: str, share: float, kind: str) -> str:
 
 
 def _box_line(shown: ShownImage) -> str:
-    box = shown.explanation and shown.explanation.box
+    box = None if shown.explanation is None else shown.explanation.box
     return "No box." if box is None else "Box: {}, {} to {}, {} pixels.".format(*box)
 
 

@@ -8,9 +8,8 @@ from PIL import Image
 from catdog.results import ActivationMap, Box, Explanation
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_files import find_sources
-from catdog_serving.folder.explain_files import ExplainedFile, explain_files
+from catdog_serving.folder.explain_files import ExplainedFile, explain_files, explained_row
 from catdog_serving.folder.image_files import ImageFailure
-from catdog_serving.folder.outputs import explained_row
 from tests.support.images import encode
 from tests.support.stub_backend import NameBackend, prediction
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from catdog.results import Box
 from catdog_serving.extras import install_hint
-from catdog_serving.folder import formats
+from catdog_serving.folder import image_files
 from catdog_serving.folder.image_files import (
     ImageFailure,
     Upload,
@@ -62,9 +62,9 @@ def test_without_pillow_heif_the_error_says_what_to_install(
 ) -> None:
     content = heic(noise())
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    formats._register_heic.cache_clear()
+    image_files._register_heic.cache_clear()
     upload = to_upload(content)
-    formats._register_heic.cache_clear()
+    image_files._register_heic.cache_clear()
     assert isinstance(upload, ImageFailure)
     assert install_hint("heic") in upload.message
 

@@ -9,8 +9,7 @@ import pytest
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_files import find_sources
-from catdog_serving.folder.image_files import ImageFailure, ImageResult, read_file
-from catdog_serving.folder.outputs import FolderReport
+from catdog_serving.folder.image_files import FolderReport, ImageFailure, ImageResult, read_file
 from catdog_serving.folder.process_folder import process_folder, process_sources
 from catdog_serving.folder.run_state import RunState
 from tests.support.state_rows import failure

@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,12 +16,8 @@ from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import AnyPath
 from tests.support.albums import rows_of
-from tests.support.kills import kill_and_resume_stub
 from tests.support.run_states import left_beside, rows_done
 from tests.support.stub_backend import NameBackend, touch
-from tests.support.stub_command import ended, stub_classify
-
-KILLS = 3  # twenty in tests/stress
 
 
 def classify(
@@ -58,12 +53,6 @@ def album(tmp_path: Path) -> Path:
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     return tmp_path / "out.jsonl"
-
-
-def test_killed_at_random_moments_and_resumed_the_rows_are_those_of_one_run(
-    tmp_path: Path,
-) -> None:
-    kill_and_resume_stub(tmp_path, KILLS, files=400)
 
 
 def test_changes_between_two_interruptions_are_seen(
@@ -233,15 +222,6 @@ def test_an_interruption_says_how_many_rows_are_kept_whatever_was_counted(
         assert f"interrupted; {kept} files are in {output}.catdog" in capsys.readouterr().err
 
 
-def test_sigterm_ends_it_as_ctrl_c_does(album: Path, output: Path) -> None:
-    run = stub_classify(album, "--output", output, delay_ms=100)
-    while not rows_done(output):
-        assert run.poll() is None
-    run.send_signal(signal.SIGTERM)
-    assert ended(run)[0] == 128 + signal.SIGTERM
-    assert left_beside(output) == [""]
-
-
 def test_images_that_were_moved_are_done(
     album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,13 +268,12 @@ def test_restart_classifies_everything_again(album: Path, output: Path) -> None:
 
 
 def test_nothing_is_kept_of_a_run_without_outputs(
-    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    album: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.chdir(tmp_path)
     for output_format in ("table", "json", "csv", "jsonl"):
-        run = stub_classify(album, "--format", output_format)
-        assert ended(run) == (1, "")
+        run_classify(RunOptions((album,), format=output_format), NameBackend(), Console())
+        assert b"cat.jpg" in capsysbinary.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 
 
