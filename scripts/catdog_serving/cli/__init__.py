@@ -45,7 +45,7 @@ COMMANDS = {
         "tune": "Try workers, batch size and batch delay; write the best into config.properties.",
     },
     "More": {
-        "merge": "Join the journals of several shards into one.",
+        "merge": "Join the states of several runs, such as shards.",
     },
 }
 

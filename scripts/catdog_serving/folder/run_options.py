@@ -73,8 +73,7 @@ class RunOptions:
             if getattr(self, option) and self.state is None:
                 name = option.replace("_", "-")
                 raise UsageError(
-                    f"--{name} needs an --output or --report that is a file: the run's state "
-                    "lies beside it"
+                    f"--{name} needs --output or --report: the run's state lies beside that file"
                 )
         if self.resume and self.restart:
             raise UsageError("choose one of --resume and --restart")

@@ -19,6 +19,7 @@ from tests.support.command_line import CATDOG, catdog, catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server, send
 from tests.support.processes import wait_until
+from tests.support.run_states import left_beside, rows_done
 
 
 @pytest.mark.parametrize(
@@ -165,21 +166,21 @@ def test_ctrl_c_ends_a_folder_with_130_and_keeps_what_is_done(
         process = subprocess.Popen(
             [
                 *(*CATDOG, "classify", tmp_path, "--url", url, "--jobs", "2"),
-                *("--format", "jsonl", "--output", output),
-                *("--config", make_config(None).path),
+                *("--output", output, "--config", make_config(None).path),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        wait_until(lambda: output.exists() and output.read_text().count("\n") > 5, "five rows")
+        wait_until(lambda: rows_done(output) > 5, "five rows")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)  # 500 files would take 50 s
     assert process.returncode == 130
     assert "Traceback" not in errors
-    done = output.read_text().count("\n") - 1
+    done = rows_done(output)
     assert done >= 5
-    assert f"interrupted; {done} files are in {output}; to go on: the same" in errors
+    assert f"interrupted; {done} files are in {output}.catdog; to go on: the same" in errors
+    assert left_beside(output) == [""]
 
 
 def test_a_server_that_is_lost_leaves_what_is_done_and_says_so(
@@ -198,11 +199,11 @@ def test_a_server_that_is_lost_leaves_what_is_done_and_says_so(
     with http_server(answer) as url:
         result = catdog(
             *("classify", tmp_path, "--url", url, "--jobs", "1"),
-            *("--format", "jsonl", "--output", output, "--config", make_config(None).path),
+            *("--output", output, "--config", make_config(None).path),
         )
     assert result.returncode == 3
-    assert output.read_text().count("\n") == 1 + 2
-    assert f"interrupted; 2 files are in {output}; to go on: the same" in result.stderr
+    assert rows_done(output) == 2
+    assert f"interrupted; 2 files are in {output}.catdog; to go on: the same" in result.stderr
     assert "catdog: the server answered 404" in result.stderr
 
 

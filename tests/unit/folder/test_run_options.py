@@ -185,7 +185,7 @@ def test_parquet_needs_a_file(album: Path) -> None:
 @pytest.mark.parametrize("option", ["resume", "restart", "keep_state"])
 def test_options_of_the_state_need_one(option: str, album: Path) -> None:
     for given in ({}, {"output": Path("/dev/stdout")}):
-        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} needs an --output"):
+        with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} needs --output"):
             options(album, **{option: True}, **given)
 
 
