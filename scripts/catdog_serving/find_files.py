@@ -197,7 +197,7 @@ def sort_key(path: PurePath | RemotePath) -> bytes:
     parts = path.parts
     if not path.is_absolute() and parts[:1] != ("..",):
         parts = (".", *parts)
-    return b"\0".join(map(os.fsencode, parts))
+    return os.fsencode("\0".join(parts))
 
 
 def lies_under(key: bytes, folder_key: bytes) -> bool:

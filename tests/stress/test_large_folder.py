@@ -66,12 +66,9 @@ def many(tmp_path_factory: pytest.TempPathFactory, photos: list[Path]) -> Path:
     return root / "files"
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv", "json"])
-def test_memory_and_time_do_not_grow_with_the_number_of_files(
-    suffix: str, many: Path, tmp_path: Path
-) -> None:
+def test_memory_and_time_do_not_grow_with_the_number_of_files(many: Path, tmp_path: Path) -> None:
     """Of a run from nothing, and of one that finds everything done."""
-    output = tmp_path / f"out.{suffix}"
+    output = tmp_path / "out.jsonl"
     for how in ("keep_state", "resume"):
         result = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(many), str(output), how],
@@ -85,10 +82,10 @@ def test_memory_and_time_do_not_grow_with_the_number_of_files(
         growth_mb = max(rss_mb["100000"], rss_mb["end"]) - rss_mb["10000"]
         overhead_ms = measured["seconds"] / FILES * 1000
         print(
-            f"\n{suffix}, {how}: RSS {rss_mb['10000']:.1f} MB at 10,000 files, {growth_mb:+.1f} MB "
+            f"\n{how}: RSS {rss_mb['10000']:.1f} MB at 10,000 files, {growth_mb:+.1f} MB "
             f"at 100,000 and the end; {overhead_ms:.3f} ms per file on top of the backend"
         )
         with output.open() as file:
-            assert sum('"path"' in line or ".jpg," in line for line in file) == FILES
+            assert sum(1 for _ in file) == 1 + FILES
         assert growth_mb < RSS_GROWTH_MB
         assert overhead_ms < OVERHEAD_MS
