@@ -107,7 +107,7 @@ def open_to_read(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """
     with plain_errors(path, "read"):
         place = Path(os.path.realpath(path))
-        check_header(path, stack)
+        check_header(path, stack, "name the OUTPUT.catdog of a run with --keep-state")
         if files_of(place)[1].exists():
             raise not_ended(path)
         return stack.enter_context(closing(_connect(place, "ro&immutable=1", "unix")))
@@ -118,7 +118,7 @@ def not_ended(path: Path) -> RefusedError:
     return RefusedError(f"the run of {path} did not end: go on with it by --resume, then merge")
 
 
-def check_header(path: Path, stack: ExitStack) -> int:
+def check_header(path: Path, stack: ExitStack, advice: str = "choose another output") -> int:
     """Make sure that a file is a state. It is only read.
 
     Returns:
@@ -139,7 +139,7 @@ def check_header(path: Path, stack: ExitStack) -> int:
             if int.from_bytes(header[60:64]) != FORMAT:
                 raise RefusedError(f"{path} is of another version of catdog; go on with that one")
             return descriptor
-    raise RefusedError(f"{path} is no run state of catdog; choose another output")
+    raise RefusedError(f"{path} is no run state of catdog; {advice}")
 
 
 def refuse_first_edition(paths: tuple[Path, ...]) -> None:

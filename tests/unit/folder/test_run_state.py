@@ -166,7 +166,7 @@ def test_a_strangers_file_stays_as_it_is(
     with pytest.raises(RefusedError, match="is no run state of catdog") as refused:
         RunState.open(path, MODEL, **options)
     assert "\n" not in str(refused.value)
-    with pytest.raises(RefusedError, match="is no run state of catdog"):
+    with pytest.raises(RefusedError, match="is no run state of catdog; name the OUTPUT.catdog"):
         merge_states(path.with_name("all.jsonl"), [path])
     assert listing(path.parent) == before
 
