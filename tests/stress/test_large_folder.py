@@ -19,9 +19,8 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 import psutil
-from rich.console import Console
 from catdog_serving.folder.image_files import ImageResult, read_file
-from catdog_serving.folder.process_folder import run_classify
+from catdog_serving.cli.classify import run_classify
 from catdog_serving.folder.run_options import RunOptions
 from tests.support.stub_backend import NameBackend, prediction
 
@@ -45,7 +44,7 @@ from catdog_serving.folder.progress import FolderProgress
 FolderProgress.add = count_one
 options = RunOptions((folder,), output=output, **{how: True})
 start = time.perf_counter()
-run_classify(options, Instant(), Console())
+run_classify(options, Instant())
 seconds = time.perf_counter() - start
 rss_mb["end"] = psutil.Process().memory_info().rss / 1e6
 print(json.dumps({"seconds": seconds, "rss_mb": rss_mb}))

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from catdog_serving.cli import main
 from catdog_serving.folder.image_files import ImageResult
+from catdog_serving.remote_path import AnyPath
 from tests.support.paths import ROOT
 from tests.support.stub_backend import NameBackend
 
@@ -28,7 +28,7 @@ class SlowBackend(NameBackend):
         super().__init__()
         self._delay_s = delay_s
 
-    def classify_files(self, paths: Iterable[Path]) -> Iterator[ImageResult]:
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         for result in super().classify_files(paths):
             time.sleep(self._delay_s)
             yield result

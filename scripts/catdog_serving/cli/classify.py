@@ -1,12 +1,16 @@
 """catdog classify."""
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from catdog.results import ModelId
+from catdog_serving.cli.backends import open_backend
 from catdog_serving.cli.options import (
     AddressOption,
     ArchiveOption,
@@ -16,15 +20,23 @@ from catdog_serving.cli.options import (
     JobsOption,
     UrlOption,
     console,
+    errors,
     exit_on_sigterm,
     files_of_server,
-    open_backend,
+    print_line,
 )
-from catdog_serving.errors import UsageError
-
-if TYPE_CHECKING:
-    from catdog.results import ModelId
-    from catdog_serving.folder.image_files import FolderReport, ImageResult
+from catdog_serving.errors import ServerError, UsageError
+from catdog_serving.find_files import Shard
+from catdog_serving.folder import outputs
+from catdog_serving.folder.backends import Backend
+from catdog_serving.folder.image_files import FolderReport, ImageFailure, ImageResult
+from catdog_serving.folder.process_folder import process_sources
+from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.folder.run_state import RunState
+from catdog_serving.folder.sort_files import sort_files, sorted_lines
+from catdog_serving.remote_path import parse_path
+from catdog_serving.reports.folder_report import write_folder_report
 
 
 class Format(StrEnum):
@@ -80,11 +92,6 @@ def classify(
     ] = False,
 ) -> None:
     """Classify images and folders: cat, dog or neither, the breed, and the means."""
-    from catdog_serving.find_files import Shard
-    from catdog_serving.folder.process_folder import run_classify
-    from catdog_serving.folder.run_options import RunOptions
-    from catdog_serving.remote_path import parse_path
-
     if copy_to and move_to:
         raise UsageError("choose one of --copy-to and --move-to")
     on_ray = backend is FolderBackendName.ray
@@ -109,19 +116,126 @@ def classify(
     with_maps = report is not None  # to show them in it
     with open_backend(backend.value, config, archive, url, jobs, with_maps, address) as opened:
         exit_on_sigterm()  # so that it leaves one file, and no process of Ray's
-        reports = run_classify(options, opened, console, _write_report)
+        reports = run_classify(options, opened)
     if any(one.failed for one in reports):
         raise typer.Exit(1)
 
 
-def _write_report(
-    target: Path,
-    rows: Iterator["ImageResult"],
-    reports: Sequence["FolderReport"],
-    model: "ModelId",
-) -> None:
-    from catdog_serving.reports.folder_report import write_folder_report
+def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
+    """Classify, and write what was asked for.
 
-    # Thumbnails and links are of where an image lies now.
-    values = (row.to_dict() | {"path": str(row.file.moved_to or row.path)} for row in rows)
-    write_folder_report(target, values, [one.to_dict() for one in reports], model.to_dict())
+    Args:
+        options: What to do.
+        backend: Where to classify.
+
+    Returns:
+        A report for each folder, and one for all files named by themselves.
+    """
+    to_classify, to_count = options.sources(), options.sources()
+    with ExitStack() as stack:
+        state = _open_state(options, backend.model)
+        if state is not None:
+            stack.enter_context(state)
+        shown_on = console if console.is_terminal else errors
+        with FolderProgress(to_count, shown_on) as progress:
+            show = _live_output(options, backend.model, progress)
+
+            def on_row(row: ImageResult) -> None:
+                show(row)
+                progress.add(isinstance(row.outcome, ImageFailure))
+
+            try:
+                reports = process_sources(to_classify, backend, on_row, state)
+            except (KeyboardInterrupt, ServerError):
+                _say_interrupted(state)
+                raise
+        if state is not None:
+            _end_run(options, backend.model, state, reports)
+    if options.output_format == "table" and options.output is None:
+        for line in outputs.summary_lines(reports, backend.model):
+            print_line(line)
+    return reports
+
+
+def _open_state(options: RunOptions, model: ModelId) -> RunState | None:
+    """The run's state; one without a file if rows are needed again, and no file is named."""
+    if options.state is not None:
+        return RunState.open(
+            options.state, model, options.selection, options.resume, options.restart
+        )
+    at_once = options.output is None and options.output_format in ("table", "jsonl")
+    return None if at_once and options.sort_into is None else RunState.temporary()
+
+
+def _live_output(
+    options: RunOptions, model: ModelId, progress: FolderProgress
+) -> Callable[[ImageResult], object]:
+    """What shows each row as soon as it is there."""
+    if options.output is not None or options.output_format in ("json", "csv"):
+        return lambda row: None
+    if options.output_format == "jsonl":
+        write = sys.stdout.buffer.write
+        write(outputs.first_line(model))
+        return lambda row: write(outputs.to_line(row))
+    show = progress.print if console.is_terminal else print
+    show(outputs.table_header())
+    return lambda row: show(outputs.table_row(row))
+
+
+def _say_interrupted(state: RunState | None) -> None:
+    """Say what the state holds: an interruption may come before its last row is counted."""
+    kept = (
+        f"; {state.count()} files are in {state.path}; to go on: the same command with --resume"
+        if state is not None and state.path is not None
+        else ""
+    )
+    print_line(f"interrupted{kept}", errors)
+
+
+def _end_run(
+    options: RunOptions,
+    model: ModelId,
+    state: RunState,
+    reports: Sequence[FolderReport],
+) -> None:
+    """Write everything that is made from the finished state, and delete it if it is all done."""
+    rows_are_left = state.drop_gone()
+    state.finish()
+    if options.output is not None:
+        outputs.write_output(options.output, options.output_format, state.rows(), reports, model)
+    elif options.output_format in ("json", "csv"):
+        rendered = outputs.render(options.output_format, state.rows(), reports, model)
+        sys.stdout.buffer.writelines(rendered)
+    if options.report is not None:
+        # Thumbnails and links are of where an image lies now.
+        values = (
+            row.to_dict() | {"path": str(row.file.moved_to or row.path)} for row in state.rows()
+        )
+        folders = [report.to_dict() for report in reports]
+        write_folder_report(options.report, values, folders, model.to_dict())
+    if options.sort_into is not None:  # last: the page holds thumbnails
+        _sort(options, options.sort_into, state)
+    unreadable = sum(report.unreadable for report in reports)
+    if unreadable and state.path is not None and not options.keep_state:
+        print_line(
+            f"{unreadable} files could not be read; {state.path} stays, and --resume tries them "
+            "again",
+            errors,
+        )
+    if not (options.keep_state or options.dry_run or unreadable or rows_are_left):
+        state.delete()
+
+
+def _sort(options: RunOptions, target: Path, state: RunState) -> None:
+    on_stdout = options.output_format == "table" and options.output is None
+    shown_on = console if on_stdout else errors
+    report = sort_files(
+        state.rows(),
+        target,
+        options.move,
+        options.dry_run,
+        on_step=lambda line: print_line(line, shown_on),
+        on_move=state.moving,
+    )
+    for line in sorted_lines(report, options.dry_run):
+        print_line(line, shown_on)

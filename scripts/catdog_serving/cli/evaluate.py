@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from catdog_serving.cli.backends import open_backend
 from catdog_serving.cli.options import (
     ArchiveOption,
     BackendName,
@@ -19,7 +20,6 @@ from catdog_serving.cli.options import (
     console,
     errors,
     files_of_server,
-    open_backend,
 )
 from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
 from catdog_serving.evaluation.metrics import Share

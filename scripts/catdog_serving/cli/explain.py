@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from catdog_serving.cli.backends import open_backend
 from catdog_serving.cli.options import (
     ArchiveOption,
     BackendName,
@@ -14,8 +14,12 @@ from catdog_serving.cli.options import (
     JobsOption,
     UrlOption,
     console,
-    open_backend,
+    errors,
 )
+from catdog_serving.find_files import find_sources
+from catdog_serving.folder.explain_files import explain_files, explained_header, explained_row
+from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.progress import FolderProgress
 
 
 def explain(
@@ -28,12 +32,7 @@ def explain(
     jobs: JobsOption = None,
 ) -> None:
     """Draw where the cat or the dog is: a map and a box over each image."""
-    from catdog_serving.find_files import find_sources
-    from catdog_serving.folder.explain_files import explain_files, explained_header, explained_row
-    from catdog_serving.folder.image_files import ImageFailure
-    from catdog_serving.folder.progress import FolderProgress
-
-    shown = console if console.is_terminal else Console(stderr=True)
+    shown = console if console.is_terminal else errors
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
         FolderProgress(find_sources(paths), shown) as progress,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from catdog_serving.cli.options import console
+from catdog_serving.folder.merge import merge_states
 
 
 def merge(
@@ -18,8 +19,6 @@ def merge(
     ],
 ) -> None:
     """Join the states of several runs, such as shards."""
-    from catdog_serving.folder.merge import merge_states
-
     report = merge_states(output, states)
     repeated = f", {report.repeated} were in more than one state" if report.repeated else ""
     console.print(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,9 +14,6 @@ from rich.console import Console
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
-
-if TYPE_CHECKING:
-    from catdog_serving.folder.backends import Backend
 
 console = Console()  # standard output
 errors = Console(stderr=True)
@@ -123,34 +120,6 @@ def configured_server(config: Path) -> TorchServe:
     return TorchServe(ServingConfig.read(config))
 
 
-def open_backend(
-    name: str,
-    config: Path,
-    archive: Path | None,
-    url: str | None,
-    jobs: int | None,
-    with_maps: bool = False,
-    address: str | None = None,
-) -> "Backend":
-    """What classifies and explains: "http", "local" or "ray"; the configuration fills in None.
-
-    Raises:
-        NotReadyError, ServerError: If it cannot answer.
-    """
-    if name == "http":
-        from catdog_serving.folder.backends import HttpBackend
-
-        return HttpBackend.open(config, url, jobs, with_maps)
-    archive = archive or ServingConfig.read(config).archive
-    if name == "ray":
-        from catdog_serving.on_ray.ray_backend import RayBackend
-
-        return RayBackend(archive, address, jobs, with_maps)
-    from catdog_serving.folder.local_backend import LocalBackend
-
-    return LocalBackend(archive, with_maps)
-
-
 def files_of_server(config: Path, archive: Path | None) -> tuple[Path, ...]:
     """The configuration, and the archive that is named or served: no output replaces them."""
     if archive is not None:
@@ -161,6 +130,6 @@ def files_of_server(config: Path, archive: Path | None) -> tuple[Path, ...]:
         return (config,)
 
 
-def print_line(line: str) -> None:
+def print_line(line: str, shown_on: Console = console) -> None:
     """A line as it is: without colours, markup or folds."""
-    console.print(line, highlight=False, soft_wrap=True, markup=False)
+    shown_on.print(line, highlight=False, soft_wrap=True, markup=False)

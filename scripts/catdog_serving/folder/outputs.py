@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from catdog.results import ModelId, Prediction
@@ -173,9 +171,8 @@ def _to_table(
     yield f"{table_header()}\n".encode()
     for row in rows:
         yield f"{table_row(row)}\n".encode()
-    text = io.StringIO()
-    print_summary(reports, model, Console(file=text))
-    yield text.getvalue().encode()
+    for line in summary_lines(reports, model):
+        yield f"{line}\n".encode()
 
 
 def table_header() -> Text:
@@ -199,12 +196,11 @@ def failed_row(path: str, reason: str) -> Text:
     return Text.assemble(("failed ", STYLES["failed"]), f"  {printable(path)}: {printable(reason)}")
 
 
-def print_summary(reports: Sequence[FolderReport], model: ModelId, console: Console) -> None:
+def summary_lines(reports: Sequence[FolderReport], model: ModelId) -> Iterator[str]:
     """What the reference prints for each folder, and which model it was."""
-    console.print()
-    for report in reports:
-        console.print(_summary_line(report), highlight=False, soft_wrap=True)
-    console.print(f"model: {escape(str(model))}", highlight=False, soft_wrap=True)
+    yield ""
+    yield from map(_summary_line, reports)
+    yield f"model: {model}"
 
 
 def _summary_line(report: FolderReport) -> str:
@@ -219,7 +215,7 @@ def _summary_line(report: FolderReport) -> str:
         if count
     )
     line = (
-        f"{escape(printable(report.folder))}: {report.images} images in {report.seconds:.2f} s, "
+        f"{printable(report.folder)}: {report.images} images in {report.seconds:.2f} s, "
         f"{report.images_per_s:.2f} images/s{extra}"
     )
     if report.mean_cat is None or report.mean_dog is None:

@@ -18,8 +18,6 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TypeAlias
 
-from rich.console import Console
-
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.image_files import ImageResult
 from catdog_serving.model_archive import file_sha256
@@ -116,15 +114,13 @@ def sort_files(
     return report
 
 
-def print_sorted(report: SortReport, dry_run: bool, console: Console) -> None:
-    """Say how many files went where, and name those that were left."""
+def sorted_lines(report: SortReport, dry_run: bool) -> Iterator[str]:
+    """How many files went where, and the names of those that were left."""
     counts = ", ".join(f"{count} to {folder}/" for folder, count in sorted(report.sorted.items()))
-    done = "would be sorted" if dry_run else "sorted"
-    console.print(f"{done}: {counts or 'nothing'}", highlight=False)
+    yield f"{'would be sorted' if dry_run else 'sorted'}: {counts or 'nothing'}"
     if report.unchanged:
-        console.print(f"{report.unchanged} were there already", highlight=False)
-    for line in report.left:
-        console.print(f"left alone: {line}", highlight=False, markup=False, soft_wrap=True)
+        yield f"{report.unchanged} were there already"
+    yield from (f"left alone: {line}" for line in report.left)
 
 
 def _why_not(row: ImageResult, source: Path, ahead: _Ahead) -> str | None:

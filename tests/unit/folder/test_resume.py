@@ -1,17 +1,15 @@
 """Runs that are killed, interrupted and resumed: the rows are those of one run."""
 
-import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.folder.image_files import ImageResult
-from catdog_serving.folder.process_folder import run_classify
 from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import AnyPath
@@ -25,7 +23,7 @@ def classify(
 ) -> list[str]:
     """Run, and give the names of the files that were really classified."""
     backend = backend or NameBackend()
-    run_classify(RunOptions(paths, output=output, **options), backend, Console(file=io.StringIO()))  # type: ignore[arg-type]
+    run_classify(RunOptions(paths, output=output, **options), backend)  # type: ignore[arg-type]
     return [path.name for path in backend.asked]
 
 
@@ -190,12 +188,12 @@ def test_what_is_shown_as_it_comes_is_in_order_after_a_resume(
     """Rows that were there, and new ones between them."""
     page = tmp_path / "page.html"
     options = RunOptions((album,), report=page, format="jsonl", keep_state=True)
-    run_classify(options, NameBackend(), Console(file=io.StringIO()))
+    run_classify(options, NameBackend())
     first = capsysbinary.readouterr().out
     for name in ("00.jpg", "07.jpg", "cat.jpg"):
         os.utime(album / name, ns=(1, 1))
     options = RunOptions((album,), report=page, format="jsonl", resume=True)
-    run_classify(options, NameBackend(), Console(file=io.StringIO()))
+    run_classify(options, NameBackend())
     again = capsysbinary.readouterr().out
 
     def names(lines: bytes) -> list[bytes]:
@@ -272,7 +270,7 @@ def test_nothing_is_kept_of_a_run_without_outputs(
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     for output_format in ("table", "json", "csv", "jsonl"):
-        run_classify(RunOptions((album,), format=output_format), NameBackend(), Console())
+        run_classify(RunOptions((album,), format=output_format), NameBackend())
         assert b"cat.jpg" in capsysbinary.readouterr().out
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -1,16 +1,14 @@
 """What a folder run may write: never over what it reads, and never over a stranger's file."""
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import RefusedError, UsageError
 from catdog_serving.find_files import Shard
-from catdog_serving.folder.process_folder import run_classify
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import parse_path
 from tests.support.stub_backend import NameBackend, touch
@@ -23,7 +21,7 @@ def options(*paths: object, **given: object) -> RunOptions:
 
 
 def classify(*paths: object, **given: object) -> None:
-    run_classify(options(*paths, **given), NameBackend(), Console(file=io.StringIO()))
+    run_classify(options(*paths, **given), NameBackend())
 
 
 def everything(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -1,0 +1,30 @@
+"""The ways to classify and explain that a command line can choose."""
+
+from pathlib import Path
+
+from catdog_serving.folder.backends import Backend, HttpBackend
+from catdog_serving.folder.local_backend import LocalBackend
+from catdog_serving.on_ray.ray_backend import RayBackend
+from catdog_serving.torchserve.serving_config import ServingConfig
+
+
+def open_backend(
+    name: str,
+    config: Path,
+    archive: Path | None,
+    url: str | None,
+    jobs: int | None,
+    with_maps: bool = False,
+    address: str | None = None,
+) -> Backend:
+    """Open "http", "local" or "ray"; the configuration fills in what is None.
+
+    Raises:
+        NotReadyError, ServerError: If it cannot answer.
+    """
+    if name == "http":
+        return HttpBackend.open(config, url, jobs, with_maps)
+    archive = archive or ServingConfig.read(config).archive
+    if name == "ray":
+        return RayBackend(archive, address, jobs, with_maps)
+    return LocalBackend(archive, with_maps)
