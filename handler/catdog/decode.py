@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from catdog.memory_budget import MemoryBudget
 from catdog.structure import TooComplex, detect_format, essentials
-from catdog.structure.orientation import ORIENTATION_TAG
+from catdog.structure.exif import ORIENTATION_TAG
 
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 FOLDER_FORMATS = (

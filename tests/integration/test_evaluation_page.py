@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from catdog_serving.evaluation.evaluation import Evaluation, evaluate, evaluate_folder
 from catdog_serving.evaluation.plots import draw_plots
-from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.image_result import ImageFailure
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 from tests.support.browser import PHONE, fits_in_width, opened

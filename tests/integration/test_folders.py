@@ -10,7 +10,7 @@ import pytest
 
 from catdog_serving.errors import RefusedError
 from catdog_serving.folder.backends import HttpBackend
-from catdog_serving.folder.image_files import FolderReport
+from catdog_serving.folder.image_result import FolderReport
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.process_folder import process_folder
 from catdog_serving.torchserve.server import TorchServe

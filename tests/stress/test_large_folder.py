@@ -19,7 +19,8 @@ PROGRAM = """
 import json, sys, time
 from pathlib import Path
 import psutil
-from catdog_serving.folder.image_files import ImageResult, read_file
+from catdog_serving.folder.image_result import ImageResult
+from catdog_serving.folder.read_image import read_file
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.folder.run_options import RunOptions
 from tests.support.stub_backend import NameBackend, prediction
@@ -40,7 +41,7 @@ def count_one(progress, failed):
     if count in (10_000, 100_000):
         rss_mb[count] = psutil.Process().memory_info().rss / 1e6
 
-from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.cli.progress import FolderProgress
 FolderProgress.add = count_one
 options = RunOptions((folder,), output=output, **{how: True})
 start = time.perf_counter()

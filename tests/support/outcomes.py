@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.image_result import ImageFailure
 
 Outcomes = Iterator[tuple[str, Path, Prediction | ImageFailure]]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from catdog_serving.folder.image_files import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 from tests.support.stub_backend import prediction
 
 MTIME_NS = 1795505454409342769  # one that a float would round

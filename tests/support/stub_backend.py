@@ -6,7 +6,8 @@ from pathlib import Path
 
 from catdog.results import Breed, ClassProbability, ModelId, Prediction
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import INVALID_IMAGE, ImageFailure, ImageResult, read_file
+from catdog_serving.folder.image_result import INVALID_IMAGE, ImageFailure, ImageResult
+from catdog_serving.folder.read_image import read_file
 from catdog_serving.remote_path import AnyPath
 
 MODEL = ModelId("net", "ids", "fp32")

@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from catdog_serving.cli import main
-from catdog_serving.folder.image_files import ImageResult
+from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.remote_path import AnyPath
 from tests.support.paths import ROOT
 from tests.support.stub_backend import NameBackend

@@ -9,8 +9,9 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_files import ImageFiles, Shard, find_sources, sort_key
-from catdog_serving.folder.image_files import ImageFailure, ImageResult, read_file
+from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_folder, process_sources
+from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import RemotePath, parse_path
 from tests.support.http_servers import http_server, send

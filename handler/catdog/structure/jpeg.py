@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
+from catdog.structure.exif import Orientations, exif_orientation, xmp_orientation
 from catdog.structure.parts import Buffer, Essentials, PartCounter, TooComplex
 
 # How often a progressive JPEG may go over a component: for its averages, of which each pass

@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
+from catdog.structure.exif import Orientations, exif_orientation, xmp_orientation
 from catdog.structure.parts import (
     MAX_PARTS,
     MAX_TEXT_BYTES,

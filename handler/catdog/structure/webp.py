@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from catdog.structure.orientation import Orientations, exif_orientation, xmp_orientation
+from catdog.structure.exif import Orientations, exif_orientation, xmp_orientation
 from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, Essentials, PartCounter
 
 _PIXELS = {b"VP8 ", b"VP8L", b"ALPH"}

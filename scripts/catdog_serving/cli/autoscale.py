@@ -11,6 +11,9 @@ from catdog_serving.cli.options import (
     exit_on_sigterm,
     print_line,
 )
+from catdog_serving.rollout.autoscale import Autoscaler, AutoscaleSettings
+from catdog_serving.rollout.autoscale import autoscale as keep_scaled
+from catdog_serving.rollout.scale import scale
 
 
 def autoscale(
@@ -27,9 +30,6 @@ def autoscale(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change nothing.")] = False,
 ) -> None:
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
-    from catdog_serving.rollout.autoscale import Autoscaler, AutoscaleSettings, autoscale
-    from catdog_serving.rollout.scale import scale
-
     settings = AutoscaleSettings(low, high, down_window_s=calm)
     server = configured_server(config)
     exit_on_sigterm(0)
@@ -38,4 +38,4 @@ def autoscale(
         f"leaves the workers{'; dry run' if dry_run else ''}"
     )
     scaler = Autoscaler(settings, partial(scale, server), print_line, dry_run=dry_run)
-    autoscale(server, scaler, interval)
+    keep_scaled(server, scaler, interval)

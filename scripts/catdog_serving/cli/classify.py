@@ -25,13 +25,13 @@ from catdog_serving.cli.options import (
     files_of_server,
     print_line,
 )
+from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import ServerError, UsageError
 from catdog_serving.find_files import Shard
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import FolderReport, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_sources
-from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.sort_files import sort_files, sorted_lines

@@ -13,17 +13,18 @@ from catdog_serving.cli.options import (
     configured_server,
     print_line,
 )
+from catdog_serving.rollout.deploy import WATCH_S, DeployTimes
+from catdog_serving.rollout.deploy import deploy as deploy_archive
+from catdog_serving.torchserve.server import READY_TIMEOUT_S
 
 
 def deploy(
     archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="The .mar to serve.")],
     config: ConfigOption,
-    watch_s: WatchOption = 10,
-    timeout_s: ReadyOption = 180,
+    watch_s: WatchOption = WATCH_S,
+    timeout_s: ReadyOption = READY_TIMEOUT_S,
 ) -> None:
     """Serve another archive without a lost request; if anything fails, go back."""
-    from catdog_serving.rollout.deploy import DeployTimes, deploy
-
     server = configured_server(config)
     os.nice(10)  # the check of the archive computes, and the workers come first
-    deploy(server, archive, DeployTimes(timeout_s, watch_s), on_step=print_line)
+    deploy_archive(server, archive, DeployTimes(timeout_s, watch_s), on_step=print_line)

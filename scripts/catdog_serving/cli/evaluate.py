@@ -21,12 +21,12 @@ from catdog_serving.cli.options import (
     errors,
     files_of_server,
 )
+from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.find_files import check_not_read, find_sources
 from catdog_serving.folder.outputs import printable
-from catdog_serving.folder.progress import FolderProgress
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 
 _UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there

@@ -9,12 +9,15 @@ from catdog_serving.cli.options import (
     configured_server,
     print_line,
 )
+from catdog_serving.rollout.deploy import WATCH_S, DeployTimes
+from catdog_serving.rollout.deploy import rollback as deploy_previous
+from catdog_serving.torchserve.server import READY_TIMEOUT_S
 
 
-def rollback(config: ConfigOption, watch_s: WatchOption = 10, timeout_s: ReadyOption = 180) -> None:
+def rollback(
+    config: ConfigOption, watch_s: WatchOption = WATCH_S, timeout_s: ReadyOption = READY_TIMEOUT_S
+) -> None:
     """Deploy what was served before the last deploy."""
-    from catdog_serving.rollout.deploy import DeployTimes, rollback
-
     server = configured_server(config)
     os.nice(10)
-    rollback(server, DeployTimes(timeout_s, watch_s), on_step=print_line)
+    deploy_previous(server, DeployTimes(timeout_s, watch_s), on_step=print_line)

@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from catdog_serving.cli.options import ConfigOption, ReadyOption, configured_server, console
+from catdog_serving.rollout.scale import scale as scale_workers
+from catdog_serving.torchserve.server import READY_TIMEOUT_S
 
 
 def scale(
@@ -13,14 +15,12 @@ def scale(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Only ask for more workers; not for fewer.")
     ] = False,
-    timeout_s: ReadyOption = 180,
+    timeout_s: ReadyOption = READY_TIMEOUT_S,
 ) -> None:
     """Change the number of workers without a lost request, until the server stops."""
-    from catdog_serving.rollout.scale import scale
-
     server = configured_server(config)
     with console.status(f"scaling to {workers} ..."):
-        done = scale(server, workers, wait_s=timeout_s, wait=not no_wait)
+        done = scale_workers(server, workers, wait_s=timeout_s, wait=not no_wait)
     state = "asked for" if no_wait and done.workers > done.before else "READY"
     console.print(
         f"workers  {done.workers} {state}, before {done.before}; version {done.version}, "

@@ -2,15 +2,16 @@
 
 import os
 import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from catdog_serving import sample_images
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.cli.status import print_status
-
-if TYPE_CHECKING:
-    from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.model_archive import file_sha256
+from catdog_serving.monitoring.status import read_status
+from catdog_serving.torchserve.server import TorchServe
 
 
 def serve(
@@ -35,12 +36,8 @@ def serve(
         server.wait()
 
 
-def _print_ready(server: "TorchServe") -> None:
+def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
-    from catdog_serving import sample_images
-    from catdog_serving.model_archive import file_sha256
-    from catdog_serving.monitoring.status import read_status
-
     print_status(read_status(server), console)
     print_line(f"archive  SHA-256 {file_sha256(server.config.archive)}")
     token = ""

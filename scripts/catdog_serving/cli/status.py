@@ -1,6 +1,6 @@
 """catdog status."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -9,10 +9,9 @@ from rich.table import Table
 
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.errors import NotReadyError, UsageError
-
-if TYPE_CHECKING:
-    from catdog_serving.monitoring.status import ServerStatus
-    from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.monitoring.status import ServerStatus, read_status, take_snapshots
+from catdog_serving.monitoring.watch import line, screen
+from catdog_serving.torchserve.server import TorchServe
 
 
 def status(
@@ -26,8 +25,6 @@ def status(
     ] = 2.0,
 ) -> None:
     """Show models, versions, workers and queue; exit 0 only when a worker is READY."""
-    from catdog_serving.monitoring.status import read_status
-
     server = configured_server(config)
     if live:
         if as_json:
@@ -44,7 +41,7 @@ def status(
         raise NotReadyError(f"no worker is READY{why}")
 
 
-def print_status(status: "ServerStatus", console: Console) -> None:
+def print_status(status: ServerStatus, console: Console) -> None:
     """The model, then a row per version."""
     console.print(f"address  {status.url}", highlight=False, soft_wrap=True)
     console.print(f"model    {status.model_line}", highlight=False, soft_wrap=True)
@@ -65,11 +62,8 @@ def print_status(status: "ServerStatus", console: Console) -> None:
     console.print(table)
 
 
-def _watch(server: "TorchServe", interval_s: float) -> None:
+def _watch(server: TorchServe, interval_s: float) -> None:
     """Show a snapshot every `interval_s` seconds until Ctrl-C: a screen, or lines for a file."""
-    from catdog_serving.monitoring.status import take_snapshots
-    from catdog_serving.monitoring.watch import line, screen
-
     snapshots = take_snapshots(server, interval_s)
     try:
         if console.is_terminal:

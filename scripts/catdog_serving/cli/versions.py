@@ -1,19 +1,16 @@
 """catdog versions."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
+from catdog.results import ModelId
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
-
-if TYPE_CHECKING:
-    from catdog_serving.rollout.versions import LoadedVersion
+from catdog_serving.rollout.versions import LoadedVersion, loaded_versions, stored_archives
 
 
 def versions(config: ConfigOption) -> None:
     """Show what is loaded, and what a restart or a rollback would load."""
-    from catdog_serving.rollout.versions import loaded_versions, stored_archives
-
     server = configured_server(config)
     loaded, stored = loaded_versions(server), stored_archives(server)
     console.print(_table(loaded))
@@ -27,7 +24,7 @@ def versions(config: ConfigOption) -> None:
         )
 
 
-def _table(loaded: "list[LoadedVersion]") -> Table:
+def _table(loaded: list[LoadedVersion]) -> Table:
     """A row per version."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("version", "workers", "batch", "max delay", "time-outs", "catdog", "file"):
@@ -47,6 +44,4 @@ def _table(loaded: "list[LoadedVersion]") -> Table:
 
 
 def _model(facts: dict[str, Any]) -> str:
-    from catdog.results import ModelId
-
     return f"{ModelId.from_dict(facts).name}, {facts['runtime']} {facts['precision']}"

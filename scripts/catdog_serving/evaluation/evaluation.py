@@ -32,7 +32,7 @@ from catdog_serving.evaluation.metrics import (
 )
 from catdog_serving.find_files import ImageFiles
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.image_result import ImageFailure
 
 TRUTHS = ("cat", "dog", "neither")
 _FOLDER_NAMES = {

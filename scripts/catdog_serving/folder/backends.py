@@ -15,13 +15,8 @@ from PIL import Image
 from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
-from catdog_serving.folder.image_files import (
-    INVALID_IMAGE,
-    ImageFailure,
-    ImageResult,
-    read_file,
-    to_upload,
-)
+from catdog_serving.folder.image_result import INVALID_IMAGE, ImageFailure, ImageResult
+from catdog_serving.folder.read_image import read_file, to_upload
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.remote_path import AnyPath
 from catdog_serving.torchserve.serving_config import ServingConfig

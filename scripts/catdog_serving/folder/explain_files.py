@@ -18,14 +18,9 @@ from catdog_serving.find_files import (
     relative_path,
 )
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import (
-    INVALID_IMAGE,
-    UNWRITABLE,
-    ImageFailure,
-    folder_decoder,
-    read_file,
-)
+from catdog_serving.folder.image_result import INVALID_IMAGE, UNWRITABLE, ImageFailure
 from catdog_serving.folder.outputs import STYLES, failed_row, printable
+from catdog_serving.folder.read_image import folder_decoder, read_file
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.remote_path import AnyPath
 

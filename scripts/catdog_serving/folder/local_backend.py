@@ -12,15 +12,8 @@ from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import (
-    INVALID_IMAGE,
-    FileInfo,
-    ImageFailure,
-    ImageResult,
-    folder_formats,
-    missing_decoder,
-    read_file,
-)
+from catdog_serving.folder.image_result import INVALID_IMAGE, FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.read_image import folder_formats, missing_decoder, read_file
 from catdog_serving.model_archive import open_archive
 from catdog_serving.remote_path import AnyPath
 

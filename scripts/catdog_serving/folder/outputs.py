@@ -15,7 +15,7 @@ from catdog.results import ModelId, Prediction
 from catdog_serving.atomic_write import atomic_file, atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_files import FolderReport, ImageResult
+from catdog_serving.folder.image_result import FolderReport, ImageResult
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,7 +8,7 @@ from catdog.results import ModelId, Prediction
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_files import ImageFiles, find_sources, lies_under, sort_key
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import UNREADABLE, FolderReport, ImageResult
+from catdog_serving.folder.image_result import UNREADABLE, FolderReport, ImageResult
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import AnyPath
 

@@ -18,7 +18,7 @@ from catdog.results import ModelId, Prediction
 from catdog_serving.errors import RefusedError
 from catdog_serving.find_files import sort_key
 from catdog_serving.folder import state_file
-from catdog_serving.folder.image_files import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 from catdog_serving.folder.state_file import plain_errors
 from catdog_serving.remote_path import AnyPath, parse_path
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.folder.image_files import ImageResult
+from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.model_archive import file_sha256
 
 _MAX_NAME_BYTES = 255  # of Linux's file systems

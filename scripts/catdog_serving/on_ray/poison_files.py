@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_files import UNREADABLE, FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import UNREADABLE, FileInfo, ImageFailure, ImageResult
 from catdog_serving.remote_path import AnyPath
 
 if TYPE_CHECKING:

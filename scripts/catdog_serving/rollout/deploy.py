@@ -38,7 +38,7 @@ from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.tokens import open_client
 
-WATCH_S = 10.0
+WATCH_S = 10
 
 
 @dataclass(frozen=True)

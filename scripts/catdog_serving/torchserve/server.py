@@ -26,7 +26,7 @@ from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.tokens import KeyFileAuth, open_client
 
-READY_TIMEOUT_S = 180.0
+READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20.0
 _STOPPED_CODES = (0, 128 + signal.SIGTERM)  # Java's, after `terminate` or `catdog stop`
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come

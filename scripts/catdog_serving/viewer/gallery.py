@@ -13,7 +13,7 @@ from PIL import Image
 from catdog.cpu import usable_cores
 from catdog.decode import Decoder, InvalidImage
 from catdog.transforms import fit_size
-from catdog_serving.folder.image_files import folder_decoder
+from catdog_serving.folder.read_image import folder_decoder
 from catdog_serving.ordered_map import ordered_map
 
 _SHORTER_SIDE = 128

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from catdog.results import Prediction
 from catdog_serving.errors import ServerBusyError, ServerError
-from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.image_result import ImageFailure
 from catdog_serving.folder.outputs import to_csv
 from catdog_serving.web.explained import ShownImage
 

@@ -19,7 +19,7 @@ from catdog.results import (
     map_valid,
 )
 from catdog_serving.folder import outputs
-from catdog_serving.folder.image_files import FileInfo, ImageResult
+from catdog_serving.folder.image_result import FileInfo, ImageResult
 from catdog_serving.reports import folder_report
 from tests.support.paths import ROOT
 

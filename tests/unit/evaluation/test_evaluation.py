@@ -21,7 +21,7 @@ from catdog_serving.evaluation.evaluation import (
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.image_result import ImageFailure
 from tests.support.command_line import catdog_here
 from tests.support.outcomes import always_cat, answer, classified, perfect, reversed_
 from tests.support.stub_backend import NameBackend, touch

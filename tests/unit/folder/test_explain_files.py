@@ -9,7 +9,7 @@ from catdog.results import ActivationMap, Box, Explanation
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_files import find_sources
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files, explained_row
-from catdog_serving.folder.image_files import ImageFailure
+from catdog_serving.folder.image_result import ImageFailure
 from tests.support.images import encode
 from tests.support.stub_backend import NameBackend, prediction
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder import outputs
-from catdog_serving.folder.image_files import FolderReport, ImageResult
+from catdog_serving.folder.image_result import FolderReport, ImageResult
 from catdog_serving.folder.outputs import is_stream, write_output
 from tests.support.state_rows import failure, image
 from tests.support.stub_backend import MODEL

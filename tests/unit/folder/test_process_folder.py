@@ -9,8 +9,9 @@ import pytest
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_files import find_sources
-from catdog_serving.folder.image_files import FolderReport, ImageFailure, ImageResult, read_file
+from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_folder, process_sources
+from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_state import RunState
 from tests.support.state_rows import failure
 from tests.support.stub_backend import MODEL, NameBackend, prediction, touch

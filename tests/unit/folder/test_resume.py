@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.cli.classify import run_classify
+from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
-from catdog_serving.folder.image_files import ImageResult
-from catdog_serving.folder.progress import FolderProgress
+from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import AnyPath
 from tests.support.albums import rows_of

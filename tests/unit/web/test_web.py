@@ -13,7 +13,7 @@ import pytest
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_files import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 from catdog_serving.web import views
 from catdog_serving.web.answers import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownImage

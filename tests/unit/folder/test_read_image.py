@@ -8,14 +8,9 @@ from PIL import Image
 
 from catdog.results import Box
 from catdog_serving.extras import install_hint
-from catdog_serving.folder import image_files
-from catdog_serving.folder.image_files import (
-    ImageFailure,
-    Upload,
-    folder_formats,
-    is_heic,
-    to_upload,
-)
+from catdog_serving.folder import read_image
+from catdog_serving.folder.image_result import ImageFailure
+from catdog_serving.folder.read_image import Upload, folder_formats, is_heic, to_upload
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.paths import SAMPLES
 from tests.support.stub_backend import prediction
@@ -62,9 +57,9 @@ def test_without_pillow_heif_the_error_says_what_to_install(
 ) -> None:
     content = heic(noise())
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    image_files._register_heic.cache_clear()
+    read_image._register_heic.cache_clear()
     upload = to_upload(content)
-    image_files._register_heic.cache_clear()
+    read_image._register_heic.cache_clear()
     assert isinstance(upload, ImageFailure)
     assert install_hint("heic") in upload.message
 

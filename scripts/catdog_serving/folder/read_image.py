@@ -1,4 +1,4 @@
-"""The image files of a folder: read one, in whatever format, and say what became of it.
+"""Read an image file of a folder, in whatever format, and make of it what a server takes.
 
 A server takes the formats of `HTTP_FORMATS` only. For folders, HEIC (with the package
 pillow-heif) and TIFF are decoded here and uploaded as PNG.
@@ -6,11 +6,8 @@ pillow-heif) and TIFF are decoded here and uploaded as PNG.
 
 import hashlib
 import stat
-from collections import Counter
-from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -19,16 +16,17 @@ from catdog.results import Prediction
 from catdog.structure import detect_format
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.extras import install_hint
+from catdog_serving.folder.image_result import (
+    INVALID_IMAGE,
+    TOO_LARGE,
+    UNREADABLE,
+    FileInfo,
+    ImageFailure,
+)
 from catdog_serving.remote_path import AnyPath
 
 # Larger files are no photos, and would be read into memory as a whole.
 MAX_FILE_BYTES = 256 * 1024 * 1024
-
-# The types of failures.
-UNREADABLE = "Unreadable"
-TOO_LARGE = "TooLarge"
-INVALID_IMAGE = "InvalidImage"
-UNWRITABLE = "Unwritable"  # of an overlay
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 
@@ -38,137 +36,6 @@ _LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1_000)
 # An image that is uploaded is made smaller first if its shorter side is longer: four times
 # the network's resize, so that the second resizing loses nothing that the first kept.
 _UPLOAD_SHORTER_SIDE = 1024
-
-
-@dataclass(frozen=True)
-class FileInfo:
-    """What identifies a file's content.
-
-    Attributes:
-        path: As it was found.
-        size: In bytes; None if the file could not be looked at.
-        mtime_ns: Time of the last change, in nanoseconds since 1970; None likewise.
-        sha256: Of the content, in hex; None if it was not read.
-        moved_to: Where `--move-to` took it since; None if it is where it was found.
-    """
-
-    path: AnyPath
-    size: int | None = None
-    mtime_ns: int | None = None
-    sha256: str | None = None
-    moved_to: Path | None = None
-
-
-@dataclass(frozen=True)
-class ImageFailure:
-    """Why a file has no prediction.
-
-    Attributes:
-        type: "Unreadable" (the file could not be read; worth another try), "TooLarge",
-            or "InvalidImage" (what it holds was refused).
-        message: A sentence.
-    """
-
-    type: str
-    message: str
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """What became of one file: a row of every output."""
-
-    file: FileInfo
-    outcome: Prediction | ImageFailure
-
-    @property
-    def path(self) -> AnyPath:
-        return self.file.path
-
-    @property
-    def label(self) -> str:
-        """ "cat", "dog", "neither" or "failed"."""
-        return self.outcome.label if isinstance(self.outcome, Prediction) else "failed"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON: path, size, mtime_ns, sha256, the answer's keys or `error`."""
-        file, outcome = self.file, self.outcome
-        values = {
-            "path": str(file.path),
-            "size": file.size,
-            "mtime_ns": file.mtime_ns,
-            "sha256": file.sha256,
-        }
-        if isinstance(outcome, Prediction):
-            return values | outcome.to_dict(with_map=True)
-        return values | {"error": {"type": outcome.type, "message": outcome.message}}
-
-
-@dataclass
-class FolderReport:
-    """The summary of one folder, or of all files that were named by themselves.
-
-    Attributes:
-        folder: The path as it was given; for files, how many.
-        images: Images classified.
-        reused: How many of them were done already, in an earlier run.
-        failed: Files that could not be classified.
-        unreadable: How many of them could not be read; `--resume` tries them again.
-        skipped: Files that are no images by their name.
-        seconds: Time that this run spent on it.
-        labels: How often each label was given.
-    """
-
-    folder: str
-    images: int = 0
-    reused: int = 0
-    failed: int = 0
-    unreadable: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    labels: Counter[str] = field(default_factory=Counter)
-    _cat_sum: float = 0.0
-    _dog_sum: float = 0.0
-
-    def add(self, result: ImageResult, reused: bool = False) -> None:
-        """Count one row."""
-        if isinstance(result.outcome, ImageFailure):
-            self.failed += 1
-            self.unreadable += result.outcome.type == UNREADABLE
-            return
-        self.images += 1
-        self.reused += reused
-        self.labels[result.label] += 1
-        self._cat_sum += result.outcome.cat
-        self._dog_sum += result.outcome.dog
-
-    @property
-    def images_per_s(self) -> float:
-        """Of the images that this run classified."""
-        return (self.images - self.reused) / self.seconds if self.seconds else 0.0
-
-    @property
-    def mean_cat(self) -> float | None:
-        """Mean cat mass over the classified images; None if there are none."""
-        return self._cat_sum / self.images if self.images else None
-
-    @property
-    def mean_dog(self) -> float | None:
-        return self._dog_sum / self.images if self.images else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {
-            "folder": self.folder,
-            "images": self.images,
-            "reused": self.reused,
-            "failed": self.failed,
-            "skipped": self.skipped,
-            "seconds": round(self.seconds, 3),
-            "images_per_s": round(self.images_per_s, 2),
-            "mean_cat": self.mean_cat,
-            "mean_dog": self.mean_dog,
-            "labels": dict(self.labels),
-        }
 
 
 def read_file(path: AnyPath) -> tuple[FileInfo, bytes | ImageFailure]:

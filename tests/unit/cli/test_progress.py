@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from catdog_serving.cli.progress import FolderProgress, _duration
 from catdog_serving.find_files import find_sources
-from catdog_serving.folder.progress import FolderProgress, _duration
 from tests.support.processes import wait_until
 from tests.support.stub_backend import touch
 
@@ -46,7 +46,7 @@ def test_the_rate_is_the_recent_one_whatever_was_done_before_a_resume(
 ) -> None:
     now = 100.0
     clock = SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr("catdog_serving.folder.progress.time", clock)
+    monkeypatch.setattr("catdog_serving.cli.progress.time", clock)
     touch(tmp_path, "a.jpg")
     console = Console(file=io.StringIO(), force_terminal=False)
     with FolderProgress(find_sources([tmp_path]), console) as progress:
