@@ -49,9 +49,9 @@ def seeded_reference(seeded_resnet: Weights, eight: list[Path]) -> tuple[np.ndar
     )
 
 
-def test_the_seeded_softmax_is_spread(seeded_resnet: Weights, eight: list[Path]) -> None:
+def test_the_seeded_softmax_is_spread(seeded_resnet: Weights, photos: list[Path]) -> None:
     # Or else every comparison below would compare zeros and ones, and prove nothing.
-    pixels = np.stack([reference_pixels(path) for path in eight])
+    pixels = np.stack([reference_pixels(path) for path in photos[::5]])
     with torch.inference_mode():
         logits, _ = build_module(seeded_resnet)(torch.from_numpy(pixels))
     probabilities = class_probabilities(logits.numpy())
