@@ -86,6 +86,7 @@ def quantise(source: Path, target: Path, calibration: np.ndarray) -> None:
         prepared = Path(scratch, "prepared.onnx")
         # Its symbolic shapes serve transformers; the shapes of ONNX itself suffice here.
         shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
         quantization.quantize_static(
             prepared,
             target,
@@ -95,32 +96,33 @@ def quantise(source: Path, target: Path, calibration: np.ndarray) -> None:
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            nodes_to_exclude=_nodes_of_maps_alone(prepared),
+            nodes_to_exclude=_nodes_of_maps_alone(graph),
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            extra_options={"TensorQuantOverrides": _whole_range_of_depthwise(prepared)},
+            extra_options={"TensorQuantOverrides": _whole_range_of_depthwise(graph)},
         )
 
 
-def _nodes_of_maps_alone(network: Path) -> list[str]:
+def _nodes_of_maps_alone(graph: onnx.GraphProto) -> list[str]:
     """The names of the nodes that the maps are computed by, and the logits are not."""
-    graph = onnx.load(network).graph
-    producers = {name: node for node in graph.node for name in node.output}
+    producers = {tensor: node for node in graph.node for tensor in node.output}
 
-    def ancestors(output: str) -> set[str]:
-        found, waiting = set(), [output]
+    def made_from(tensor: str) -> set[str]:
+        """Each tensor on the way to this one, itself with them."""
+        found: set[str] = set()
+        waiting = [tensor]
         while waiting:
-            node = producers.get(waiting.pop())
-            if node is not None and node.name not in found:
-                found.add(node.name)
-                waiting += node.input
+            tensor = waiting.pop()
+            if tensor in producers and tensor not in found:
+                found.add(tensor)
+                waiting += producers[tensor].input
         return found
 
-    return sorted(ancestors("maps") - ancestors("logits"))
+    alone = made_from("maps") - made_from("logits")
+    return sorted({producers[tensor].name for tensor in alone})
 
 
-def _whole_range_of_depthwise(network: Path) -> dict[str, list[dict[str, object]]]:
+def _whole_range_of_depthwise(graph: onnx.GraphProto) -> dict[str, list[dict[str, object]]]:
     """ONNX Runtime's overrides that give the weights of depthwise convolutions 8 bits."""
-    graph = onnx.load(network).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     weights = [node.input[1] for node in graph.node if node.op_type == "Conv"]
     return {
