@@ -1,7 +1,8 @@
 """The lock of a run's state where the file system knows no locks: a file, with its owner in it.
 
 It is taken over when its owner is dead on this machine: its process is gone, another has its
-number, or the machine was started again since. What another machine holds is left alone.
+number, or the machine was started again since. What another machine holds is left alone, and what
+another container holds, though it may have the name of this one.
 """
 
 import fcntl
@@ -10,12 +11,13 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from catdog_serving.errors import NotReadyError
 
+_MACHINE_ID = Path("/etc/machine-id")  # of the installation, the same after each start
 _ATTEMPTS = 5  # to find the file gone, or its owner alive
 
 
@@ -41,12 +43,16 @@ class _Owner:
 
     Attributes:
         host: The machine's name.
+        machine_id: "" if it is not known.
+        pid_namespace: In which process numbers are counted, such as "pid:[4026531836]".
         boot_id: Of its last start.
         pid: The process's number there.
         start_time: When the process began, in the kernel's ticks since that start.
     """
 
     host: str
+    machine_id: str
+    pid_namespace: str
     boot_id: str
     pid: int
     start_time: str
@@ -55,14 +61,23 @@ class _Owner:
     def this_process(cls) -> "_Owner":
         pid = os.getpid()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return cls(socket.gethostname(), boot_id, pid, _start_time(pid))
+        try:
+            machine_id = _MACHINE_ID.read_text(encoding="ascii").strip()
+        except OSError:
+            machine_id = ""
+        namespace = os.readlink("/proc/self/ns/pid")
+        return cls(socket.gethostname(), machine_id, namespace, boot_id, pid, _start_time(pid))
 
     def is_dead(self) -> bool:
-        """Whether it is known to be gone; of another machine nothing is known."""
+        """Whether it is known to be gone; of another machine or container nothing is known."""
         here = _Owner.this_process()
-        if self.host != here.host:
+        if (self.host, self.machine_id) != (here.host, here.machine_id):
             return False
-        return self.boot_id != here.boot_id or self.start_time != _start_time(self.pid)
+        if self.pid_namespace != here.pid_namespace:
+            return False
+        if self.boot_id != here.boot_id:  # only the same machine was started again
+            return self.machine_id != ""
+        return self.start_time != _start_time(self.pid)
 
 
 @contextmanager
@@ -121,10 +136,11 @@ def _take_away(path: Path, held: Path) -> None:
         path.rename(aside)
     except FileNotFoundError:
         return
-    if _content(aside) == content:
-        aside.unlink()
-    else:  # somebody was faster, and is alive
-        aside.rename(path)
+    renamed = _content(aside)
+    if renamed is not None and renamed != content:  # of somebody who was faster, and is alive
+        with suppress(FileExistsError), path.open("xb", buffering=0) as file:  # not a third's
+            file.write(renamed)
+    aside.unlink()
 
 
 def _content(path: Path) -> bytes | None:
