@@ -12,7 +12,6 @@ from catdog_serving.errors import RefusedError
 from catdog_serving.folder.backends import HttpBackend
 from catdog_serving.folder.image_result import FolderReport
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.process_folder import process_folder
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.albums import (
     Row,
@@ -22,6 +21,7 @@ from tests.support.albums import (
     finished,
     kill_and_resume,
     make_album,
+    process_folder,
     rows_of,
 )
 from tests.support.archive_cache import repack

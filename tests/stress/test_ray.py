@@ -30,12 +30,14 @@ import json, sys, time
 from pathlib import Path
 import psutil
 begun = time.perf_counter()
-from catdog_serving.cli.options import open_backend
-from catdog_serving.folder.process_folder import process_folder
+from catdog_serving.cli.backends import open_backend
+from catdog_serving.find_files import find_sources
+from catdog_serving.folder.process_folder import process_sources
 name, actors, archive, folder, warm = sys.argv[1:]
 times = []
 with open_backend(name, None, Path(archive), None, int(actors) or None) as backend:
-    process_folder(Path(folder), backend, lambda row: times.append(time.perf_counter()))
+    sources = find_sources([Path(folder)])
+    process_sources(sources, backend, lambda row: times.append(time.perf_counter()))
     me = psutil.Process()
     cpu_s = sum(sum(each.cpu_times()[:4]) for each in [me, *me.children(recursive=True)])
 seconds = time.perf_counter() - begun
@@ -48,7 +50,8 @@ print(json.dumps({"files": len(times), "seconds": seconds, "cpu_s": cpu_s, "rate
 POISON = """
 import json, os, sys
 from pathlib import Path
-from catdog_serving.folder.process_folder import process_folder
+from catdog_serving.find_files import find_sources
+from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.on_ray import actor
 from catdog_serving.on_ray.ray_backend import RayBackend
 
@@ -65,7 +68,8 @@ class Deadly(actor.FolderActor):
 actor.FolderActor = Deadly
 rows = []
 with RayBackend(Path(sys.argv[1]), None, None) as backend:
-    process_folder(Path(sys.argv[2]), backend, lambda row: rows.append(row.to_dict()))
+    sources = find_sources([Path(sys.argv[2])])
+    process_sources(sources, backend, lambda row: rows.append(row.to_dict()))
 print(json.dumps(rows))
 """
 

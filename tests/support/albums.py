@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from PIL import Image
 
+from catdog_serving.find_files import find_sources
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.process_folder import process_folder
+from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.state_file import state_of
+from catdog_serving.remote_path import AnyPath
 from tests.support.command_line import catdog_here
 from tests.support.images import encode
 from tests.support.paths import SAMPLES
@@ -83,6 +87,14 @@ def finished(*arguments: object) -> int:
 def rows_of(output: Path) -> list[Row]:
     """The rows of JSON lines, without the first, which names the model."""
     return [json.loads(line) for line in output.read_text().splitlines()[1:]]
+
+
+def process_folder(
+    path: AnyPath, backend: Backend, on_row: Callable[[ImageResult], object]
+) -> FolderReport:
+    """Classify every image of one folder; see `process_sources`."""
+    (report,) = process_sources(find_sources([path]), backend, on_row)
+    return report
 
 
 def classified(folder: Path, backend: Backend) -> list[Row]:

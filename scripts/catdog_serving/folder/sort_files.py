@@ -75,6 +75,7 @@ def sort_files(
     dry_run: bool,
     on_step: Callable[[str], None],
     on_move: _OnMove = lambda source, place: None,
+    again: str = "the same command",
 ) -> SortReport:
     """Copy or move each row's file to TARGET/LABEL/NAME, or TARGET/failed/NAME.
 
@@ -89,6 +90,7 @@ def sort_files(
         dry_run: Say what would be done, and do nothing.
         on_step: Called with a line per file on a dry run.
         on_move: Called with an image and its place just before it goes there.
+        again: What goes on after an error, for its message.
 
     Raises:
         NotReadyError: If the target cannot be written.
@@ -104,7 +106,13 @@ def sort_files(
         if reason:
             report.left.append(f"{source}: {reason}")
             continue
-        place = _bring(row, source, target / folder, on_move if move else None, dry)
+        try:
+            place = _bring(row, source, target / folder, on_move if move else None, dry)
+        except OSError as error:
+            raise NotReadyError(
+                f"cannot sort {source} into {target / folder}: {error.strerror or error}; "
+                f"nothing was lost, and {again} goes on"
+            ) from error
         if place is None:
             report.unchanged += 1
             continue
@@ -144,21 +152,15 @@ def _bring(
 
     It is copied, or moved if `on_move` is given.
     """
-    try:
-        if dry is None:
-            folder.mkdir(parents=True, exist_ok=True)
-        if _lies_in(source, folder):
-            return None
-        if dry is None:
-            return _place(row, source, folder, on_move)
-        place, is_copy = _find_place(row, source, folder, dry)
-        dry.note(row, source, None if is_copy else place, on_move is not None)
-        return None if is_copy else place
-    except OSError as error:
-        raise NotReadyError(
-            f"cannot sort {source} into {folder}: {error.strerror or error}; "
-            "nothing was lost, and the same command goes on"
-        ) from error
+    if dry is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    if _lies_in(source, folder):
+        return None
+    if dry is None:
+        return _place(row, source, folder, on_move)
+    place, is_copy = _find_place(row, source, folder, dry)
+    dry.note(row, source, None if is_copy else place, on_move is not None)
+    return None if is_copy else place
 
 
 def _lies_in(source: Path, folder: Path) -> bool:
@@ -176,6 +178,8 @@ def _place(row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None
             on_move(source, place)
         if is_copy:
             if on_move is not None:
+                _sync(place)
+                _sync(place.parent)
                 source.unlink()
             return None
         try:
@@ -220,6 +224,7 @@ def _bring_to(row: ImageResult, source: Path, place: Path, move: bool) -> None:
     finally:
         partial.unlink(missing_ok=True)
     if move:
+        _sync(place.parent)
         source.unlink()
 
 
@@ -237,9 +242,12 @@ def _replace_reserved(source: Path, place: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Make a copy last before its original goes."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Make a copy, or its name in a folder, last before its original goes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _names(folder: Path, name: str) -> Iterator[Path]:

@@ -10,9 +10,10 @@ from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_files import find_sources
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
-from catdog_serving.folder.process_folder import process_folder, process_sources
+from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_state import RunState
+from tests.support.albums import process_folder
 from tests.support.state_rows import failure
 from tests.support.stub_backend import MODEL, NameBackend, prediction, touch
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from catdog_serving.errors import NotReadyError
 from catdog_serving.find_files import find_sources
 from catdog_serving.folder.image_result import ImageResult
-from catdog_serving.folder.process_folder import process_folder, process_sources
+from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.sort_files import SortReport, sort_files
+from tests.support.albums import process_folder
 from tests.support.stub_backend import NameBackend, prediction, touch
 
 
@@ -107,6 +108,33 @@ def test_moving_to_another_disk_is_the_same(
     sort(classified(album), tmp_path / "sorted", move=True)
     assert tree(tmp_path / "sorted") == SORTED
     assert tree(album) == {}
+
+
+def test_an_original_goes_only_when_its_copy_would_survive_a_power_loss(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another disk, or where a copy is there already: its folder is on the disk by then."""
+    rows = classified(album)
+    sort([row for row in rows if row.path.name == "cup.jpg"], tmp_path / "sorted")
+    synced: dict[Path, bool] = {}
+    fsync, replace = os.fsync, os.replace
+
+    def replace_here(source: Path, target: Path) -> None:
+        if Path(source).is_relative_to(album):
+            raise OSError(18, "Invalid cross-device link")
+        replace(source, target)
+
+    def note(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.is_dir():
+            synced[path] = (album / {"cat": "sub/cat.jpg"}.get(path.name, "cup.jpg")).exists()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "replace", replace_here)
+    monkeypatch.setattr(os, "fsync", note)
+    sort([row for row in rows if row.path.name != "bad.jpg"], tmp_path / "sorted", move=True)
+    assert synced == {tmp_path / "sorted/cat": True, tmp_path / "sorted/neither": True}
+    assert tree(album) == {"bad.jpg": "bad.jpg"}
 
 
 def test_a_dry_run_says_the_same_and_touches_nothing(album: Path, tmp_path: Path) -> None:
