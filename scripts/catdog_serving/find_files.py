@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import zlib
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -55,8 +56,10 @@ class ImageFiles:
 
     Attributes:
         root: The path.
+        is_missing: There is nothing there, which only a run that goes on may allow.
         found: Files found so far, those of other shards too.
         skipped: Files passed over for their name so far.
+        is_walked: It was walked to its end, and a folder could be listed.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ImageFiles:
         patterns: Sequence[str] = (),
         shard: Shard | None = None,
         never: Collection[Path] = (),
+        may_be_missing: bool = False,
     ) -> None:
         """Look at a path.
 
@@ -74,30 +78,45 @@ class ImageFiles:
                 *.jpg for the name, or 2024/*.jpg for the path below root (* matches / there).
             shard: Take only the files of this part.
             never: The run's own files. They are no images, by whatever name.
+            may_be_missing: Take a path that does not exist for a file that is gone.
 
         Raises:
-            NotReadyError: If it does not exist.
+            NotReadyError: If it does not exist, or cannot be looked at.
             UsageError: If it is one of the run's own files.
         """
-        if not root.exists():
-            raise NotReadyError(f"there is no file or folder {root}")
-        if _identity(root) in _identities(never):
-            raise UsageError(f"{root} is the state of a run, and no image")
         self.root = root
-        self.is_folder = root.is_dir()
+        try:
+            self.is_missing = not root.exists()
+            self.is_folder = root.is_dir()
+        except OSError as error:
+            raise NotReadyError(f"cannot look at {root}: {error.strerror or error}") from error
+        if self.is_missing and not may_be_missing:
+            raise self.missing()
+        if not self.is_missing and _identity(root) in _identities(never):
+            raise UsageError(f"{root} is the state of a run, and no image")
         self.found = 0
         self.skipped = 0
+        self.is_walked = False
         self._patterns = patterns
         self._shard = shard
         self._never = never
 
+    def missing(self) -> NotReadyError:
+        """What is said where nothing is there."""
+        return NotReadyError(f"there is no file or folder {self.root}")
+
     def __iter__(self) -> Iterator[AnyPath]:
         self.found = self.skipped = 0
-        base = self.root if self.is_folder else self.root.parent
+        self.is_walked = False
+        if self.is_missing:
+            return
+        base, is_listed = self.root if self.is_folder else self.root.parent, True
         for path in self._walk(self.root, ()) if self.is_folder else (self.root,):
             self.found += 1
+            is_listed = is_listed and not (self.is_folder and path == self.root)
             if self._shard is None or self._shard.holds(relative_path(path, base)):
                 yield path
+        self.is_walked = is_listed
 
     def _walk(self, folder: AnyPath, ancestors: tuple[object, ...]) -> Iterator[AnyPath]:
         try:
@@ -136,6 +155,7 @@ def find_sources(
     patterns: Sequence[str] = (),
     shard: Shard | None = None,
     never: Collection[Path] = (),
+    may_be_missing: bool = False,
 ) -> list[ImageFiles]:
     """The given files and folders, in the order of `sort_key`; see `ImageFiles`.
 
@@ -148,7 +168,7 @@ def find_sources(
         if lies_under(sort_key(inner), sort_key(outer)):
             twice = "is named twice" if inner == outer else f"lies inside {outer}"
             raise UsageError(f"{inner} {twice}; name every image once")
-    return [ImageFiles(path, patterns, shard, never) for path in ordered]
+    return [ImageFiles(path, patterns, shard, never, may_be_missing) for path in ordered]
 
 
 def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
@@ -158,7 +178,7 @@ def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
         UsageError: If they would; a run would find its own, or those of the run before.
     """
     for path in paths:
-        if isinstance(path, Path) and target.resolve().is_relative_to(path.resolve()):
+        if isinstance(path, Path) and _real(target).is_relative_to(_real(path)):
             raise UsageError(f"{target} lies inside {path}; choose a folder outside of it")
 
 
@@ -205,9 +225,25 @@ def lies_under(key: bytes, folder_key: bytes) -> bool:
     return key == folder_key or key.startswith(folder_key + b"\0")
 
 
+def root_index(key: bytes, root_keys: Sequence[bytes]) -> int | None:
+    """Which root a path is or lies in, by their sort keys; None if it is in none.
+
+    Args:
+        key: Of the path.
+        root_keys: In order, none inside another.
+    """
+    index = bisect_right(root_keys, key) - 1
+    return index if index >= 0 and lies_under(key, root_keys[index]) else None
+
+
 def relative_path(path: AnyPath, base: AnyPath) -> PurePath:
     """The path of a file below a folder that holds it."""
     return PurePosixPath(*path.parts[len(base.parts) :])
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads; unlike `Path.resolve`, of a link to itself too."""
+    return Path(os.path.realpath(path))
 
 
 def _identity(path: AnyPath) -> tuple[int, int] | None:

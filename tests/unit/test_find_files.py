@@ -78,6 +78,15 @@ def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
         ImageFiles(tmp_path / "nope")
 
 
+def test_a_path_that_cannot_be_looked_at_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="cannot look at .*: File name too long"):
+        ImageFiles(tmp_path / ("x" * 300))
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(NotReadyError, match="there is no file or folder"):
+        find_sources([tmp_path / "loop"])
+    check_outside(tmp_path / "sorted", [tmp_path / "loop"])
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root can read every folder")
 def test_a_folder_that_cannot_be_listed_is_not_lost(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)

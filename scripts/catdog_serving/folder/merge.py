@@ -11,7 +11,7 @@ from catdog_serving.find_files import sort_key
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, write_output
 from catdog_serving.folder.run_state import make_state, read_state
-from catdog_serving.folder.state_file import SUFFIX
+from catdog_serving.folder.state_file import SUFFIX, plain_errors
 
 # JSON has a summary of each folder at its head, which only a run knows.
 SUFFIXES = (".jsonl", ".csv", ".parquet", SUFFIX)
@@ -51,7 +51,9 @@ def merge_states(output: Path, states: Sequence[Path]) -> MergeReport:
     suffix = output.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"{output} should end with {', '.join(SUFFIXES)}; choose another output")
-    if output.exists():
+    with plain_errors(output):
+        is_there = output.exists()
+    if is_there:
         raise UsageError(f"{output} exists; choose another output, or delete it")
     if suffix == ".parquet":
         check_parquet()

@@ -2,10 +2,11 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from catdog_serving.errors import UsageError
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_files import (
     ImageFiles,
     Shard,
@@ -41,7 +42,8 @@ class RunOptions:
     Raises:
         UsageError: If some of it does not go together.
         RefusedError: If a run of catdog 0.1 would be lost.
-        NotReadyError: If the format needs a package that is not installed.
+        NotReadyError: If the format needs a package that is not installed, or a file cannot be
+            written because of its name or its folder.
     """
 
     paths: tuple[AnyPath, ...]
@@ -60,6 +62,7 @@ class RunOptions:
     also_read: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_names()
         self._check_together()
         if any(isinstance(path, RemotePath) for path in self.paths):
             self._check_remote()
@@ -67,6 +70,16 @@ class RunOptions:
             check_outside(self.sort_into, self.paths)
         self._check_format()
         self._check_outputs()
+
+    def _check_names(self) -> None:
+        """That a file can have each name that is written, as far as looking tells."""
+        outputs = [path for path in (self.output, self.report) if path is not None]
+        for path in outputs:
+            _check_name(path)
+            if path.name in ("", "..") or path.is_dir():
+                raise UsageError(f"{path} is a folder; name a file in it")
+        for path in self.own_files:
+            _check_name(path)
 
     def _check_together(self) -> None:
         for option in ("resume", "restart", "keep_state"):
@@ -113,14 +126,11 @@ class RunOptions:
         places = [os.path.realpath(path) for path in written]
         if len(set(places)) < len(places):
             raise UsageError(f"--report needs a name of its own; {self.report} is taken")
-        here = (path for path in map(local_path, self.paths) if path is not None)
+        here = (path for path in map(local_path, self.paths) if path and os.path.exists(path))
         # Without the shard: those of other shards are read too, by others.
         sources = (ImageFiles(path, self.patterns, never=self.own_files) for path in here)
         files = [path for path in outputs if not is_stream(path)]
         check_not_read(files, sources, self.also_read)
-        for path in outputs:
-            if path.is_dir():
-                raise UsageError(f"{path} is a folder; name a file in it")
         if self.state is not None and not self.restart:
             first = self.state.with_name(self.state.stem)
             refuse_first_edition((first, first.with_name(f"{first.name}.journal.jsonl")))
@@ -153,3 +163,17 @@ class RunOptions:
         """Which files below the paths are taken, as the state keeps it."""
         shard = self.shard and f"{self.shard.index}/{self.shard.count}"
         return json.dumps({"glob": self.patterns, "shard": shard})
+
+
+def _check_name(path: Path) -> None:
+    """That a file is or could be there, by its name and its folder.
+
+    Raises:
+        NotReadyError: If not.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+        path.is_dir()  # what it links to
+    except OSError as error:
+        raise NotReadyError(f"cannot write {path}: {error.strerror or error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.cli.classify import run_classify
-from catdog_serving.errors import RefusedError, UsageError
+from catdog_serving.errors import CatDogError, RefusedError, UsageError
 from catdog_serving.find_files import Shard
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import parse_path
@@ -140,11 +140,10 @@ def test_an_image_of_another_shard_is_an_image(album: Path) -> None:
 
 @pytest.mark.parametrize("option", ["output", "report"])
 def test_a_folder_is_no_output(option: str, album: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is to be read"):
-        classify(album, **{option: album})
     (tmp_path / "other").mkdir()
-    with pytest.raises(UsageError, match="is a folder; name a file in it"):
-        classify(album, **{option: tmp_path / "other"})
+    for folder in (album, tmp_path / "other"):
+        with pytest.raises(UsageError, match="is a folder; name a file in it"):
+            classify(album, **{option: folder})
 
 
 @pytest.mark.parametrize("report", ["out.csv", "out.csv.catdog", "./out.csv.catdog-wal"])
@@ -215,3 +214,26 @@ def test_what_is_not_read_may_lie_in_the_folder_and_is_replaced(suffix: str, alb
     assert output.read_bytes() not in (f"old.{suffix}".encode(), b"")
     assert not list(album.glob("*.catdog*"))
     assert (album / "cat.png").read_text() == "cat.png"
+
+
+@pytest.mark.parametrize("option", ["output", "report"])
+@pytest.mark.parametrize(
+    "name", [".", "/", "..", "", "none/..", "file/out.csv", *("x" * n for n in (244, 255, 300))]
+)
+def test_a_name_that_cannot_be_written_is_one_line(
+    option: str, name: str, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is classified, or made."""
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "file")
+    before = everything(tmp_path)
+    with pytest.raises(CatDogError, match="is a folder|cannot write") as refused:
+        classify(album, **{option: Path(name)})
+    assert len(str(refused.value).splitlines()) == 1
+    assert everything(tmp_path) == before
+
+
+def test_a_long_name_that_can_be_written_is(album: Path, tmp_path: Path) -> None:
+    output = tmp_path / ("x" * 236 + ".csv")
+    classify(album, output=output)
+    assert output.exists()
