@@ -40,7 +40,8 @@ class ImageFailure:
 
     Attributes:
         type: "Unreadable" (the file could not be read; worth another try), "TooLarge",
-            or "InvalidImage" (what it holds was refused).
+            "InvalidImage" (what it holds was refused), or "Unwritable" (its overlay, by
+            `catdog explain`).
         message: A sentence.
     """
 

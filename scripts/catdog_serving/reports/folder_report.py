@@ -33,7 +33,7 @@ def write_folder_report(
 
     Args:
         target: The .html file to make or replace.
-        rows: The journal's rows, read once: `path`, `size` and the answer's keys flat, or
+        rows: The run's rows, read once: `path`, `size` and the answer's keys flat, or
             `path`, `size` and `error`. Paths are relative to the working directory. A row
             with a `map` shows it, and its box, when the pointer is over the image.
         folders: The summaries: folder, images, failed, skipped, seconds, images_per_s,
