@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +26,8 @@ from catdog_serving.cli.options import (
     print_line,
 )
 from catdog_serving.cli.progress import FolderProgress
-from catdog_serving.errors import ServerError, UsageError
-from catdog_serving.find_files import Shard
+from catdog_serving.errors import CatDogError, ServerError, UsageError
+from catdog_serving.find_files import ImageFiles, Shard
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
@@ -136,21 +136,22 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
         state = _open_state(options, backend.model)
         if state is not None:
             stack.enter_context(state)
-        shown_on = console if console.is_terminal else errors
-        with FolderProgress(to_count, shown_on) as progress:
-            show = _live_output(options, backend.model, progress)
+        progress = FolderProgress(to_count, console if console.is_terminal else errors)
+        try:
+            with progress:
+                show = _live_output(options, backend.model, progress)
 
-            def on_row(row: ImageResult) -> None:
-                show(row)
-                progress.add(isinstance(row.outcome, ImageFailure))
+                def on_row(row: ImageResult) -> None:
+                    show(row)
+                    progress.add(isinstance(row.outcome, ImageFailure))
 
-            try:
                 reports = process_sources(to_classify, backend, on_row, state)
-            except (KeyboardInterrupt, ServerError):
-                _say_interrupted(state)
-                raise
-        if state is not None:
-            _end_run(options, backend.model, state, reports)
+            stays = state is None or _end_run(options, backend.model, state, reports, to_classify)
+        except BaseException as error:
+            _say_interrupted(error, state, begun=progress.done > 0)
+            raise
+        if state is not None and not stays:
+            state.delete()
     if options.output_format == "table" and options.output is None:
         for line in outputs.summary_lines(reports, backend.model):
             print_line(line)
@@ -174,22 +175,34 @@ def _live_output(
     if options.output is not None or options.output_format in ("json", "csv"):
         return lambda row: None
     if options.output_format == "jsonl":
-        write = sys.stdout.buffer.write
-        write(outputs.first_line(model))
-        return lambda row: write(outputs.to_line(row))
+        _write_line(outputs.first_line(model))
+        return lambda row: _write_line(outputs.to_line(row))
     show = progress.print if console.is_terminal else print
     show(outputs.table_header())
     return lambda row: show(outputs.table_row(row))
 
 
-def _say_interrupted(state: RunState | None) -> None:
-    """Say what the state holds: an interruption may come before its last row is counted."""
-    kept = (
-        f"; {state.count()} files are in {state.path}; to go on: the same command with --resume"
-        if state is not None and state.path is not None
-        else ""
-    )
-    print_line(f"interrupted{kept}", errors)
+def _write_line(line: bytes) -> None:
+    """Write a line that a reader has at once."""
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+def _say_interrupted(error: BaseException, state: RunState | None, begun: bool) -> None:
+    """Say how to go on, and what the state holds; it may be more than what was counted.
+
+    What was refused before it had begun does not go on.
+    """
+    is_lost = isinstance(error, KeyboardInterrupt | SystemExit | ServerError)
+    if state is not None and state.path is not None and (is_lost or begun):
+        with suppress(CatDogError):  # it cannot be read, which is the error that is shown
+            print_line(
+                f"interrupted; {state.count()} files are in {state.path}; "
+                "to go on: the same command with --resume",
+                errors,
+            )
+    elif is_lost:
+        print_line("interrupted", errors)
 
 
 def _end_run(
@@ -197,9 +210,14 @@ def _end_run(
     model: ModelId,
     state: RunState,
     reports: Sequence[FolderReport],
-) -> None:
-    """Write everything that is made from the finished state, and delete it if it is all done."""
-    rows_are_left = state.drop_gone()
+    sources: Sequence[ImageFiles],
+) -> bool:
+    """Write everything that is made from the finished state.
+
+    Returns:
+        Whether the state is still needed.
+    """
+    left = state.drop_gone(source.root for source in sources if source.is_walked)
     state.finish()
     if options.output is not None:
         outputs.write_output(options.output, options.output_format, state.rows(), reports, model)
@@ -222,8 +240,13 @@ def _end_run(
             "again",
             errors,
         )
-    if not (options.keep_state or options.dry_run or unreadable or rows_are_left):
-        state.delete()
+    if left:
+        print_line(
+            f"{left} rows of files that were not found stay in {state.path}; --resume looks "
+            "for them again",
+            errors,
+        )
+    return bool(options.keep_state or options.dry_run or unreadable or left)
 
 
 def _sort(options: RunOptions, target: Path, state: RunState) -> None:
@@ -236,6 +259,7 @@ def _sort(options: RunOptions, target: Path, state: RunState) -> None:
         options.dry_run,
         on_step=lambda line: print_line(line, shown_on),
         on_move=state.moving,
+        again=f"the same command{' with --resume' if state.path else ''}",
     )
     for line in sorted_lines(report, options.dry_run):
         print_line(line, shown_on)

@@ -1,24 +1,15 @@
-"""process_folder: classify everything under some paths, and sum it up as the reference does."""
+"""process_sources: classify everything under some paths, and sum it up as the reference does."""
 
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from catdog.results import ModelId, Prediction
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.find_files import ImageFiles, find_sources, lies_under, sort_key
+from catdog_serving.find_files import ImageFiles, root_index, sort_key
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import UNREADABLE, FolderReport, ImageResult
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import AnyPath
-
-
-def process_folder(
-    path: AnyPath, backend: Backend, on_row: Callable[[ImageResult], object]
-) -> FolderReport:
-    """Classify every image of one folder; see `process_sources`."""
-    (report,) = process_sources(find_sources([path]), backend, on_row)
-    return report
 
 
 def process_sources(
@@ -40,11 +31,15 @@ def process_sources(
         A report for each folder, and one for all files named by themselves.
 
     Raises:
-        NotReadyError: If a folder holds no image.
+        NotReadyError: If a folder holds no image, or a file is gone that was not moved by an
+            earlier run.
         RefusedError: If the server's model changes on the way, or a row of the state is of a
-            file that is there but not among `sources`.
+            file that does not lie in `sources`.
     """
     reports = _Reports(sources)
+    for source in sources:
+        if source.is_missing and not (state is not None and state.was_moved(source.root)):
+            raise source.missing()
     if state is not None and state.resumed:
         _check_selected(state, reports)
     last = b""
@@ -86,10 +81,8 @@ class _Reports:
 
     def of(self, path: AnyPath) -> FolderReport | None:
         """The report of a file; None if it lies in no source."""
-        place = sort_key(path)
-        index = bisect_right(self._places, place) - 1
-        is_in = index >= 0 and lies_under(place, self._places[index])
-        return self._reports[index] if is_in else None
+        index = root_index(sort_key(path), self._places)
+        return None if index is None else self._reports[index]
 
     def add(self, row: ImageResult, reused: bool = False) -> None:
         """Count a row, and the time since the one before."""
@@ -116,7 +109,7 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
                 yield path
         if source.found or not source.is_folder:
             continue
-        if state is None or not state.has_moved(source.root):
+        if state is None or not state.all_moved(source.root):
             raise NotReadyError(
                 f"{source.root} holds no images ({source.skipped} other files); "
                 "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
@@ -136,12 +129,12 @@ def _is_current(state: RunState, path: AnyPath) -> bool:
 
 
 def _check_selected(state: RunState, reports: _Reports) -> None:
-    """A row whose file is there must not get lost."""
+    """No row must get lost, whether its file is there or, as on a disk that is not, is not."""
     for path in state.paths():
-        if reports.of(path) is None and path.exists():
+        if reports.of(path) is None:
             raise RefusedError(
                 f"the earlier run classified {path}, which is not among the files of this "
-                "one; resume with the same paths, --glob and --shard"
+                "one; resume with the same paths, --glob and --shard, or begin again by --restart"
             )
 
 

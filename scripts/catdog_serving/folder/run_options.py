@@ -136,8 +136,12 @@ class RunOptions:
             refuse_first_edition((first, first.with_name(f"{first.name}.journal.jsonl")))
 
     def sources(self) -> list[ImageFiles]:
-        """The files and folders to walk; each call gives objects of its own."""
-        return find_sources(self.paths, self.patterns, self.shard, self.own_files)
+        """The files and folders to walk; each call gives objects of its own.
+
+        Where an earlier run is gone on with, what it moved may be missing.
+        """
+        goes_on = self.resume and self.state is not None and self.state.exists()
+        return find_sources(self.paths, self.patterns, self.shard, self.own_files, goes_on)
 
     @property
     def output_format(self) -> str:

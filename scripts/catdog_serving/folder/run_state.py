@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, Self
 
 from catdog.results import ModelId, Prediction
 from catdog_serving.errors import RefusedError
-from catdog_serving.find_files import sort_key
+from catdog_serving.find_files import root_index, sort_key
 from catdog_serving.folder import state_file
-from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import UNREADABLE, FileInfo, ImageFailure, ImageResult
 from catdog_serving.folder.state_file import plain_errors
 from catdog_serving.remote_path import AnyPath, parse_path
 
@@ -43,13 +43,21 @@ class RunState:
     """
 
     def __init__(
-        self, path: Path | None, connection: sqlite3.Connection, held: ExitStack, resumed: bool
+        self,
+        path: Path | None,
+        connection: sqlite3.Connection,
+        held: ExitStack,
+        resumed: bool,
+        doing: str = "write",
     ) -> None:
         """Use `open` or `temporary`."""
         self.path = path
         self.resumed = resumed
         self._connection = connection
         self._held = held
+        self._doing = doing
+        self._changed = False
+        self._moving = False
         if resumed:  # which files this run came by; where SQLite keeps temporary files
             self._execute("CREATE TEMP TABLE walked (place BLOB PRIMARY KEY) WITHOUT ROWID")
 
@@ -92,7 +100,6 @@ class RunState:
                         fill(connection)
                 elif not is_new:
                     _check_same(path, connection, model, selection, resume)
-                connection.execute("UPDATE run SET is_done = 0")
             state = cls(path, connection, stack, resumed=not is_new and not restart)
             state._held = stack.pop_all()
             return state
@@ -149,7 +156,7 @@ class RunState:
             error, text = outcome.type, json.dumps(outcome.message)
         else:
             error, text = None, json.dumps(outcome.to_dict(with_map=True))
-        self._execute(
+        self._change(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(place, os.fsencode(str(file.path)), file.size, file.mtime_ns, file.sha256),
             *(error, text, file.moved_to and os.fsencode(file.moved_to)),
@@ -158,15 +165,30 @@ class RunState:
             self._execute("INSERT OR IGNORE INTO walked VALUES (?)", place)
 
     def moving(self, path: AnyPath, target: Path) -> None:
-        """Note where a file is about to be moved: it is done, though it will not be found."""
+        """Note where a file is about to be moved: it is done, though it will not be found.
+
+        From the first note on each is on the disk before the file goes, whatever fails then.
+        """
+        if not self._moving:
+            self._execute("PRAGMA synchronous = FULL")
+            self._moving = True
         query = "UPDATE files SET moved_to = ? WHERE place = ?"
         self._execute(query, os.fsencode(target), sort_key(path))
 
-    def has_moved(self, folder: AnyPath) -> bool:
-        """Whether files of a folder were moved by an earlier run, so that it may be empty now."""
+    def all_moved(self, folder: AnyPath) -> bool:
+        """Whether an earlier run moved every file of a folder, so that it may be empty now."""
         key = sort_key(folder)
-        query = "SELECT 1 FROM files WHERE place > ? AND place < ? AND moved_to IS NOT NULL LIMIT 1"
-        return bool(self._execute(query, key + b"\0", key + b"\1"))
+        query = (
+            "SELECT count(*), count(moved_to) FROM files WHERE place > ? AND place < ? "
+            "AND error IS NOT ?"
+        )
+        [(rows, moved)] = self._execute(query, key + b"\0", key + b"\1", UNREADABLE)
+        return bool(0 < rows == moved)
+
+    def was_moved(self, path: AnyPath) -> bool:
+        """Whether an earlier run moved a file, so that it may be gone now."""
+        query = "SELECT 1 FROM files WHERE place = ? AND moved_to IS NOT NULL"
+        return bool(self._execute(query, sort_key(path)))
 
     def rows(self, after: bytes = b"", before: bytes | None = None) -> Iterator[ImageResult]:
         """The rows of this run's files, in order; of those between two places, if they are given.
@@ -177,26 +199,35 @@ class RunState:
         return map(_result, self._pages(_COLUMNS, only, after, before))
 
     def paths(self) -> Iterator[AnyPath]:
-        """The path of every row, in order."""
-        return (parse_path(os.fsdecode(path)) for path, _ in self._pages("path"))
+        """The path of every row whose file was not moved, in order."""
+        pages = self._pages("path", "AND moved_to IS NULL")
+        return (parse_path(os.fsdecode(path)) for path, _ in pages)
 
-    def drop_gone(self) -> bool:
+    def drop_gone(self, roots: Iterable[AnyPath]) -> int:
         """Drop the rows of files that this run did not come by, and that are really gone.
 
-        Only for a run that has walked everything to its end. What cannot be looked at, such as
-        below a folder that could not be listed, stays.
+        What cannot be looked at, such as below a folder that could not be listed, stays. A row
+        that says just that of a folder goes: by now it was listed.
+
+        Args:
+            roots: The files and folders that this run has walked to their end, none inside
+                another; only their rows go.
 
         Returns:
-            Whether rows are left that are not of this run.
+            How many rows are left that are not of this run.
         """
         if not self.resumed:
-            return False
-        left = False
-        for name, place in self._pages("path", "AND moved_to IS NULL AND place NOT IN walked"):
-            if _is_gone(parse_path(os.fsdecode(name))):
-                self._execute("DELETE FROM files WHERE place = ?", place)
+            return 0
+        keys = sorted(map(sort_key, roots))
+        left = 0
+        only = "AND moved_to IS NULL AND place NOT IN walked"
+        for name, error, place in self._pages("path, error", only):
+            if root_index(place, keys) is not None and (
+                error == UNREADABLE or _is_gone(parse_path(os.fsdecode(name)))
+            ):
+                self._change("DELETE FROM files WHERE place = ?", place)
             else:
-                left = True
+                left += 1
         return left
 
     def count(self) -> int:
@@ -208,8 +239,15 @@ class RunState:
         """Note that the run came to its end, so that `merge` takes it."""
         self._execute("UPDATE run SET is_done = 1")
 
+    def _change(self, query: str, *values: object) -> None:
+        """Change the rows: from now on the state is one of a run that did not end."""
+        if not self._changed:
+            self._execute("UPDATE run SET is_done = 0")
+            self._changed = True
+        self._execute(query, *values)
+
     def _execute(self, query: str, *values: object) -> list[Any]:
-        with plain_errors(self.path):
+        with plain_errors(self.path, self._doing):
             return self._connection.execute(query, values).fetchall()
 
     def _pages(
@@ -236,7 +274,7 @@ def read_state(path: Path) -> Iterator[tuple[ModelId, Iterator[ImageResult]]]:
     """
     with ExitStack() as stack:
         connection = state_file.open_to_read(path, stack)
-        state = RunState(path, connection, ExitStack(), resumed=False)
+        state = RunState(path, connection, ExitStack(), resumed=False, doing="read")
         with plain_errors(path, "read"):
             model, _, is_done = _description(connection)
         if not is_done:

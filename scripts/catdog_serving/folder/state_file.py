@@ -4,6 +4,8 @@ POSIX drops a process's locks on a file when it closes *any* descriptor of it. S
 is checked through one that stays open as long as SQLite's, and nothing else opens the file.
 """
 
+import errno
+import fcntl
 import os
 import sqlite3
 import tempfile
@@ -36,6 +38,9 @@ CREATE TABLE files (
 );
 """
 _HEADER_BYTES = 100
+# Where SQLite's readers lock, which keeps a writer out; sqlite.org/fileformat2.html, "The
+# Lock-Byte Page".
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
 _FIRST_EDITION = b'{"catdog_journal":1,'
 
 
@@ -102,13 +107,21 @@ def open_to_read(path: Path, stack: ExitStack) -> sqlite3.Connection:
     """Open a state that no process has: it stays as it is, and nothing is put beside it.
 
     Raises:
-        RefusedError: If it is no state, or its run was killed or is at work.
-        NotReadyError: If there is none, or it cannot be read.
+        RefusedError: If it is no state, or its run was killed.
+        NotReadyError: If there is none, or it cannot be read, or a run is at work on it.
     """
     with plain_errors(path, "read"):
         place = Path(os.path.realpath(path))
-        check_header(path, stack, "name the OUTPUT.catdog of a run with --keep-state")
-        if files_of(place)[1].exists():
+        header = check_header(path, stack, "name the OUTPUT.catdog of a run with --keep-state")
+        # The connection takes no locks, nor would it heed them. This one is dropped when the
+        # connection is closed.
+        try:
+            fcntl.lockf(header, fcntl.LOCK_SH | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+        except OSError as error:  # or a file system without locks, where runs have a lock file
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise NotReadyError(f"another catdog is at work on {path}") from error
+        _, wal, _, lock = files_of(place)
+        if wal.exists() or lock.exists():
             raise not_ended(path)
         return stack.enter_context(closing(_connect(place, "ro&immutable=1", "unix")))
 
@@ -214,7 +227,8 @@ def plain_errors(path: Path | None, doing: str = "write") -> Iterator[None]:
         if "locked" in str(error):
             raise NotReadyError(f"another catdog is at work on {path}") from error
         if "malformed" in str(error) or "not a database" in str(error):
-            raise NotReadyError(f"{path} is damaged: {error}; delete it to begin again") from error
+            advice = "" if doing == "read" else "; delete it to begin again"
+            raise NotReadyError(f"{path} is damaged: {error}{advice}") from error
         what = path or "temporary files"
         raise NotReadyError(f"cannot {doing} {what}: {error}") from error
     except OSError as error:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving import find_files
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.folder.image_result import ImageResult
+from catdog_serving.folder.merge import merge_states
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import AnyPath
 from tests.support.albums import rows_of
@@ -120,15 +122,91 @@ def test_a_resumed_run_whose_first_root_is_gone_or_empty_keeps_every_row(
     assert output.read_bytes() == before
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root can read every folder")
-def test_rows_below_a_folder_that_cannot_be_listed_stay(album: Path, output: Path) -> None:
+def test_rows_of_a_root_that_is_not_named_again_stay_when_it_is_gone(
+    album: Path, output: Path, tmp_path: Path
+) -> None:
+    """Two folders, then one of them is unmounted, and only the other is gone on with."""
+    touch(tmp_path / "more", "x.jpg", "y.jpg")
+    classify(album, tmp_path / "more", output=output, keep_state=True)
+    (tmp_path / "more").rename(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError, match="with the same"):
+        classify(album, output=output, resume=True)
+    assert rows_done(output) == 24
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """Folders that cannot be listed, though it is root who asks."""
+    folders: set[Path] = set()
+    entries = find_files._sorted_entries
+
+    def entries_or_error(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
+        if folder in folders:
+            raise PermissionError(13, "Permission denied")
+        return entries(folder)
+
+    monkeypatch.setattr(find_files, "_sorted_entries", entries_or_error)
+    return folders
+
+
+def test_rows_below_a_folder_that_cannot_be_listed_stay(
+    album: Path, output: Path, closed: set[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     touch(album, "sub/a.jpg", "sub/b.jpg")
     classify(album, output=output, keep_state=True)
-    (album / "sub").chmod(0)
-    classify(album, output=output, resume=True)
+    closed.add(album / "sub")
+    classify(album, output=output, resume=True, keep_state=True)
     assert rows_done(output) == 25
-    (album / "sub").chmod(0o700)
+    assert "2 rows of files that were not found stay in" in capsys.readouterr().err
+    closed.clear()
     assert classify(album, output=output, resume=True) == []
+    assert left_beside(output) == []
+
+
+def test_the_row_of_a_folder_goes_when_it_can_be_listed(
+    album: Path, output: Path, closed: set[Path]
+) -> None:
+    touch(album, "sub/a.jpg")
+    closed.add(album / "sub")
+    classify(album, output=output)
+    assert left_beside(output) == [""]
+    closed.clear()
+    assert classify(album, output=output, resume=True) == ["a.jpg"]
+    assert left_beside(output) == []
+
+
+def test_rows_below_a_root_that_is_gone_in_the_middle_stay(
+    album: Path, output: Path, closed: set[Path], tmp_path: Path
+) -> None:
+    classify(album, output=output, keep_state=True)
+
+    class Unmounting(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            album.rename(tmp_path / "elsewhere")
+            return super().classify_files(paths)
+
+    classify(album, backend=Unmounting(), output=output, resume=True)
+    assert rows_done(output) == 23
+
+
+def test_a_refused_resume_leaves_the_run_at_its_end(
+    album: Path, output: Path, tmp_path: Path
+) -> None:
+    touch(tmp_path / "more", "x.jpg")
+    classify(album, tmp_path / "more", output=output, keep_state=True)
+    with pytest.raises(RefusedError, match="with the same"):
+        classify(album, output=output, resume=True)
+    (tmp_path / "more/x.jpg").unlink()
+    with pytest.raises(NotReadyError, match="holds no images"):
+        classify(album, tmp_path / "more", output=output, resume=True)
+    assert merge_states(tmp_path / "all.csv", [tmp_path / "out.jsonl.catdog"]).rows == 23
+    touch(album, "new.jpg")
+    interrupted(album, tmp_path / "more", after=0, output=output, resume=True)
+    assert merge_states(tmp_path / "again.csv", [tmp_path / "out.jsonl.catdog"]).rows == 23
+    with pytest.raises(NotReadyError, match="holds no images"):
+        classify(album, tmp_path / "more", output=output, resume=True)
+    with pytest.raises(RefusedError, match="did not end"):
+        merge_states(tmp_path / "no.csv", [tmp_path / "out.jsonl.catdog"])
 
 
 def test_a_done_file_outside_of_this_run_is_never_dropped(
@@ -220,6 +298,74 @@ def test_an_interruption_says_how_many_rows_are_kept_whatever_was_counted(
         assert f"interrupted; {kept} files are in {output}.catdog" in capsys.readouterr().err
 
 
+class Ends(NameBackend):
+    """Ends in the middle, in some way."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+        for number, result in enumerate(super().classify_files(paths)):
+            if number == 4:
+                raise self._error
+            yield result
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(143), NotReadyError("full"), RefusedError("another model"), OSError(5, "a bug")],
+    ids=repr,
+)
+def test_whatever_ends_a_run_it_says_how_to_go_on(
+    error: BaseException, album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)):
+        classify(album, backend=Ends(error), output=output)
+    said = capsys.readouterr().err
+    assert f"4 files are in {output}.catdog; to go on: the same command with --resume" in said
+    assert len(classify(album, output=output, resume=True)) == 18
+
+
+def test_a_sorting_that_fails_says_how_to_go_on(
+    album: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sorted").write_text("a file")
+    options = {"sort_into": tmp_path / "sorted", "move": True}
+    with pytest.raises(NotReadyError, match="and the same command with --resume goes on"):
+        classify(album, output=output, **options)
+    assert "to go on: the same command with --resume" in capsys.readouterr().err
+    with pytest.raises(NotReadyError, match="and the same command goes on"):
+        run_classify(RunOptions((album,), **options), NameBackend())  # type: ignore[arg-type]
+
+
+def test_a_refusal_before_the_run_does_not_say_that_it_goes_on(
+    album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classify(album, output=output, keep_state=True)
+    with pytest.raises(RefusedError, match="with the same"):
+        classify(album / "cat.jpg", output=output, resume=True)
+    assert "to go on" not in capsys.readouterr().err
+
+
+def test_json_lines_are_a_live_stream(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    lines: list[int] = []
+
+    class Watched(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            for result in super().classify_files(paths):
+                lines.append(pipe.read_bytes().count(b"\n"))
+                yield result
+
+    with pipe.open("w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        run_classify(RunOptions((album,), format="jsonl"), Watched())
+    assert lines == list(range(1, 23))  # the first says which model it is
+
+
 def test_images_that_were_moved_are_done(
     album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +392,43 @@ def test_images_that_were_moved_are_done(
     assert len([path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]) == 22
     assert rows_of(output) == rows_of(tmp_path / "whole.jsonl")
     assert left_beside(output) == []
+
+
+@pytest.mark.parametrize("kind", ["a folder", "files"])
+def test_what_a_kill_left_half_moved_is_gone_on_with(
+    kind: str, album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not while the folder is empty, as when its disk is not mounted."""
+    paths = (album,) if kind == "a folder" else tuple(sorted(album.iterdir()))
+    options = {"sort_into": tmp_path / "sorted", "move": True}
+    replace = os.replace
+
+    def replace_some(source: Path, target: Path) -> None:
+        if Path(source) == album / "03.jpg":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replace_some)
+        with pytest.raises(KeyboardInterrupt):
+            classify(*paths, output=output, **options)
+    album.rename(tmp_path / "elsewhere")
+    album.mkdir()
+    with pytest.raises(NotReadyError, match="holds no images|there is no file or folder"):
+        classify(*paths, output=output, resume=True, **options)
+    assert rows_done(output) == 22
+    album.rmdir()
+    (tmp_path / "elsewhere").rename(album)
+    assert classify(*paths, output=output, resume=True, **options) == []
+    assert len(rows_of(output)) == 22
+    assert list(album.iterdir()) == []
+
+
+def test_a_named_file_that_is_missing_makes_no_state(album: Path, output: Path) -> None:
+    for options in ({}, {"resume": True}):
+        with pytest.raises(NotReadyError, match="there is no file or folder"):
+            classify(album / "none.jpg", output=output, **options)
+        assert left_beside(output) == []
 
 
 def test_a_kill_after_the_last_move_is_no_empty_folder(

@@ -132,9 +132,27 @@ def test_where_an_image_is_moved_is_noted_before_it_goes(path: Path, tmp_path: P
     with RunState.open(path, MODEL, resume=True) as state:
         state.keep(names[1])  # a kill came before it was moved
         assert [row.file.moved_to for row in state.rows()] == [tmp_path / "cat/a.jpg", None]
-        assert state.has_moved(tmp_path / "album")
-        assert not state.drop_gone()
+        assert not state.all_moved(tmp_path / "album")
+        state.moving(names[1], tmp_path / "cat/b.jpg")
+        assert state.all_moved(tmp_path / "album")
+        assert state.drop_gone([tmp_path / "album"]) == 0
         assert state.count() == 2
+
+
+def test_the_note_of_a_move_is_on_the_disk_before_it(path: Path) -> None:
+    """SQLite's synchronous=FULL (2): each commit waits for the disk."""
+    with RunState.open(path, MODEL) as state:
+        state.put(image("a.jpg"))
+        assert state._execute("PRAGMA synchronous") == [(1,)]
+        state.moving(Path("a.jpg"), Path("cat/a.jpg"))
+        assert state._execute("PRAGMA synchronous") == [(2,)]
+
+
+def test_only_rows_of_the_given_roots_go(path: Path) -> None:
+    ended(path, *map(image, ("a/x.jpg", "b.jpg", "b/x.jpg", "b/y/x.jpg", "c/x.jpg")))
+    with RunState.open(path, MODEL, resume=True) as state:
+        assert state.drop_gone([Path("b"), Path("d")]) == 3
+        assert [str(found) for found in state.paths()] == ["a/x.jpg", "b.jpg", "c/x.jpg"]
 
 
 def other_database(application_id: int) -> bytes:
@@ -205,14 +223,44 @@ def test_what_a_deleted_state_left_is_not_taken_for_the_new_ones(path: Path) -> 
 
 
 def test_a_damaged_state_is_one_line(path: Path) -> None:
-    with RunState.open(path, MODEL) as state:
-        for number in range(1000):
-            state.put(image(f"{number}.jpg"))
+    ended(path, *(image(f"{number}.jpg") for number in range(1000)))
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xaa" * 40_000)
     with pytest.raises(NotReadyError, match="is damaged.*delete it to begin again"):
         held(path)
+    with pytest.raises(NotReadyError, match="is damaged") as refused:
+        merge_states(path.with_name("all.csv"), [path])
+    assert "delete" not in str(refused.value)
+
+
+AT_WORK = """
+import sys
+from pathlib import Path
+from catdog_serving.folder.run_state import RunState
+from tests.support.stub_backend import MODEL
+try:
+    RunState.open(Path(sys.argv[1]), MODEL, resume=True)
+    print("open", flush=True)
+    input()
+except Exception as error:
+    print(error, flush=True)
+"""
+
+
+def test_of_a_reader_and_a_run_at_the_same_time_one_is_refused(path: Path) -> None:
+    ended(path, image("a.jpg"))
+    run = [sys.executable, "-c", AT_WORK, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    with read_state(path) as (_, rows):
+        refused = subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT)
+        assert refused.stdout == f"another catdog is at work on {path}\n"
+        assert len(list(rows)) == 1
+    with subprocess.Popen(run, **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(NotReadyError, match="another catdog is at work on"):
+            merge_states(path.with_name("all.csv"), [path])
+        process.communicate("\n")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
