@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,17 @@ def open_archive(archive: Path) -> Iterator[Path]:
     """Unpack an archive into a private temporary folder: the model directory.
 
     Raises:
-        NotReadyError: If there is no such archive, or it is not one.
+        NotReadyError: If there is no such archive, it is not one, or it cannot be read or unpacked.
         RefusedError: If another user owns it: an archive is code that will be run.
     """
     check_owner(archive)
-    with tempfile.TemporaryDirectory(prefix="catdog-") as folder:
-        with _zip_file(archive) as packed:
-            packed.extractall(folder)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="catdog-"))
+            with _zip_file(archive) as packed:
+                packed.extractall(folder)
+        except OSError as error:
+            raise NotReadyError(f"cannot unpack {archive}: {error.strerror or error}") from error
         yield Path(folder)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -101,6 +102,19 @@ def test_copies_and_renames_are_on_the_disk_before_they_count(
     synced.clear()
     atomic_write(same, [b"x"])
     assert synced == [same.stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_an_archive_that_cannot_be_unpacked_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = packed(tmp_path / "x.mar", model="{}")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(NotReadyError, match=r"cannot unpack .*x\.mar: No such file"):
+        with open_archive(archive):
+            pass
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError), open_archive(archive) as model_dir:
+        (model_dir / "none").read_bytes()  # what the caller does is the caller's
 
 
 @pytest.fixture
