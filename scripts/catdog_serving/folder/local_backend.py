@@ -66,7 +66,7 @@ class LocalBackend(Backend):
         self.callback(self._classifier.close)
         self._reader = self.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reader"))
         self._files = self.enter_context(ThreadPoolExecutor(BATCH, thread_name_prefix="file"))
-        self.model = self._classifier.info.model
+        self.model = self._classifier.model
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         ahead: Future[_Batch] | None = None

@@ -11,6 +11,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve import server as module
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
 
 
@@ -21,6 +22,7 @@ def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchSer
     monkeypatch.setattr(module, "find_java", lambda: Path(sys.executable))
     monkeypatch.setattr(module, "check_owner", lambda archive: None)
     monkeypatch.setattr(module, "check_archive_format", lambda archive: None)
+    monkeypatch.setattr(ServingConfig, "write_for_server", lambda *_: None)
     monkeypatch.setattr(module, "start_java", lambda *_: _sleeper())
     return made
 
