@@ -61,9 +61,9 @@ class CatDogHandler:
         info = self.classifier.info
         log.info(
             "loaded %s, runtime %s %s on %s",
-            info.model.name,
+            self.classifier.model.name,
             info.runtime,
-            info.precision,
+            self.classifier.model.precision,
             self.classifier.device,
         )
 

@@ -54,6 +54,7 @@ class Classifier:
         settings: The archive's settings.
         version: The model version that the archive is stamped with.
         device: Where the network runs.
+        model: What answers say about the model; its precision is the one that computes.
         threads: CPU threads that decode, and then compute.
     """
 
@@ -70,6 +71,7 @@ class Classifier:
         self.settings = settings
         self.version = _read_version(model_dir)
         self.device = runtime.device
+        self.model = replace(info.model, precision=runtime.precision)
         self.threads = threads
         self._model_dir = model_dir
         self._runtime = runtime
@@ -203,7 +205,7 @@ class Classifier:
             class_probabilities(output.logits),
             self.info.categories,
             self.settings.presence_threshold,
-            self.info.model,
+            self.model,
             self.version,
         )
         located = self._locate(predictions, [one.view for one in valid], output)

@@ -35,9 +35,15 @@ class ModelOutput(NamedTuple):
 
 
 class Runtime(Protocol):
-    """A loaded network. `device` is where it really runs: "cpu" or "cuda:0"."""
+    """A loaded network.
+
+    Attributes:
+        device: Where it really runs: "cpu" or "cuda:0".
+        precision: What it really computes in, which may not be what the archive is packed for.
+    """
 
     device: str
+    precision: str
 
     def run(self, pixels: np.ndarray) -> ModelOutput:
         """Run pixels, uint8, shape (N, 3, H, W), N >= 1, in one forward pass."""
@@ -64,7 +70,7 @@ def load_runtime(
     path = model_dir / MODEL_FILES[info.runtime]
     placement = choose_placement(device, info.runtime, info.precision)
     if info.runtime == "onnx":
-        return OnnxRuntime(path, threads)
+        return OnnxRuntime(path, threads, placement.precision)
     return TorchRuntime(path, info, placement, threads, compiled)
 
 
@@ -81,10 +87,22 @@ class Placement(NamedTuple):
 
 
 def choose_placement(wanted: str, runtime: str, precision: str) -> Placement:
-    """Settle on a device that is there, the wanted one or the CPU with a logged warning."""
+    """Settle on a device that is there, the wanted one or the CPU; what is not had is logged."""
     device = _choose_device(wanted, runtime)
-    half = precision in ("bf16", "fp16")
-    return Placement(device, "fp32" if half and device == "cpu" else precision)
+    computed = computed_precision(precision, device)
+    if computed != precision:
+        log.warning(
+            "the archive is packed for %s, which needs a GPU: this worker computes in %s, and its "
+            "answers say so",
+            precision,
+            computed,
+        )
+    return Placement(device, computed)
+
+
+def computed_precision(precision: str, device: str) -> str:
+    """What a device computes in for an archive of some precision."""
+    return "fp32" if precision in ("bf16", "fp16") and device == "cpu" else precision
 
 
 def _choose_device(wanted: str, runtime: str) -> str:
@@ -110,7 +128,8 @@ class OnnxRuntime:
 
     device = "cpu"
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        self.precision = precision
         onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -152,6 +171,7 @@ class TorchRuntime:
         module.load_state_dict(state, strict=True)
         folded = fold_batch_norm(PixelsToLogits(network, module, info.preprocessing).eval())
         self.device = placement.device
+        self.precision = placement.precision
         self._on_gpu = placement.device != "cpu"
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(placement.precision)
         whole = LogitsAndMaps(folded, network.last_layer_of(module), half)

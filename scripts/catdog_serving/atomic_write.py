@@ -35,8 +35,30 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".catdog-", dir=path.parent) as scratch:
             partial = Path(scratch, path.name)
             yield partial
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            replace_file(partial, path)
     except OSError as error:
         raise NotReadyError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def replace_file(path: Path, target: Path) -> None:
+    """Give a complete file its name, so that a loss of power leaves the old content or the new.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    sync(path)
+    os.replace(path, target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -14,11 +14,13 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE, check_format
+from catdog_serving.atomic_write import sync
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -31,13 +33,17 @@ def open_archive(archive: Path) -> Iterator[Path]:
     """Unpack an archive into a private temporary folder: the model directory.
 
     Raises:
-        NotReadyError: If there is no such archive, or it is not one.
+        NotReadyError: If there is no such archive, it is not one, or it cannot be read or unpacked.
         RefusedError: If another user owns it: an archive is code that will be run.
     """
     check_owner(archive)
-    with tempfile.TemporaryDirectory(prefix="catdog-") as folder:
-        with _zip_file(archive) as packed:
-            packed.extractall(folder)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="catdog-"))
+            with _zip_file(archive) as packed:
+                packed.extractall(folder)
+        except OSError as error:
+            raise NotReadyError(f"cannot unpack {archive}: {error.strerror or error}") from error
         yield Path(folder)
 
 
@@ -45,12 +51,50 @@ def check_owner(archive: Path) -> None:
     """Refuse an archive that is missing, or that another user could have written."""
     if not archive.is_file():
         raise NotReadyError(f"there is no archive {archive}; build it with: catdog package")
-    owner = archive.stat().st_uid
+    with _readable(archive) as file:
+        _check_owner(archive, file)
+
+
+def _check_owner(archive: Path, file: BufferedReader) -> None:
+    """The same for a file that is open, whatever has its name by now."""
+    owner = os.fstat(file.fileno()).st_uid
     if owner not in (os.getuid(), 0):
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         raise RefusedError(
-            f"{archive} (SHA-256 {file_sha256(archive)[:16]}...) belongs to user {owner}; "
+            f"{archive} (SHA-256 {sha256[:16]}...) belongs to user {owner}; "
             "an archive is code, and another user's code is not run"
         )
+
+
+@contextmanager
+def _readable(archive: Path) -> Iterator[BufferedReader]:
+    try:
+        file = archive.open("rb")
+    except FileNotFoundError:
+        raise NotReadyError(
+            f"there is no archive {archive}; build it with: catdog package"
+        ) from None
+    except OSError as error:
+        raise NotReadyError(f"cannot read {archive}: {error.strerror}") from error
+    with file:
+        yield file
+
+
+def private_copy(archive: Path, target: Path) -> None:
+    """Copy an archive that may be replaced at any time, to where only this user writes.
+
+    What is checked, told and served of it is then the same content.
+
+    Raises:
+        NotReadyError: If there is no such archive, or the copy cannot be written.
+        RefusedError: If another user owns it.
+    """
+    with _readable(archive) as source:
+        _check_owner(archive, source)
+        with _writing(target):
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            with target.open("wb") as copied:
+                shutil.copyfileobj(source, copied, _BLOCK)
 
 
 def archive_version(archive: Path) -> str:
@@ -131,11 +175,11 @@ def copy_archive(archive: Path, target: Path, version: str) -> None:
         NotReadyError: If it is no model archive, or the copy cannot be written.
     """
     if archive_version(archive) == version:
-        with _writing(target):
+        with _written(target):
             shutil.copyfile(archive, target)
         return
     with (
-        _writing(target),
+        _written(target),
         zipfile.ZipFile(archive) as source,
         zipfile.ZipFile(target, "w") as made,
     ):
@@ -153,7 +197,7 @@ def pack_folder(model_dir: Path, target: Path, version: str) -> None:
     Raises:
         NotReadyError: If it cannot be written.
     """
-    with _writing(target), zipfile.ZipFile(target, "w") as made:
+    with _written(target), zipfile.ZipFile(target, "w") as made:
         for name, path in _files(model_dir).items():
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
@@ -199,6 +243,14 @@ def _writing(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[None]:
+    """As `_writing`, and the file is on the disk at the end: a full one shows here."""
+    with _writing(target):
+        yield
+        sync(target)
 
 
 def _files(model_dir: Path) -> dict[str, Path]:

@@ -78,6 +78,8 @@ class ColourRuntime:
     device = "cpu"
     cell = Colours.cell
 
+    precision = "fp32"
+
     def __init__(self, gain: float = 1 / 16) -> None:
         colours = Colours(gain)
         self._module = LogitsAndMaps(colours, colours.last_layer)

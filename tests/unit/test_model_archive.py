@@ -1,10 +1,14 @@
 """What is read from an archive without running it, files that are none, and copies."""
 
+import os
+import stat
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from catdog_serving.atomic_write import atomic_write, replace_file
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import (
     archive_facts,
@@ -16,6 +20,7 @@ from catdog_serving.model_archive import (
     next_version,
     open_archive,
     pack_folder,
+    private_copy,
 )
 from tests.support.model_dirs import model_info, write_model_dir
 
@@ -61,6 +66,55 @@ def test_a_file_that_is_no_zip_is_said_in_one_error(tmp_path: Path) -> None:
             read(junk)
     with pytest.raises(NotReadyError, match="is not a model archive"), open_archive(junk):
         pass
+
+
+def test_a_private_copy_stays_what_it_was_when_the_archive_is_replaced(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "x.mar", model="{}")
+    before = file_sha256(archive)
+    target = tmp_path / "private" / "x.mar"
+    private_copy(archive, target)
+    packed(archive, model='{"runtime": "torch"}')
+    assert file_sha256(target) == before
+    assert stat.S_IMODE(target.parent.stat().st_mode) == 0o700
+    with pytest.raises(NotReadyError, match="there is no archive"):
+        private_copy(tmp_path / "none.mar", target)
+
+
+def test_copies_and_renames_are_on_the_disk_before_they_count(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    packed_folder, same, other = (tmp_path / f"{n}.mar" for n in ("packed", "same", "other"))
+    pack_folder(folder, packed_folder, "1.0")
+    copy_archive(packed_folder, same, "1.0")
+    copy_archive(packed_folder, other, "2.0")
+    assert synced == [path.stat().st_ino for path in (packed_folder, same, other)]
+    synced.clear()
+    replace_file(other, same)
+    assert synced == [same.stat().st_ino, tmp_path.stat().st_ino]
+    synced.clear()
+    atomic_write(same, [b"x"])
+    assert synced == [same.stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_an_archive_that_cannot_be_unpacked_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = packed(tmp_path / "x.mar", model="{}")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(NotReadyError, match=r"cannot unpack .*x\.mar: No such file"):
+        with open_archive(archive):
+            pass
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError), open_archive(archive) as model_dir:
+        (model_dir / "none").read_bytes()  # what the caller does is the caller's
 
 
 @pytest.fixture

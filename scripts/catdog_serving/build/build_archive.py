@@ -18,6 +18,7 @@ from catdog.model_info import RUNTIMES, ModelInfo, check_runtime
 from catdog.networks import get_network
 from catdog.results import MODEL_NAME
 from catdog.settings import SETTINGS_FILE, Settings
+from catdog_serving.atomic_write import replace_file
 from catdog_serving.build.agreement import AgreementGate, LogitsOf
 from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
@@ -100,7 +101,7 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
         info = _fill_model_dir(spec, settings, staging)
         archive = _run_archiver(spec, staging, made)
         verify_archive(archive, source=staging)
-        os.replace(archive, output)
+        replace_file(archive, output)
     return info
 
 

@@ -6,6 +6,7 @@ imported when its command is called, and only then: so it imports what it needs 
 back, or passes lines to the function that it was given for them.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from catdog_serving.errors import CatDogError
+from catdog_serving.errors import CatDogError, NotReadyError
 
 # The heading in `catdog --help` -> the command -> what it does.
 COMMANDS = {
@@ -50,6 +51,9 @@ COMMANDS = {
 }
 
 
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
 class _Command(TyperCommand):
     """A line of the table; the command itself takes its place when it is called."""
 
@@ -63,7 +67,34 @@ class _Command(TyperCommand):
         return typer.main.get_command(alone).make_context(*args, **options)
 
 
-app = TyperGroup(
+class _Commands(TyperGroup):
+    """Ends a command whose output is lost: click would take 1, which says some images failed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                result = super().invoke(ctx)
+            except typer.Exit:  # such as for images that failed
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
+        except BrokenPipeError:  # such as `| head`
+            _drop_output()
+            sys.exit(141)
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            _drop_output()
+            raise NotReadyError(f"cannot write: {error.strerror}") from error
+        return result
+
+
+def _drop_output() -> None:
+    """What is left in the buffer of standard output goes nowhere, and not to a second error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+app = _Commands(
     name="catdog",
     help="Cats from dogs in images, in production.",
     no_args_is_help=True,
@@ -85,9 +116,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # such as `| head`; what is left in the buffer has no reader
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except Exception:  # a bug: not 1, which says that some images failed
         traceback.print_exc()
         sys.exit(os.EX_SOFTWARE)

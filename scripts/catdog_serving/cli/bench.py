@@ -17,7 +17,7 @@ from catdog_serving.bench.bench_files import (
     read_images,
     sample_crops,
 )
-from catdog_serving.cli.options import ConfigOption, ImagesOption, console, progress
+from catdog_serving.cli.options import ConfigOption, ImagesOption, console, print_line, progress
 from catdog_serving.evaluation.plots import check_matplotlib
 from catdog_serving.torchserve.serving_config import ServingConfig
 
@@ -52,5 +52,5 @@ def bench(
     bench_report.write_chart(report, chart)
     console.print(bench_report.table(report))
     for text in (*bench_report.summary_lines(report), f"chart  {chart}"):
-        console.print(text, highlight=False, soft_wrap=True)
+        print_line(text)
     sys.stdout.write(f"{line}\n")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from catdog_serving.cli.backends import open_backend
@@ -20,6 +19,7 @@ from catdog_serving.cli.options import (
     console,
     errors,
     files_of_server,
+    print_line,
 )
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
@@ -81,21 +81,17 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     if evaluation.mistakes:
         console.print("\nworst mistakes, by the mass on the wrong animal")
     for sample in evaluation.mistakes:
-        console.print(
+        print_line(
             f"  {sample.wrong_mass:.4f}  {sample.truth} taken for {sample.taken_for}  "
-            f"{escape(printable(str(sample.path)))}",
-            highlight=False,
+            f"{printable(str(sample.path))}",
+            console,
         )
     if evaluation.failures:
         console.print(f"\n{len(evaluation.failures)} failed and are no part of any accuracy")
     for failure in evaluation.failures:
-        console.print(
-            f"  {escape(printable(str(failure.path)))}: {escape(failure.error.message)}",
-            highlight=False,
-        )
+        print_line(f"  {printable(str(failure.path))}: {failure.error.message}", console)
     if evaluation.model:
-        name = escape(str(evaluation.model))
-        console.print(f"\nmodel: {name}, version {evaluation.version}")
+        print_line(f"\nmodel: {evaluation.model}, version {evaluation.version}", console)
 
 
 def _figures(evaluation: Evaluation) -> Table:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import console
+from catdog_serving.cli.options import print_line
 from catdog_serving.folder.merge import merge_states
 
 
@@ -21,8 +21,4 @@ def merge(
     """Join the states of several runs, such as shards."""
     report = merge_states(output, states)
     repeated = f", {report.repeated} were in more than one state" if report.repeated else ""
-    console.print(
-        f"{output}: {report.rows} files, {report.failed} failed{repeated}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_line(f"{output}: {report.rows} files, {report.failed} failed{repeated}")

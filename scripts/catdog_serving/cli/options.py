@@ -10,13 +10,22 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
-console = Console()  # standard output
-errors = Console(stderr=True)
+
+class _Console(Console):
+    """Leaves it to the command line how a command ends whose output nobody reads."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+console = _Console()  # standard output
+errors = _Console(stderr=True)
 
 
 def exit_on_sigterm(code: int = 128 + signal.SIGTERM) -> None:
@@ -107,9 +116,9 @@ def progress() -> Iterator[Callable[[str], None]]:
 
         def on_step(line: str) -> None:
             if errors.is_terminal:
-                status.update(line)
+                status.update(Text(line))
             else:
-                errors.print(line, highlight=False, soft_wrap=True)
+                print_line(line, errors)
 
         yield on_step
 
@@ -131,5 +140,5 @@ def files_of_server(config: Path, archive: Path | None) -> tuple[Path, ...]:
 
 
 def print_line(line: str, shown_on: Console = console) -> None:
-    """A line as it is: without colours, markup or folds."""
-    shown_on.print(line, highlight=False, soft_wrap=True, markup=False)
+    """A line as it is: without colours, markup, emoji or folds."""
+    shown_on.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)

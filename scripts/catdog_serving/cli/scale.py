@@ -4,7 +4,13 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, ReadyOption, configured_server, console
+from catdog_serving.cli.options import (
+    ConfigOption,
+    ReadyOption,
+    configured_server,
+    console,
+    print_line,
+)
 from catdog_serving.rollout.scale import scale as scale_workers
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 
@@ -22,8 +28,7 @@ def scale(
     with console.status(f"scaling to {workers} ..."):
         done = scale_workers(server, workers, wait_s=timeout_s, wait=not no_wait)
     state = "asked for" if no_wait and done.workers > done.before else "READY"
-    console.print(
+    print_line(
         f"workers  {done.workers} {state}, before {done.before}; version {done.version}, "
-        f"{done.seconds:.1f} s",
-        highlight=False,
+        f"{done.seconds:.1f} s"
     )

@@ -39,7 +39,9 @@ def serve(
 def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
     print_status(read_status(server), console)
-    print_line(f"archive  SHA-256 {file_sha256(server.config.archive)}")
+    archive = server.config.archive
+    sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
+    print_line(f"archive  {sha256}")
     token = ""
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")

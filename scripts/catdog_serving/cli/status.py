@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.errors import NotReadyError, UsageError
@@ -43,16 +44,16 @@ def status(
 
 def print_status(status: ServerStatus, console: Console) -> None:
     """The model, then a row per version."""
-    console.print(f"address  {status.url}", highlight=False, soft_wrap=True)
-    console.print(f"model    {status.model_line}", highlight=False, soft_wrap=True)
+    print_line(f"address  {status.url}", console)
+    print_line(f"model    {status.model_line}", console)
     if status.agreement:
-        console.print(f"int8     {status.agreement}", highlight=False, soft_wrap=True)
+        print_line(f"int8     {status.agreement}", console)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("version", "workers", "batch", "max delay", "queued", "queue free"):
         table.add_column(column, justify="left" if column == "version" else "right")
     for model in status.models:
         table.add_row(
-            f"{model.version}{' (default)' if model.default else ''}",
+            Text(f"{model.version}{' (default)' if model.default else ''}"),
             f"{model.ready_workers} of {len(model.workers)} READY",
             str(model.batch_size),
             f"{model.max_batch_delay_ms} ms",

@@ -9,7 +9,7 @@ from catdog.settings import SETTINGS_FILE, Settings
 from catdog_serving.bench.bench_files import read_images, sample_crops
 from catdog_serving.bench.tune import candidates, check_ready, tune_table, verdict
 from catdog_serving.bench.tune import tune as run_tune
-from catdog_serving.cli.options import ConfigOption, ImagesOption, console, progress
+from catdog_serving.cli.options import ConfigOption, ImagesOption, console, print_line, progress
 from catdog_serving.errors import RefusedError, UsageError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -46,15 +46,11 @@ def tune(
     console.print(tune_table(tuned))
     if tuned.chosen is None:
         raise RefusedError(verdict(tuned))
-    console.print(verdict(tuned), highlight=False, soft_wrap=True)
+    print_line(verdict(tuned))
     if tuned.chosen.worker_settings == tuned.current:
         return
     if dry_run:
         console.print("not written, as --dry-run says")
         return
     write_worker_settings(serving.path, tuned.chosen.worker_settings)
-    console.print(
-        f"written to {serving.path}; it is in force from the next: catdog serve",
-        highlight=False,
-        soft_wrap=True,
-    )
+    print_line(f"written to {serving.path}; it is in force from the next: catdog serve")

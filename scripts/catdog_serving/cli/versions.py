@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from catdog.results import ModelId
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
@@ -32,7 +33,7 @@ def _table(loaded: list[LoadedVersion]) -> Table:
     for each in loaded:
         status = each.status
         table.add_row(
-            f"{status.version}{' (default)' if status.default else ''}",
+            Text(f"{status.version}{' (default)' if status.default else ''}"),
             f"{status.ready_workers} of {len(status.workers)} READY",
             str(status.batch_size),
             f"{status.max_batch_delay_ms} ms",

@@ -55,18 +55,18 @@ class LocalBackend(Backend):
             raise NotReadyError(
                 f"--backend local needs {error.name}; run: {install_hint('serve')}"
             ) from error
-        try:
-            # Nothing is read from the folder later: an actor that is killed leaves none behind.
-            with open_archive(archive) as model_dir:
+        # Nothing is read from the folder later: an actor that is killed leaves none behind.
+        with open_archive(archive) as model_dir:
+            try:
                 self._classifier = Classifier.load(
                     model_dir, device, formats=folder_formats(), threads=threads
                 )
-        except (ValueError, FileNotFoundError) as error:
-            raise wrong_version(archive, error) from error
+            except (ValueError, FileNotFoundError) as error:
+                raise wrong_version(archive, error) from error
         self.callback(self._classifier.close)
         self._reader = self.enter_context(ThreadPoolExecutor(1, thread_name_prefix="reader"))
         self._files = self.enter_context(ThreadPoolExecutor(BATCH, thread_name_prefix="file"))
-        self.model = self._classifier.info.model
+        self.model = self._classifier.model
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
         ahead: Future[_Batch] | None = None

@@ -19,6 +19,7 @@ import numpy as np
 import catdog
 from catdog.model_info import ModelInfo
 from catdog.results import Explanation
+from catdog.runtime import computed_precision
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
@@ -63,13 +64,13 @@ class RayBackend(Backend):
             info = ModelInfo.from_dict(archive_facts(archive))
         except ValueError as error:
             raise wrong_version(archive, error) from error
-        self.model = info.model
         self.enter_context(running_ray(address, archive.stat().st_size))
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         self._plan = plan_actors(nodes, actors, on_gpus=info.runtime == "torch")
         device = "cuda:0" if self._plan.gpus else "cpu"  # Ray shows each actor only its own
+        self.model = replace(info.model, precision=computed_precision(info.precision, device))
         content = ray.put(np.frombuffer(archive.read_bytes(), np.uint8))
         attempts = ray.remote(num_cpus=0)(AttemptCounter).remote()
         version, threads = catdog.__version__, self._plan.cpus

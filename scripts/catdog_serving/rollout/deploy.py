@@ -6,8 +6,6 @@ the old version is drained and removed. Any failure on the way goes back.
 """
 
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +18,14 @@ from catdog_serving.model_archive import (
     has_files_of,
     next_version,
     pack_folder,
+    private_copy,
 )
 from catdog_serving.monitoring.metrics import scrape
 from catdog_serving.rollout.canary import TrafficWindow, watch_canary
 from catdog_serving.rollout.switch import (
     OnStep,
     check_memory,
+    checked_folder,
     default_version,
     drain,
     operator,
@@ -112,20 +112,24 @@ def _take_over(
     """The story of a deploy, from the file to the version that is left."""
     config = server.config
     earlier = scrape(config.metrics_url)
-    on_step(f"archive  {archive}, SHA-256 {file_sha256(archive)}")
-    info = _verified(archive)
+    # `catdog package` may replace the archive at any time: from here on it is this copy.
+    checked = checked_folder(config) / archive.name
+    private_copy(archive, checked)
+    on_step(f"archive  {archive}, SHA-256 {file_sha256(checked)}")
+    info = _verified(checked)
     on_step(f"checked  {_described(info)}; its golden images get their masses")
     old = default_version(management)
     new = next_version(model.version for model in management.versions())
     workers = max(1, len(old.workers))
     check_memory(old, workers)
-    with _new_files(config, archive, old) as files, staged_archive(config) as staged:
-        copy_archive(archive, staged, new)
+    files = _new_files(config, checked, old)
+    with staged_archive(config) as staged:
+        copy_archive(checked, staged, new)
         with switch(server, management, old.version, new, files=files, on_step=on_step):
             management.register(staged.name, config.version_settings(staged, workers))
             server.wait_ready(workers, version=new, timeout_s=times.ready)
             on_step(f"ready    version {new} beside {old.version}, workers: {workers}")
-            _check_served_golden(server, archive, info, old, new)
+            _check_served_golden(server, checked, info, old, new)
             on_step("asked    the golden images get the same masses over HTTP")
             start = scrape(config.metrics_url)
             management.set_default(new)
@@ -175,28 +179,21 @@ def _check_served_golden(
         raise RefusedError(f"version {version} says that it is {', '.join(answered)}")
 
 
-@contextmanager
-def _new_files(
-    config: ServingConfig, archive: Path, old: ModelStatus
-) -> Iterator[dict[Path, Path]]:
-    """The two archives as they will be, beside their places: a full disk shows in time."""
+def _new_files(config: ServingConfig, archive: Path, old: ModelStatus) -> dict[Path, Path]:
+    """Lay the two archives beside their places, as they will be: a full disk shows in time."""
     previous, current = (config.model_store / f".catdog-{n}.mar" for n in ("previous", "current"))
     version = config.named_version
     files = {current: config.archive}
-    try:
-        folder = _folder_of(old)
-        if folder is not None and not has_files_of(config.archive, folder):
-            # `catdog package` has written over what is served.
-            pack_folder(folder, previous, version)
-            files = {previous: config.previous_archive} | files
-        elif config.archive.is_file():
-            copy_archive(config.archive, previous, version)
-            files = {previous: config.previous_archive} | files
-        copy_archive(archive, current, version)
-        yield files
-    finally:
-        for path in (previous, current):
-            path.unlink(missing_ok=True)
+    folder = _folder_of(old)
+    if folder is not None and not has_files_of(config.archive, folder):
+        # `catdog package` has written over what is served.
+        pack_folder(folder, previous, version)
+        files = {previous: config.previous_archive} | files
+    elif config.archive.is_file():
+        copy_archive(config.archive, previous, version)
+        files = {previous: config.previous_archive} | files
+    copy_archive(archive, current, version)
+    return files
 
 
 def _folder_of(model: ModelStatus) -> Path | None:

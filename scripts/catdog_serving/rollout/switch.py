@@ -11,6 +11,7 @@ was killed leaves its pending switch in the run directory, and the next command 
 """
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from types import MappingProxyType
 
 import psutil
 
+from catdog_serving.atomic_write import replace_file
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
@@ -61,12 +63,23 @@ def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
         NotReadyError: If the server does not run, or another command is changing it.
     """
     with server.run.operator_lock(command), server.management() as management:
-        for leftover in server.config.model_store.glob(".catdog-*.mar"):
-            leftover.unlink()
         pending = read_pending(server.run)
         if pending is not None:
             _finish(server.run, management, pending)
-        yield management
+        _remove_staged(server)
+        try:
+            yield management
+        finally:
+            _remove_staged(server)
+
+
+def _remove_staged(server: TorchServe) -> None:
+    """Delete what commands lay into the model store, but for what a pending switch needs yet."""
+    if read_pending(server.run) is not None:
+        return
+    for leftover in server.config.model_store.glob(".catdog-*.mar"):
+        leftover.unlink()
+    shutil.rmtree(checked_folder(server.config), ignore_errors=True)
 
 
 # --- commit or undo -----------------------------------------------------------------------------
@@ -74,10 +87,17 @@ def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
 
 @dataclass(frozen=True)
 class PendingSwitch:
-    """Two versions of which one is to go."""
+    """Two versions of which one is to go.
+
+    Attributes:
+        keep: The one that is to be the default.
+        drop: The one that is to go.
+        files: What replaces what, in this order; a file that is gone has done so already.
+    """
 
     keep: str
     drop: str
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @contextmanager
@@ -98,20 +118,22 @@ def switch(
         old: The default. The body makes the new one the default, and drains the old.
         new: Not loaded yet: the body registers it.
         files: What replaces what, in this order, when the new version is to stay.
-        on_step: Is told when all was undone.
+        on_step: Is told before anything is undone, and when all was.
 
     Raises:
         RefusedError: If anything failed; the old version serves as before.
-        NotReadyError: If undoing failed as well.
+        NotReadyError: If undoing failed as well, or the new version stays and a file could not
+            be replaced: the next command tries again.
     """
+    committed = PendingSwitch(new, old, tuple((str(a), str(b)) for a, b in files.items()))
     write_pending(server.run, PendingSwitch(keep=old, drop=new))
     try:
         yield
         with _uninterrupted():
-            _replace(files)
-            write_pending(server.run, PendingSwitch(keep=new, drop=old))
+            write_pending(server.run, committed)
     except BaseException as error:
         with _uninterrupted():
+            on_step(f"undoing  version {new} goes, and {old} stays")
             try:
                 _finish(server.run, management, PendingSwitch(keep=old, drop=new))
             except CatDogError as stuck:
@@ -121,32 +143,48 @@ def switch(
             raise RefusedError(f"{error}; version {old} serves as before") from error
         raise
     with _uninterrupted():
+        _replace(committed)
         management.unregister(old)
         remove_pending(server.run)
 
 
-def _replace(files: Mapping[Path, Path]) -> None:
-    for path, target in files.items():
+def _replace(pending: PendingSwitch) -> None:
+    for name, target in pending.files:
         try:
-            path.replace(target)
+            replace_file(Path(name), Path(target))
+        except FileNotFoundError:
+            continue  # done by the command that was killed
         except OSError as error:
-            raise NotReadyError(f"cannot replace {target}: {error.strerror}") from error
+            raise NotReadyError(
+                f"version {pending.keep} serves, but {target} cannot be replaced: "
+                f"{error.strerror}; mend that, and the next command such as catdog deploy goes on"
+            ) from error
 
 
 def write_pending(run: RunDirectory, pending: PendingSwitch) -> None:
     """Remember what to do if this process does not live to do it.
 
     It need not outlive the machine: the server would not, either.
+
+    Raises:
+        NotReadyError: If it cannot be written.
     """
     partial = run.path / f"{_PENDING}.partial"
-    partial.write_text(json.dumps(asdict(pending)))
-    partial.replace(run.path / _PENDING)
+    try:
+        partial.write_text(json.dumps(asdict(pending)))
+        partial.replace(run.path / _PENDING)
+    except OSError as error:
+        raise NotReadyError(f"cannot write {partial}: {error.strerror}") from error
 
 
 def read_pending(run: RunDirectory) -> PendingSwitch | None:
     """Read what an operator's command that was killed left to do; None if there was none."""
     path = run.path / _PENDING
-    return PendingSwitch(**json.loads(path.read_bytes())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_bytes())
+    files = tuple((name, target) for name, target in values.get("files", ()))
+    return PendingSwitch(values["keep"], values["drop"], files)
 
 
 def remove_pending(run: RunDirectory) -> None:
@@ -154,7 +192,8 @@ def remove_pending(run: RunDirectory) -> None:
 
 
 def _finish(run: RunDirectory, management: ManagementClient, pending: PendingSwitch) -> None:
-    """Make sure that one version is the default, and let the other one go."""
+    """Replace files, make sure that one version is the default, and let the other one go."""
+    _replace(pending)
     loaded = {model.version: model for model in management.versions()}
     if pending.drop in loaded and pending.keep in loaded:
         if loaded[pending.drop].default:
@@ -276,6 +315,11 @@ def staged_archive(config: ServingConfig) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
+
+
+def checked_folder(config: ServingConfig) -> Path:
+    """Where a deploy keeps the archive that it checks, under its own name."""
+    return config.model_store / ".catdog-deploy"
 
 
 def check_memory(model: ModelStatus, more: int) -> None:

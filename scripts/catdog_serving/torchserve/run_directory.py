@@ -19,10 +19,12 @@ from pathlib import Path
 
 import psutil
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 
 # A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
 _MAX_PATH_BYTES = 80
+_TAIL_BYTES = 256_000
 _WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so before a traceback
 _TRACEBACK = "Traceback (most recent call last):"
 # After an ImportError in the handler TorchServe looks for a handler of its own with that name, and
@@ -40,7 +42,9 @@ class RunDirectory:
     def of(cls, config: Path) -> "RunDirectory":
         """The run directory of a configuration, which need not exist."""
         digest = hashlib.sha256(str(config.resolve()).encode()).hexdigest()[:10]
-        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        given = Path(os.environ.get("XDG_RUNTIME_DIR") or os.devnull)
+        # One of another user, as sudo leaves it, or that went with a login is of no use.
+        base = given if _is_own_folder(given) else Path(tempfile.gettempdir())
         path = base / f"catdog-{digest}"
         if len(os.fsencode(path)) > _MAX_PATH_BYTES:
             path = Path("/tmp") / path.name  # noqa: S108 (made private in `create`)
@@ -87,31 +91,75 @@ class RunDirectory:
                 f"{self.path} belongs to another user or is a link; remove it, or set "
                 "XDG_RUNTIME_DIR to a folder of your own"
             ) from None
+        except OSError as error:
+            raise NotReadyError(f"cannot make {self.path}: {error.strerror}") from error
         self.temporary.mkdir()
         self.console_log.parent.mkdir()
 
     def remove(self) -> None:
-        """Delete the folder, if it is this user's."""
-        if self._is_ours():
-            shutil.rmtree(self.path)
+        """Delete the folder, if it is this user's.
+
+        Raises:
+            NotReadyError: If it cannot be deleted.
+        """
+        if _is_own_folder(self.path):
+            try:
+                shutil.rmtree(self.path)
+            except OSError as error:
+                raise NotReadyError(f"cannot delete {self.path}: {error.strerror}") from error
 
     def record(self, process: psutil.Process) -> None:
-        """Remember the server's Java process."""
+        """Remember the server's Java process.
+
+        Raises:
+            NotReadyError: If it cannot be written.
+        """
         entry = {"pid": process.pid, "create_time": process.create_time()}
-        self._pid_file.write_text(json.dumps(entry))
+        atomic_write(self._pid_file, [json.dumps(entry).encode()])
 
     def process(self) -> psutil.Process | None:
         """The server's Java process; None if it does not run (a reused pid is not taken for it)."""
-        if not self._is_ours() or not self._pid_file.is_file():
+        if not _is_own_folder(self.path):
             return None
-        entry = json.loads(self._pid_file.read_text())
         try:
+            entry = json.loads(self._pid_file.read_text())
             process = psutil.Process(entry["pid"])
-        except psutil.NoSuchProcess:
-            return None
-        if process.create_time() != entry["create_time"]:
-            return None
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
+            if process.create_time() != entry["create_time"]:
+                return None
+            return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except (OSError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
+            return None  # no pid, none that can be read, or it ended while it was looked at
+
+    @contextmanager
+    def start_lock(self) -> Iterator[None]:
+        """Keep others from starting a server here; a process that ends gives it back.
+
+        The file lies beside the folder, which a start makes anew.
+
+        Raises:
+            NotReadyError: If another process is starting one.
+        """
+        path = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise NotReadyError(
+                f"cannot open {path}: {error.strerror}; remove it, or set XDG_RUNTIME_DIR to a "
+                "folder of your own"
+            ) from error
+        with open(descriptor) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not os.path.samestat(os.fstat(descriptor), path.lstat()):
+                    raise FileNotFoundError
+            except (BlockingIOError, FileNotFoundError):  # the latter: it was just given back
+                raise NotReadyError(
+                    "another command is starting this server just now; see: catdog status"
+                ) from None
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def operator_lock(self, command: str) -> Iterator[None]:
@@ -155,12 +203,14 @@ class RunDirectory:
         parts = []
         for log in (self.console_log, self.model_log):
             if log.is_file():
-                tail = log.read_text(errors="replace").splitlines()[-lines:]
+                tail = _last_lines(log)[-lines:]
                 parts += [f"--- {log.name}, last {len(tail)} lines", *tail]
         return "\n".join(parts)
 
     def last_failure(self, since: datetime | None = None) -> str | None:
         """The last line of the last traceback that ended a worker; None if none died of one.
+
+        Only the log's last 256 kB are read: it is asked for several times a second.
 
         Args:
             since: Failures before that local time do not count.
@@ -169,7 +219,7 @@ class RunDirectory:
             return None
         first = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
         entries = (  # a time stamp, a space, and what the worker printed
-            line.partition(" ") for line in self.model_log.read_text(errors="replace").splitlines()
+            line.partition(" ") for line in _last_lines(self.model_log)
         )
         lines = [text for stamp, _, text in entries if stamp >= first]
         deaths = [number for number, line in enumerate(lines) if line.startswith(_WORKER_DIED)]
@@ -188,9 +238,20 @@ class RunDirectory:
         telling = [reason for reason in reasons if _SECOND_TRY not in reason]
         return (telling or reasons)[-1]
 
-    def _is_ours(self) -> bool:
-        try:
-            status = self.path.lstat()
-        except FileNotFoundError:
-            return False
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether it is a folder of this user, and no link."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The whole lines at the end of a log that may be large."""
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return lines[1:] if size > _TAIL_BYTES else lines

@@ -54,11 +54,15 @@ class TorchServe:
         """Start and wait until a worker is READY.
 
         Raises:
-            NotReadyError: If something is missing or the start fails; nothing of
-                it stays behind, and the message ends with the log's tail.
+            NotReadyError: If something is missing, another process is starting it, or the start
+                fails; nothing of it stays behind, and the message ends with the log's tail.
         """
-        self._check_before_start()
-        self.run.create()
+        with self.run.start_lock():
+            self._check_before_start()
+            self.run.create()
+            self._start_and_wait(timeout_s)
+
+    def _start_and_wait(self, timeout_s: float) -> None:
         try:
             self.config.write_for_server(self.run.config)
             self._child = start_java(self.config, self.run)
@@ -80,20 +84,22 @@ class TorchServe:
         Returns:
             Whether there was a server.
         """
-        process = self.run.process()
-        if process is not None:
-            family = [process, *process.children(recursive=True)]
-            process.terminate()  # Java ends its workers itself
-            _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
-            for member in alive:
-                with suppress(psutil.NoSuchProcess):
-                    member.kill()
-            psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
-        if self._child is not None:
-            self._child.wait(STOP_TIMEOUT_S)
-        self._end_orphans()
-        self.run.remove()
+        process = self.run.process() or self._child_process()
+        try:
+            if process is not None:
+                _end_family(process)
+            if self._child is not None:
+                self._child.wait(STOP_TIMEOUT_S)
+        finally:
+            self._end_orphans()
+            self.run.remove()
         return process is not None
+
+    def _child_process(self) -> psutil.Process | None:
+        """The Java that this process started, which a start that was cut off did not record."""
+        if self._child is None or self._child.poll() is not None:
+            return None
+        return psutil.Process(self._child.pid)
 
     def management(self) -> ManagementClient:
         """A client of this server's management API, with its token where one is needed."""
@@ -153,8 +159,12 @@ class TorchServe:
             raise not_ready(f"not within {timeout_s:g} s, and {self.run.model_log} has no reason")
 
     def archive_is_newer(self) -> bool:
-        """Whether the archive was replaced after the running server loaded it."""
-        return self.is_running() and self.config.archive.stat().st_mtime > self.run.loaded_at()
+        """Whether the archive was replaced, and not deleted, after the server loaded it."""
+        try:
+            replaced_at = self.config.archive.stat().st_mtime
+            return self.is_running() and replaced_at > self.run.loaded_at()
+        except FileNotFoundError:
+            return False
 
     def wait(self) -> None:
         """Wait until the server that this process started is stopped, and clean up.
@@ -175,7 +185,8 @@ class TorchServe:
         """
         process = self.run.process()
         if process is not None:
-            process.terminate()
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
 
     def _check_before_start(self) -> None:
         """Find what usually goes wrong while it is cheap to say so."""
@@ -211,6 +222,20 @@ class TorchServe:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
                     process.wait(STOP_TIMEOUT_S)
+
+
+def _end_family(process: psutil.Process) -> None:
+    """End Java and its workers, which it ends itself if it can."""
+    try:
+        family = [process, *process.children(recursive=True)]
+        process.terminate()
+    except psutil.NoSuchProcess:  # it just ended
+        return
+    _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+    for member in alive:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
 
 
 def _is_taken(host: str, port: int) -> bool:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from catdog.decode import InvalidImage
+from catdog.classifier import Classifier
+from catdog.decode import HTTP_FORMATS, InvalidImage
 from catdog.results import Prediction
 from tests.support.images import encode
 from tests.support.model_dirs import colour_classifier
@@ -27,6 +28,15 @@ def test_results_come_in_order_with_the_archives_identity(tmp_path: Path) -> Non
         "IMAGENET1K_V1",
         "7.0",
     )
+
+
+def test_answers_name_the_precision_that_computed(tmp_path: Path) -> None:
+    classifier, runtime = colour_classifier(tmp_path)
+    runtime.precision = "bf16"  # such as on a GPU; the archive's fact is another
+    again = Classifier(tmp_path, classifier.info, classifier.settings, runtime, 1, HTTP_FORMATS)
+    (result,) = again.classify([RED])
+    assert isinstance(result, Prediction)
+    assert (result.model.precision, again.info.precision) == ("bf16", "fp32")
 
 
 def test_one_corrupt_image_fails_alone(tmp_path: Path) -> None:

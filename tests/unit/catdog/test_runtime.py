@@ -78,6 +78,19 @@ def test_a_gpu_without_cuda_falls_back_and_says_so(
     assert "torch sees no CUDA device" in caplog.text
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_a_cpu_says_once_what_is_computed(
+    precision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert choose_placement("cpu", "torch", precision) == ("cpu", "fp32")
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"the archive is packed for {precision}, which needs a GPU: this worker computes in fp32, "
+        "and its answers say so"
+    )
+
+
 def test_an_onnx_archive_on_a_gpu_worker_says_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

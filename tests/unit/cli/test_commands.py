@@ -9,8 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
 
 from catdog_serving.cli import COMMANDS
+from catdog_serving.cli.options import print_line
+from catdog_serving.cli.status import print_status
+from catdog_serving.monitoring.status import ServerStatus
+from catdog_serving.torchserve.management import ModelStatus
 from tests.support.command_line import catdog
 from tests.support.paths import ROOT, SAMPLES
 
@@ -98,6 +106,64 @@ cli.main()
     assert result.returncode == os.EX_SOFTWARE
     assert result.stderr.startswith("Traceback")
     assert result.stderr.endswith("RuntimeError: a bug\n")
+
+
+@pytest.mark.parametrize("write", ["print(line)", "print_line(line)"])
+@pytest.mark.parametrize("count", [1, 100_000])
+@pytest.mark.parametrize(
+    ("command", "code", "complaint"),
+    [
+        ("{} | true; exit ${{PIPESTATUS[0]}}", 141, ""),
+        ("{} > /dev/full", 3, "catdog: cannot write: No space left on device\n"),
+    ],
+)
+def test_output_that_nobody_reads_or_that_is_full_is_no_failed_image(
+    write: str, count: int, command: str, code: int, complaint: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import time
+import catdog_serving.cli as cli
+import catdog_serving.cli.stop as module
+from catdog_serving.cli.options import print_line
+def stop():
+    time.sleep(0.3)  # until nobody reads
+    for line in ["x"] * {count}:
+        {write}
+module.stop = stop
+import sys
+sys.argv = ["catdog", "stop"]
+cli.main()
+""")
+    line = command.format(f"{sys.executable} {program}")
+    result = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stderr) == (code, complaint)
+
+
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "out[/x].csv shots[final].csv :cat: " + "long " * 50
+    print_line(name, Console())
+    assert capsys.readouterr().out == f"{name}\n"
+
+
+def test_what_a_merge_made_is_named_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("catdog_serving.cli.merge")
+    report = SimpleNamespace(rows=2, failed=0, repeated=0)
+    monkeypatch.setattr(module, "merge_states", lambda *_: report)
+    module.merge(Path("shots[final].csv[/x]"), [])
+    assert capsys.readouterr().out == "shots[final].csv[/x]: 2 files, 0 failed\n"
+
+
+def test_a_status_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    model = ModelStatus("1.0[/x]", True, 8, 5, 60, 120, (), 48, 0)
+    print_status(ServerStatus("http://[::1]:8080[a]", (model,), None, None), Console(width=200))
+    output = capsys.readouterr().out
+    assert "http://[::1]:8080[a]" in output
+    assert "1.0[/x]" in output
 
 
 def prints(path: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ from catdog_serving.rollout.switch import (
     PendingSwitch,
     available_bytes,
     drain,
+    operator,
     read_pending,
     remove_pending,
     switch,
@@ -168,6 +169,88 @@ def test_files_are_replaced_when_a_switch_is_committed_and_stay_when_it_is_undon
         assert place.read_text() == ("old" if fails else "new")
         assert fake.removed == ["/models/catdog/1.0" if fails else "/models/catdog/2.0"]
         assert read_pending(server.run) is None
+    finally:
+        server.run.remove()
+
+
+def test_files_that_a_killed_command_did_not_replace_are_replaced_by_the_next(
+    fake: FakeTorchServe,
+    management: ManagementClient,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = TorchServe(make_config(None, management_address=management.url))
+    server.run.create()
+    server.run.record(psutil.Process())  # as if this process were the server
+    fake.answering = cycle(["9000", "9001"])
+    store = server.config.model_store
+    files = {store / f".catdog-{n}.mar": store / n for n in ("previous", "current")}
+    for place in files.values():
+        place.write_text("old")
+    replaced = []
+
+    def replace_one(path: Path, target: Path) -> None:
+        if replaced:
+            raise SystemExit  # as if killed: nothing of the switch runs after it
+        replaced.append(path.replace(target))
+
+    try:
+        steps: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "replace_file", replace_one)
+            with operator(server, "deploy") as client:
+                for staged in files:
+                    staged.write_text("new")
+                with pytest.raises(SystemExit):
+                    with switch(server, client, "2.0", "1.0", files=files, on_step=steps.append):
+                        pass
+        assert (store / "current").read_text() == "old"
+        assert (steps, fake.removed) == ([], [])  # the new version is to stay
+        with operator(server, "scale 1"):
+            pass
+        assert {place.read_text() for place in files.values()} == {"new"}
+        assert fake.removed == ["/models/catdog/2.0"]
+        assert list(store.glob(".catdog-*")) == []
+    finally:
+        server.run.remove()
+
+
+def test_a_file_that_cannot_be_replaced_leaves_the_new_version_and_is_tried_again(
+    fake: FakeTorchServe, management: ManagementClient, make_config: MakeConfig
+) -> None:
+    server = TorchServe(make_config(None, management_address=management.url))
+    server.run.create()
+    server.run.record(psutil.Process())
+    store = server.config.model_store
+    staged, place = store / ".catdog-current.mar", store / "current"
+    place.mkdir()
+    try:
+        with operator(server, "deploy") as client:
+            staged.write_text("new")
+            with pytest.raises(NotReadyError, match=r"1\.0 serves, but .*current cannot be"):
+                with switch(server, client, "2.0", "1.0", files={staged: place}):
+                    pass
+        place.rmdir()
+        with operator(server, "scale 1"):
+            assert place.read_text() == "new"
+    finally:
+        server.run.remove()
+
+
+def test_undoing_is_said_before_it_begins(
+    management: ManagementClient, make_config: MakeConfig
+) -> None:
+    server = TorchServe(make_config(None, management_address=management.url))
+    server.run.create()
+    steps: list[str] = []
+    try:
+        with pytest.raises(RefusedError):
+            with switch(server, management, "2.0", "1.0", on_step=steps.append):
+                raise NotReadyError("a reason")
+        assert steps == [
+            "undoing  version 1.0 goes, and 2.0 stays",
+            "undone   version 2.0 serves as before",
+        ]
     finally:
         server.run.remove()
 

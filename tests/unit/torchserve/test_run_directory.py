@@ -59,7 +59,9 @@ def test_another_users_folder_is_not_used(run: RunDirectory) -> None:
 def test_the_path_leaves_room_for_a_unix_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
     assert len(str(RunDirectory.of(tmp_path / "c").temporary / ".ts.sock.99999")) < 107
 
 
@@ -78,6 +80,70 @@ def test_a_reused_pid_is_not_taken_for_the_server(run: RunDirectory) -> None:
         child.communicate(b"\n")
     run.record(psutil.Process())
     assert run.process() is not None
+
+
+@pytest.mark.parametrize("content", ["", '{"pid": 1', "[]", '{"pid": "x", "create_time": 1}'])
+def test_a_pid_that_cannot_be_read_is_no_server(run: RunDirectory, content: str) -> None:
+    run.create()
+    (run.path / "pid").write_text(content)
+    assert run.process() is None
+
+
+def test_a_server_that_ends_while_it_is_looked_at_is_none(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.create()
+    run.record(psutil.Process())
+
+    def ended(process: psutil.Process) -> str:
+        raise psutil.NoSuchProcess(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "status", ended)
+    assert run.process() is None
+
+
+def test_a_runtime_folder_that_is_gone_or_another_users_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
+    expected = Path(tempfile.gettempdir())
+    assert RunDirectory.of(tmp_path / "c").path.parent == expected
+    if os.getuid() == 0:
+        (tmp_path / "gone").mkdir()
+        os.chown(tmp_path / "gone", 12345, 12345)
+        assert RunDirectory.of(tmp_path / "c").path.parent == expected
+
+
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "gone" / "run")
+    with pytest.raises(NotReadyError, match="cannot make .*: No such file or directory"):
+        run.create()
+    with pytest.raises(NotReadyError, match="cannot open .*lock: No such file or directory"):
+        with run.start_lock():
+            pass
+
+
+def test_one_process_starts_a_server_and_a_killed_one_locks_nobody_out(run: RunDirectory) -> None:
+    with run.start_lock():
+        with pytest.raises(NotReadyError, match="another command is starting this server"):
+            with run.start_lock():
+                pass
+    assert list(run.path.parent.iterdir()) == []
+    run.path.with_name(f"{run.path.name}.lock").touch()  # as a process leaves it that was killed
+    with run.start_lock():
+        pass
+
+
+def test_of_a_large_log_only_the_end_is_read(run: RunDirectory) -> None:
+    run.create()
+    stamp = "2026-11-24T05:00:00,000 "
+    lines = ["Backend worker process died.", "Traceback (most recent call last):", "OSError: it"]
+    with run.model_log.open("w") as log:
+        log.truncate(1 << 36)  # 64 GB that nobody could read
+        log.seek(0, os.SEEK_END)
+        log.write("\n" + "".join(f"{stamp}{line}\n" for line in lines))
+    assert run.last_failure() == "OSError: it"
+    assert run.log_tail(1).endswith("OSError: it")
 
 
 def test_the_log_tail_shows_both_logs(run: RunDirectory) -> None:
