@@ -61,7 +61,7 @@ def export_int8(
     with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
         exported = export(module, weights, "onnx", Path(scratch))
         quantise(exported, target, images.calibration)
-    runtime = OnnxRuntime(target, threads=0)
+    runtime = OnnxRuntime(target, 0, "int8")
 
     def logits_of(pixels: np.ndarray) -> np.ndarray:
         return runtime.run(pixels).logits

@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -78,15 +78,20 @@ class _Commands(TyperGroup):
                 sys.stdout.flush()
                 raise
             sys.stdout.flush()
-        except BrokenPipeError:  # such as `| head`
-            _drop_output()
-            sys.exit(141)
+        except BrokenPipeError:
+            _end_unread()
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
             _drop_output()
             raise NotReadyError(f"cannot write: {error.strerror}") from error
         return result
+
+
+def _end_unread() -> NoReturn:
+    """End a command whose output nobody reads any more, such as before `| head`."""
+    _drop_output()
+    sys.exit(141)
 
 
 def _drop_output() -> None:
@@ -116,6 +121,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # outside of a command, such as in its help
+        _end_unread()
     except Exception:  # a bug: not 1, which says that some images failed
         traceback.print_exc()
         sys.exit(os.EX_SOFTWARE)
