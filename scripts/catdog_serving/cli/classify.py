@@ -152,6 +152,7 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
             raise
         if state is not None and not stays:
             state.delete()
+    _say_written(options, reports)
     if options.output_format == "table" and options.output is None:
         for line in outputs.summary_lines(reports, backend.model):
             print_line(line)
@@ -186,6 +187,15 @@ def _write_line(line: bytes) -> None:
     """Write a line that a reader has at once."""
     sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
+
+
+def _say_written(options: RunOptions, reports: Sequence[FolderReport]) -> None:
+    """Say where the results are: they are seen nowhere else."""
+    failed = sum(report.failed for report in reports)
+    files = failed + sum(report.images for report in reports)
+    for path in (options.output, options.report):
+        if path is not None and not outputs.is_stream(path):
+            print_line(f"{path}: {files} files, {failed} failed", errors)
 
 
 def _say_interrupted(error: BaseException, state: RunState | None, begun: bool) -> None:

@@ -64,6 +64,9 @@ class FolderProgress(ExitStack):
             TextColumn("[red]{task.fields[failures]}"),
             console=self._console,
             transient=True,
+            # Or rows that are printed into a file or a pipe would be shown with the bar instead.
+            redirect_stdout=False,
+            redirect_stderr=False,
             disable=not self._console.is_terminal,
         )
         self.enter_context(self._bar)

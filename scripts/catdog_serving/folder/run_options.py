@@ -8,6 +8,7 @@ from pathlib import Path
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_files import (
+    IMAGE_SUFFIXES,
     ImageFiles,
     Shard,
     check_not_read,
@@ -131,6 +132,9 @@ class RunOptions:
         sources = (ImageFiles(path, self.patterns, never=self.own_files) for path in here)
         files = [path for path in outputs if not is_stream(path)]
         check_not_read(files, sources, self.also_read)
+        for path in files:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                raise UsageError(f"{path} is an image by its name, and no image is written")
         if self.state is not None and not self.restart:
             first = self.state.with_name(self.state.stem)
             refuse_first_edition((first, first.with_name(f"{first.name}.journal.jsonl")))

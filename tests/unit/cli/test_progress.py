@@ -37,6 +37,19 @@ def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
     assert "images/s" in text
 
 
+def test_what_goes_into_a_file_is_not_shown_with_the_bar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bar is on standard error, a terminal; rows are printed into a file or a pipe."""
+    touch(tmp_path, "a.jpg")
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with FolderProgress(find_sources([tmp_path]), console):
+        print("a row")
+    assert capsys.readouterr().out == "a row\n"
+    assert isinstance(console.file, io.StringIO)
+    assert "a row" not in console.file.getvalue()
+
+
 def test_durations_are_read_like_a_clock() -> None:
     assert [_duration(s) for s in (0.4, 59.6, 61, 3661)] == ["0:00", "1:00", "1:01", "1:01:01"]
 

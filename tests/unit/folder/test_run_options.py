@@ -106,6 +106,14 @@ def test_a_file_with_a_uri_is_a_file_of_this_machine(album: Path) -> None:
             options(uri, remote=True, format="csv", output=album / "cup.png")
 
 
+@pytest.mark.parametrize("option", ["output", "report"])
+def test_no_output_has_the_name_of_an_image(option: str, album: Path, tmp_path: Path) -> None:
+    """It is somebody's, though it is not among those that are classified."""
+    touch(tmp_path, "precious.jpg")
+    with pytest.raises(UsageError, match="is an image by its name"):
+        options(album, **{option: tmp_path / "precious.jpg"})
+
+
 def test_an_image_behind_a_linked_folder_is_read_too(album: Path, tmp_path: Path) -> None:
     touch(tmp_path, "more/cat.png")
     (album / "more").symlink_to(tmp_path / "more")
