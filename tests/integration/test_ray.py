@@ -11,7 +11,7 @@ import pytest
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.folder.run_state import read_state
 from catdog_serving.folder.state_file import state_of
-from tests.support.albums import Row, assert_same_rows, classified, rows_of, small_album
+from tests.support.albums import Row, assert_same_rows, classified, rows_of, said_of, small_album
 from tests.support.ray_clusters import classify, ended, ray_cluster
 
 COPIES = 40
@@ -50,14 +50,15 @@ def test_a_cluster_and_a_machine_alone_share_the_work(
     alone = classify(
         album.name, *options, "--backend", "local", "--shard", "1/2", "--output", here, cwd=folder
     )
-    assert ended(alone) == (1, "", "")
+    assert ended(alone) == (1, "", said_of(here, rows_of(here)))
     on_ray = classify(
         *(album.name, *options, "--backend", "ray", "--address", "auto"),
         *("--shard", "0/2", "--output", there),
         env=cluster,
         cwd=folder,
     )
-    assert ended(on_ray) == (1, "", "")  # the image errors' exit code, and no word of Ray's
+    # The image errors' exit code, and no word of Ray's.
+    assert ended(on_ray) == (1, "", said_of(there, rows_of(there)))
     merge = [sys.executable, "-m", "catdog_serving", "merge", merged]
     merge += [state_of(here), state_of(there)]
     subprocess.run(merge, check=True, stdout=subprocess.DEVNULL)
@@ -81,10 +82,11 @@ def test_a_folder_with_a_uri_becomes_parquet(
         *("--archive", archive, "--output", output, "--keep-state"),
         env=cluster,
     )
-    assert ended(process) == (1, "", "")
+    code, shown, errors = ended(process)
     table = pq.read_table(output).to_pylist()
     with read_state(state_of(output)) as (_, results):
         kept = [row.to_dict() for row in results]
+    assert (code, shown, errors) == (1, "", said_of(output, kept))
     assert [row["sha256"] for row in table] == [row["sha256"] for row in kept]
     assert all(row["path"].startswith(f"file://{album}/") for row in table)
     local = [

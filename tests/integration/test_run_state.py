@@ -13,7 +13,7 @@ import pytest
 
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.state_file import state_of
-from tests.support.albums import rows_of
+from tests.support.albums import rows_of, said_of
 from tests.support.kills import kill_and_resume_stub
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
@@ -140,7 +140,10 @@ def test_what_ended_meanwhile_is_not_taken_for_a_state(album: Path, tmp_path: Pa
     output = tmp_path / "out.jsonl"
     RunState.open(state_of(output), MODEL).close()
     looked = looks_first(album, "--output", output, "--restart")
-    assert ended(stub_classify(album, "--output", output, "--restart")) == (0, "")
+    assert ended(stub_classify(album, "--output", output, "--restart")) == (
+        0,
+        said_of(output, rows_of(output)),
+    )
     _, errors = looked.communicate("go on\n", timeout=60)
     assert (looked.returncode, errors.count("\n")) == (3, 1)
     assert left_beside(output) == []
@@ -156,7 +159,10 @@ def test_killed_without_locks_the_next_run_takes_over(
     first.communicate()
     assert first.returncode == -signal.SIGKILL
     assert left_beside(output) == ["", *(["-lock"] if "LD_PRELOAD" in env else []), "-wal"]
-    assert ended(stub_classify(album, "--output", output, "--resume", env=env)) == (0, "")
+    assert ended(stub_classify(album, "--output", output, "--resume", env=env)) == (
+        0,
+        said_of(output, rows_of(output)),
+    )
     assert len(rows_of(output)) == FILES
     assert left_beside(output) == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from tests.support.albums import Row, assert_same_rows, classified, rows_of
+from tests.support.albums import Row, assert_same_rows, classified, rows_of, said_of
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.ray_clusters import actors_of, classify, end_tree, ended
@@ -123,7 +123,7 @@ def test_the_rows_are_those_of_the_local_backend(
     album: Path, archive: Path, expected: list[Row], tmp_path: Path
 ) -> None:
     output = tmp_path / "out.jsonl"
-    assert ended(classify(album, *options(archive, output))) == (1, "", "")
+    assert ended(classify(album, *options(archive, output))) == (1, "", said_of(output, expected))
     assert_same_rows(rows_of(output), expected)
 
 
@@ -134,7 +134,7 @@ def test_an_actor_that_is_killed_in_the_middle_costs_nothing(
     process = classify(album, *options(archive, output))
     wait_until(lambda: rows_done(output) > FILES // 3, "a third of the rows", timeout_s=180)
     actors_of(process)[0].kill()
-    assert ended(process) == (1, "", "")
+    assert ended(process) == (1, "", said_of(output, expected))
     assert_same_rows(rows_of(output), expected)
 
 
@@ -153,7 +153,11 @@ def test_killed_in_the_middle_and_resumed_each_file_is_there_once(
         process.communicate()
     done = rows_done(output)
     assert 150 < done < FILES
-    assert ended(classify(album, *options(archive, output), "--resume")) == (1, "", "")
+    assert ended(classify(album, *options(archive, output), "--resume")) == (
+        1,
+        "",
+        said_of(output, expected),
+    )
     assert_same_rows(rows_of(output), expected)
 
 

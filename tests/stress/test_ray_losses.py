@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from tests.support.albums import Row, assert_same_rows, classified, rows_of, small_album
+from tests.support.albums import Row, assert_same_rows, classified, rows_of, said_of, small_album
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.ray_clusters import actors_of, classify, ended, ray_cluster
@@ -115,5 +115,9 @@ def test_a_lost_actor_costs_nothing_and_ctrl_c_leaves_nothing(
     done = rows()
     assert 1 < done < len(expected)
 
-    assert ended(classify(*options, "--address", "auto", env=cluster)) == (1, "", "")
+    assert ended(classify(*options, "--address", "auto", env=cluster)) == (
+        1,
+        "",
+        said_of(output, expected),
+    )
     assert_same_rows(rows_of(output), expected)

@@ -89,6 +89,12 @@ def rows_of(output: Path) -> list[Row]:
     return [json.loads(line) for line in output.read_text().splitlines()[1:]]
 
 
+def said_of(output: Path, rows: list[Row]) -> str:
+    """What `classify` says when it has written these rows."""
+    failed = sum(row.get("error") is not None for row in rows)
+    return f"{output}: {len(rows)} files, {failed} failed\n"
+
+
 def process_folder(
     path: AnyPath, backend: Backend, on_row: Callable[[ImageResult], object]
 ) -> FolderReport:
