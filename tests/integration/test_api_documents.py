@@ -152,13 +152,16 @@ def test_a_killed_worker_is_answered_as_printed(small_queue: TorchServe) -> None
 
 def answer_of_a_killed_worker(server: TorchServe) -> Answer:
     """Kill the worker with one request under way; the two that wait are served by the next."""
+    url = server.config.inference_url
+    assert send_one(url, CAT, OCTETS).status == 200  # by a worker that is there, and idle
     worker = psutil.Process(server.versions()[0].workers[0].pid)
     worker.suspend()
     with ThreadPoolExecutor(3) as pool:
-        url = server.config.inference_url
         asked = [pool.submit(send_one, url, CAT, OCTETS) for _ in range(3)]
-        wait_until(lambda: server.versions()[0].queue_free == 0, "a full queue")
-        worker.kill()
+        try:
+            wait_until(lambda: server.versions()[0].queue_free == 0, "a full queue")
+        finally:
+            worker.kill()
         first, second, lost = sorted((one.result() for one in asked), key=lambda one: one.status)
     assert (first.status, second.status) == (200, 200)
     return lost
