@@ -145,7 +145,9 @@ def test_a_killed_worker_is_answered_as_printed(small_queue: TorchServe) -> None
         lost = answer_of_a_killed_worker(small_queue)
         if lost.status == 507:
             break
-        assert (lost.status, json.loads(lost.body)["message"]) == (500, "Worker died.")
+        # Or the process that TorchServe listed was not the one at work, and nothing was lost.
+        if lost.status != 200:
+            assert (lost.status, json.loads(lost.body)["message"]) == (500, "Worker died.")
     assert lost.status == 507
     assert same(lost.body.decode(), UNSENT["507"]), lost.body
 
@@ -159,7 +161,10 @@ def answer_of_a_killed_worker(server: TorchServe) -> Answer:
     with ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(send_one, url, CAT, OCTETS) for _ in range(3)]
         try:
-            wait_until(lambda: server.versions()[0].queue_free == 0, "a full queue")
+            wait_until(
+                lambda: server.versions()[0].queue_free == 0 or all(one.done() for one in asked),
+                "a full queue",
+            )
         finally:
             worker.kill()
         first, second, lost = sorted((one.result() for one in asked), key=lambda one: one.status)
