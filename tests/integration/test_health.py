@@ -15,6 +15,7 @@ from catdog_serving.monitoring.metrics import scrape
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import repack
 from tests.support.command_line import catdog_here
+from tests.support.full_queue import fill_queue
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
 from tests.support.raw_requests import send_one
@@ -54,8 +55,8 @@ def test_a_full_queue_is_no_reason_to_call_a_server_unfit(small_queue: TorchServ
         worker = psutil.Process(small_queue.versions()[0].workers[0].pid)
         worker.suspend()
         try:
-            answers = [pool.submit(send_one, url, CAT) for _ in range(4)]
-            wait_until(lambda: small_queue.versions()[0].queue_free == 0, "a full queue")
+            answers = fill_queue(small_queue, pool, CAT, {})
+            answers.append(pool.submit(send_one, url, CAT))
             full = status(small_queue)
         finally:
             worker.resume()
