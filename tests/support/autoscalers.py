@@ -47,7 +47,10 @@ class Following:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(60)
+        try:
+            code = self.process.wait(60)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"{error}:\n{self.text}") from None
         self._reader.join()
         return code
 

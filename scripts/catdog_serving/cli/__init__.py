@@ -9,7 +9,9 @@ back, or passes lines to the function that it was given for them.
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from typing import Any, NoReturn
 
@@ -51,6 +53,7 @@ COMMANDS = {
 }
 
 
+_FINALISER_S = 0.05  # longer than one runs
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -112,8 +115,20 @@ app = _Commands(
 )
 
 
+def _signal_again(ignored: Any) -> None:
+    """Repeat a signal that came while a finaliser ran: Python ignores what is raised in one."""
+    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    number = numbers.get(ignored.exc_type)
+    if number is None:
+        sys.__unraisablehook__(ignored)
+    else:
+        thread = threading.main_thread().ident
+        threading.Timer(_FINALISER_S, signal.pthread_kill, (thread, number)).start()
+
+
 def main() -> None:
     """Run the command line; errors that catdog knows end it in one line."""
+    sys.unraisablehook = _signal_again
     try:
         app()
     except CatDogError as error:

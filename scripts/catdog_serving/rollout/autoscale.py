@@ -192,6 +192,8 @@ class Autoscaler:
             self._change(wanted)
         except CatDogError as error:
             self._say(f"not scaled: {_one_line(error)}")
+            if isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
+                raise  # it was told to end
             self._retry_s = self._clock() + _RETRY_S
         else:
             self._say(f"{_count(wanted)} READY after {self._clock() - start_s:.1f} s")

@@ -138,7 +138,6 @@ def _take_over(
             seen = watch_canary(server, management, new, before, start, times.watch)
             on_step(f"watched  {seen}")
             drain(management, old.version)
-    server.run.record_loaded()
     on_step(f"removed  version {old.version}, which had nothing left to do")
     return new
 

@@ -125,30 +125,34 @@ def switch(
         NotReadyError: If undoing failed as well, or the new version stays and a file could not
             be replaced: the next command tries again.
     """
+    undone = PendingSwitch(keep=old, drop=new)
     committed = PendingSwitch(new, old, tuple((str(a), str(b)) for a, b in files.items()))
-    write_pending(server.run, PendingSwitch(keep=old, drop=new))
+    decided = False
+    write_pending(server.run, undone)
     try:
         yield
-        with _uninterrupted():
+        with _signals_held():
             write_pending(server.run, committed)
+            decided = True
+            _replace(server.run, committed)
+            management.unregister(old)
+            remove_pending(server.run)
     except BaseException as error:
-        with _uninterrupted():
+        if decided:
+            raise
+        with _signals_held():
             on_step(f"undoing  version {new} goes, and {old} stays")
             try:
-                _finish(server.run, management, PendingSwitch(keep=old, drop=new))
+                _finish(server.run, management, undone)
             except CatDogError as stuck:
                 raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
-        on_step(f"undone   version {old} serves as before")
+            on_step(f"undone   version {old} serves as before")
         if isinstance(error, CatDogError):
             raise RefusedError(f"{error}; version {old} serves as before") from error
         raise
-    with _uninterrupted():
-        _replace(committed)
-        management.unregister(old)
-        remove_pending(server.run)
 
 
-def _replace(pending: PendingSwitch) -> None:
+def _replace(run: RunDirectory, pending: PendingSwitch) -> None:
     for name, target in pending.files:
         try:
             replace_file(Path(name), Path(target))
@@ -159,6 +163,8 @@ def _replace(pending: PendingSwitch) -> None:
                 f"version {pending.keep} serves, but {target} cannot be replaced: "
                 f"{error.strerror}; mend that, and the next command such as catdog deploy goes on"
             ) from error
+    if pending.files:
+        run.record_loaded()
 
 
 def write_pending(run: RunDirectory, pending: PendingSwitch) -> None:
@@ -193,7 +199,7 @@ def remove_pending(run: RunDirectory) -> None:
 
 def _finish(run: RunDirectory, management: ManagementClient, pending: PendingSwitch) -> None:
     """Replace files, make sure that one version is the default, and let the other one go."""
-    _replace(pending)
+    _replace(run, pending)
     loaded = {model.version: model for model in management.versions()}
     if pending.drop in loaded and pending.keep in loaded:
         if loaded[pending.drop].default:
@@ -204,18 +210,21 @@ def _finish(run: RunDirectory, management: ManagementClient, pending: PendingSwi
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM have no effect: undoing half of it would be worse."""
+def _signals_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM have their effect at the end: undoing half of it would be worse."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    held: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    before = [signal.signal(number, lambda came, _: held.append(came)) for number in numbers]
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        for came in held[:1]:
+            signal.raise_signal(came)
 
 
 # --- drain --------------------------------------------------------------------------------------

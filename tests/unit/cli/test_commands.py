@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -183,3 +184,26 @@ def test_no_other_package_prints() -> None:
         if path.parent != CLI and (calls := list(prints(path)))
     }
     assert {path: calls for path, calls in found.items() if path not in PRINTS} == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)]
+)
+def test_a_signal_that_comes_while_a_finaliser_runs_is_not_lost(number: int, code: int) -> None:
+    program = f"""
+import signal, time
+import catdog_serving.cli as cli
+from catdog_serving.cli.options import exit_on_sigterm
+class Closed:
+    def __del__(self):
+        signal.raise_signal({int(number)})
+        print("not seen")
+def command():
+    exit_on_sigterm()
+    Closed()
+    time.sleep(60)
+cli.app = command
+cli.main()
+"""
+    result = run(program)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", "")

@@ -271,6 +271,15 @@ def test_a_server_that_is_away_is_said_once_and_so_is_its_return() -> None:
     assert loop.changes == [2]
 
 
+def test_it_ends_when_it_was_told_to_though_the_change_could_not_be_undone() -> None:
+    def change(_: int) -> None:
+        raise NotReadyError("it could not be undone") from SystemExit(0)
+
+    loop = Loop(change)
+    with pytest.raises(NotReadyError, match="not be undone"):
+        loop.see(snapshot(busy=0.95), 30)
+
+
 def test_a_change_that_fails_is_a_line_and_tried_again_after_a_minute() -> None:
     def refuse(_: int) -> None:
         raise NotReadyError("catdog deploy is changing this server;\ntry again")

@@ -1,7 +1,9 @@
 """The switch of versions, beside a stand-in for the management API."""
 
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -41,9 +43,11 @@ class FakeTorchServe:
         self.questions = 0
         self.polls = 0
         self.removed: list[str] = []
+        self.when_removed: Callable[[], object] = lambda: None
 
     def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
         if request.command == "DELETE":
+            self.when_removed()
             self.removed.append(request.path)
         entries = [described("2.0", self.workers)]
         if request.path != "/models/catdog":
@@ -170,6 +174,37 @@ def test_files_are_replaced_when_a_switch_is_committed_and_stay_when_it_is_undon
         assert fake.removed == ["/models/catdog/1.0" if fails else "/models/catdog/2.0"]
         assert read_pending(server.run) is None
     finally:
+        server.run.remove()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_has_its_effect_when_a_switch_is_finished_or_undone(
+    fake: FakeTorchServe,
+    management: ManagementClient,
+    make_config: MakeConfig,
+    number: signal.Signals,
+    fails: bool,
+) -> None:
+    def end(*_: object) -> None:
+        raise SystemExit(5)
+
+    server = TorchServe(make_config(None, management_address=management.url))
+    server.run.create()
+    fake.when_removed = lambda: os.kill(os.getpid(), number)
+    before = {signum: signal.signal(signum, end) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with (
+            pytest.raises(SystemExit, match="5"),
+            switch(server, management, "2.0", "1.0"),
+            pytest.raises(NotReadyError) if not fails else nullcontext(),
+        ):
+            raise NotReadyError("a reason")
+        assert fake.removed == ["/models/catdog/1.0" if fails else "/models/catdog/2.0"]
+        assert read_pending(server.run) is None
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         server.run.remove()
 
 
