@@ -26,9 +26,9 @@ from catdog.cpu import threads_per_worker
 from catdog.decode import HTTP_FORMATS, Decoder, InvalidImage
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict
+from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import ActivationMap, Box, Explanation, Prediction, map_valid
 from catdog.runtime import ModelOutput, Runtime, load_runtime
-from catdog.settings import SETTINGS_FILE, Settings
 from catdog.transforms import ModelInput, Task, View, read_model_input
 
 Answer: TypeAlias = Prediction | Explanation | InvalidImage

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from catdog.memory_budget import MemoryBudget
+from catdog.memory_budget import DECODE_BYTES_PER_PIXEL, MemoryBudget, decoding_bytes
 from catdog.structure import TooComplex, detect_format, essentials
 from catdog.structure.exif import ORIENTATION_TAG
 
@@ -27,10 +27,6 @@ FOLDER_FORMATS = (
     *HTTP_FORMATS,
     "TIFF",
 )  # TIFF's decoder is too large a target for strangers' bytes
-
-# The most that decoding and turning takes at once: four copies at Pillow's 4 bytes a pixel
-# (WebP; JPEG and PNG take one to three). Measured by tests/stress/test_decode_memory.py.
-DECODE_BYTES_PER_PIXEL = 16
 
 # No CMYK profile in use is larger (ICC.1:2010, 7.2 and 7.3: header and number of tags first).
 _MAX_PROFILE_BYTES = 4 << 20
@@ -152,7 +148,7 @@ class Decoder:
                 full_size = image.size
                 if smallest_side is not None:
                     _scale_jpeg(image, smallest_side)
-                needed = _decoding_bytes(image, full_size, working_bytes)
+                needed = decoding_bytes(image, full_size, working_bytes)
                 stack.enter_context(self._memory.reserve(min(needed, self._memory.total_bytes)))
                 rgb = _apply_orientation(image, _to_rgb(image))
                 decoded = DecodedImage(rgb, _upright_size(image, full_size))
@@ -216,20 +212,6 @@ def _scale_jpeg(image: Image.Image, smallest_side: int) -> None:
         if min(image.size) >= factor * smallest_side:
             image.draft(None, (image.width // factor, image.height // factor))
             return
-
-
-def _decoding_bytes(image: Image.Image, full_size: tuple[int, int], working_bytes: int) -> int:
-    """The most memory that decoding an opened image and turning it upright takes.
-
-    Args:
-        image: The image, perhaps scaled.
-        full_size: Width and height as its header has them.
-        working_bytes: What its decoder takes beside the pixels; at full size a JPEG's is less
-            than what `DECODE_BYTES_PER_PIXEL` allows for.
-    """
-    needed = image.width * image.height * DECODE_BYTES_PER_PIXEL
-    fits = image.format == "JPEG" and image.size == full_size
-    return needed if fits else needed + working_bytes
 
 
 def _upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, int]:

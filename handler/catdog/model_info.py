@@ -18,14 +18,6 @@ MODEL_INFO_FILE = "model.json"
 ARCHIVE_FORMAT = 2
 RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 
-# How far the masses of a golden image may be from those in model.json. float32 on
-# two machines differs by about 1e-4 at most; another image or network by 1e-2 and more.
-GOLDEN_TOLERANCE = 1e-3
-# The same of an int8 network, whose golden masses are its own. ONNX Runtime's AVX2 and VNNI
-# kernels agreed to the last bit, but rounding at another place moves whole levels: computing
-# the same int8 network in float32 moved masses by up to 0.035 (docs/int8.md).
-INT8_GOLDEN_TOLERANCE = 0.05
-
 
 @dataclass(frozen=True)
 class GoldenImage:
@@ -112,11 +104,6 @@ class ModelInfo:
     def model(self) -> ModelId:
         """What answers say about the model."""
         return ModelId(self.network, self.weights, self.precision)
-
-    @property
-    def golden_tolerance(self) -> float:
-        """How far a golden image's masses may be from `golden`."""
-        return INT8_GOLDEN_TOLERANCE if self.precision == "int8" else GOLDEN_TOLERANCE
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from catdog.labels import CAT_INDICES, DOG_INDICES, NUM_CLASSES
-from catdog.results import DECIMALS, Breed, ClassProbability, ModelId, Prediction
+from catdog.results import Breed, ClassProbability, ModelId, Prediction
 
+DECIMALS = 6  # of every number in an answer: float32 is not better than this
 TOP_CLASSES = 5
 
 

@@ -13,7 +13,6 @@ Result = TypeVar("Result")
 Failure = TypeVar("Failure")
 
 LABELS = ("cat", "dog", "neither")
-DECIMALS = 6  # of every number in an answer: float32 is not better than this
 
 # The weights id of reproducible untrained weights, whose answers mean nothing.
 SEEDED = "seeded"

@@ -124,7 +124,7 @@ def archive_settings(archive: Path) -> dict[str, Any]:
     """
     import yaml
 
-    from catdog.settings import SETTINGS_FILE
+    from catdog.read_settings import SETTINGS_FILE
 
     with _zip_file(archive) as packed:
         settings: dict[str, Any] = yaml.safe_load(packed.read(SETTINGS_FILE)) or {}

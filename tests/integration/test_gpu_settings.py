@@ -6,7 +6,7 @@ import pytest
 
 from catdog.cpu import usable_cores
 from catdog_serving.client import CatDogClient
-from catdog_serving.monitoring.status import read_status
+from catdog_serving.monitoring.snapshot import read_status
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive
 from tests.support.configs import MakeConfig

@@ -12,18 +12,19 @@ import pytest
 from onnx import numpy_helper
 from rich.console import Console
 
-from catdog.model_info import INT8_GOLDEN_TOLERANCE, ModelInfo
+from catdog.model_info import ModelInfo
 from catdog.runtime import load_runtime
 from catdog_serving.build import quantise
-from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_images
+from catdog_serving.build.golden_images import INT8_TOLERANCE
+from catdog_serving.build.int8_agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.cli.status import print_status
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import open_archive
-from catdog_serving.monitoring.status import read_status
+from catdog_serving.monitoring.snapshot import read_status
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import repack
 from tests.support.images import LIMITS
@@ -154,7 +155,7 @@ def test_other_golden_masses_are_refused(int8_archive: Path, tmp_path: Path) -> 
     with open_archive(int8_archive) as model_dir:
         info = (model_dir / "model.json").read_text()
         cat = ModelInfo.read(model_dir).golden[0].cat
-    other = info.replace(str(cat), str(cat - 2 * INT8_GOLDEN_TOLERANCE))
+    other = info.replace(str(cat), str(cat - 2 * INT8_TOLERANCE))
     assert other != info
     changed = repack(int8_archive, tmp_path / "x.mar", model_json=other.encode())
     with pytest.raises(RefusedError, match=r"got cat .* \(tolerance 0.05\)"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from catdog.classifier import Classifier
-from catdog.settings import Settings
+from catdog.read_settings import Settings
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.model_archive import open_archive
 from tests.support.localisation import (

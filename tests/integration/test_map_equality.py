@@ -17,7 +17,7 @@ from catdog.results import Explanation
 from catdog.runtime import TorchRuntime, load_runtime
 from catdog.transforms import Task
 from catdog_serving.build.export import build_module
-from catdog_serving.build.golden import sample_pixels
+from catdog_serving.build.golden_images import sample_pixels
 from catdog_serving.build.weights import Weights
 from catdog_serving.model_archive import open_archive
 from tests.support.archive_cache import BuildArchive

@@ -18,7 +18,7 @@ from functools import partial
 import pytest
 
 from catdog_serving.monitoring.metrics import scrape
-from catdog_serving.monitoring.status import Snapshot, take_snapshots
+from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until

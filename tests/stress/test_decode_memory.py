@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catdog.decode import DECODE_BYTES_PER_PIXEL
+from catdog.memory_budget import DECODE_BYTES_PER_PIXEL
 from tests.support.images import encode
 from tests.support.paths import ROOT
 

@@ -4,7 +4,7 @@ import statistics
 import time
 from pathlib import Path
 
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.backends import HttpBackend
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.torchserve.server import TorchServe

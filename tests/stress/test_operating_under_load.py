@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from catdog_serving.rollout.deploy import deploy, rollback
+from catdog_serving.rollout.deploy import DeployTimes, deploy
+from catdog_serving.rollout.rollback import rollback
 from catdog_serving.rollout.scale import scale
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive
@@ -49,7 +50,7 @@ def test_three_minutes_of_operating_lose_no_request(
             deploy(server, untrained)
             note("deployed")
             until(120)
-            rollback(server)
+            rollback(server, DeployTimes())
             note("rolled back")
             until(SECONDS)
 

@@ -31,7 +31,7 @@ from pathlib import Path
 import psutil
 begun = time.perf_counter()
 from catdog_serving.cli.backends import open_backend
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.process_folder import process_sources
 name, actors, archive, folder, warm = sys.argv[1:]
 times = []
@@ -50,7 +50,7 @@ print(json.dumps({"files": len(times), "seconds": seconds, "cpu_s": cpu_s, "rate
 POISON = """
 import json, os, sys
 from pathlib import Path
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.on_ray import actor
 from catdog_serving.on_ray.ray_backend import RayBackend

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 from PIL import Image
 
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageResult
 from catdog_serving.folder.process_folder import process_sources

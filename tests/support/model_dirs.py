@@ -14,8 +14,8 @@ from torchvision.models import ResNet152_Weights
 from catdog.classifier import Classifier
 from catdog.decode import HTTP_FORMATS
 from catdog.model_info import ModelInfo
+from catdog.read_settings import Settings
 from catdog.runtime import ModelOutput
-from catdog.settings import Settings
 from catdog.torch_module import LogitsAndMaps
 from catdog.transforms import Preprocessing
 from tests.support.paths import ROOT

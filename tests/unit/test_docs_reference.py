@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from catdog import __version__
-from catdog.settings import Settings
+from catdog.read_settings import Settings
 from catdog_serving import errors
 from catdog_serving.torchserve.serving_config import parse_properties
 from catdog_telemetry import METRICS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.find_files import ImageFiles, Shard, find_sources, sort_key
+from catdog_serving.find_images import ImageFiles, Shard, find_sources, sort_key
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.read_image import read_file

@@ -20,12 +20,12 @@ from PIL import Image
 from catdog.decode import Decoder, InvalidImage, Limits
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.bench_report import versions
-from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
+from catdog_serving.build.int8_agreement import AgreementGate
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
-from catdog_serving.find_files import ImageFiles
+from catdog_serving.find_images import ImageFiles
 from catdog_serving.sample_images import SAMPLES
 
 PRECISIONS = ("fp32", "int8")

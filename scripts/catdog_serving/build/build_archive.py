@@ -16,11 +16,11 @@ from pathlib import Path
 import catdog
 from catdog.model_info import RUNTIMES, ModelInfo, check_runtime
 from catdog.networks import get_network
+from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import MODEL_NAME
-from catdog.settings import SETTINGS_FILE, Settings
 from catdog_serving.atomic_write import replace_file
-from catdog_serving.build.agreement import AgreementGate, LogitsOf
 from catdog_serving.build.calibration import read_calibration_images
+from catdog_serving.build.int8_agreement import AgreementGate, LogitsOf
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
@@ -108,8 +108,9 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
 def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> ModelInfo:
     """Write everything that the archive holds, but for its manifest."""
     try:
-        from catdog_serving.build import golden, quantise
+        from catdog_serving.build import quantise
         from catdog_serving.build.export import build_module, eager_logits, export
+        from catdog_serving.build.golden_images import GOLDEN_FOLDER, GOLDEN_NAMES, golden_images
         from catdog_serving.build.weights import find_weights
     except ImportError as error:
         raise NotReadyError(
@@ -121,9 +122,9 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     for source in (HANDLER, TELEMETRY):
         shutil.copy(source, model_dir)
     shutil.copy(spec.settings, model_dir / SETTINGS_FILE)
-    (model_dir / golden.GOLDEN_FOLDER).mkdir()
-    for name in golden.GOLDEN_NAMES:
-        shutil.copy(SAMPLES / name, model_dir / golden.GOLDEN_FOLDER)
+    (model_dir / GOLDEN_FOLDER).mkdir()
+    for name in GOLDEN_NAMES:
+        shutil.copy(SAMPLES / name, model_dir / GOLDEN_FOLDER)
 
     module = build_module(weights)
     runtime = spec.runtime or _best_runtime(spec.precision)
@@ -144,7 +145,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
         precision=spec.precision,
         preprocessing=weights.preprocessing,
         categories=weights.categories,
-        golden=golden.golden_images(logits_of, weights.preprocessing),
+        golden=golden_images(logits_of, weights.preprocessing),
         catdog_version=catdog.__version__,
         code_sha256=code_sha256(model_dir),
         agreement=agreement,

@@ -11,7 +11,7 @@ import numpy as np
 from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
 from catdog.transforms import Preprocessing, read_model_input
 from catdog_serving.errors import NotReadyError
-from catdog_serving.find_files import ImageFiles
+from catdog_serving.find_images import ImageFiles
 from catdog_serving.model_archive import file_sha256
 
 log = logging.getLogger(__name__)

@@ -28,9 +28,9 @@ from catdog.model_info import Agreement
 from catdog.no_telemetry import import_onnxruntime
 from catdog.runtime import MODEL_FILES, OnnxRuntime
 from catdog.torch_module import LogitsAndMaps
-from catdog_serving.build.agreement import LogitsOf, logits_in_batches, measure_agreement
 from catdog_serving.build.calibration import CalibrationImages
 from catdog_serving.build.export import eager_logits, export
+from catdog_serving.build.int8_agreement import LogitsOf, logits_in_batches, measure_agreement
 from catdog_serving.build.weights import Weights
 
 quantization = import_onnxruntime("onnxruntime.quantization")

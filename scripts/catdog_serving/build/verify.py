@@ -31,7 +31,7 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
             other masses.
     """
     from catdog.classifier import Classifier
-    from catdog_serving.build.golden import check_golden
+    from catdog_serving.build.golden_images import check_golden
 
     with open_archive(archive) as model_dir:
         try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from catdog.settings import SETTINGS_FILE, Settings
+from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench import bench_report
 from catdog_serving.bench.bench import FULL, QUICK, Bench

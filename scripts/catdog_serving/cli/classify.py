@@ -27,7 +27,7 @@ from catdog_serving.cli.options import (
 )
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import CatDogError, ServerError, UsageError
-from catdog_serving.find_files import ImageFiles, Shard
+from catdog_serving.find_images import ImageFiles, Shard
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult

@@ -25,7 +25,7 @@ from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
-from catdog_serving.find_files import check_not_read, find_sources
+from catdog_serving.find_images import check_not_read, find_sources
 from catdog_serving.folder.outputs import printable
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 

@@ -17,7 +17,7 @@ from catdog_serving.cli.options import (
     errors,
 )
 from catdog_serving.cli.progress import FolderProgress
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import explain_files, explained_header, explained_row
 from catdog_serving.folder.image_result import ImageFailure
 

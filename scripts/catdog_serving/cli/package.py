@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
+from catdog_serving.build.int8_agreement import AgreementGate
 from catdog_serving.cli.options import ConfigOption, console, print_line
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.serving_config import ServingConfig

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from catdog_serving.find_files import ImageFiles
+from catdog_serving.find_images import ImageFiles
 
 PLAIN_INTERVAL_S = 10.0
 _RECENT_SECONDS = 30

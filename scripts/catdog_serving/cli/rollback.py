@@ -10,7 +10,7 @@ from catdog_serving.cli.options import (
     print_line,
 )
 from catdog_serving.rollout.deploy import WATCH_S, DeployTimes
-from catdog_serving.rollout.deploy import rollback as deploy_previous
+from catdog_serving.rollout.rollback import rollback as deploy_previous
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 
 

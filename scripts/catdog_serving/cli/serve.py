@@ -10,7 +10,7 @@ from catdog_serving import sample_images
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.cli.status import print_status
 from catdog_serving.model_archive import file_sha256
-from catdog_serving.monitoring.status import read_status
+from catdog_serving.monitoring.snapshot import read_status
 from catdog_serving.torchserve.server import TorchServe
 
 

@@ -1,17 +1,23 @@
-"""catdog status."""
+"""catdog status: the model and its versions; with --watch the traffic, as a screen or as lines."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
-from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.monitoring.status import ServerStatus, read_status, take_snapshots
-from catdog_serving.monitoring.watch import line, screen
+from catdog_serving.errors import NotReadyError, ServerError, UsageError
+from catdog_serving.monitoring.metrics import Rates
+from catdog_serving.monitoring.snapshot import (
+    ServerStatus,
+    Snapshot,
+    read_status,
+    take_snapshots,
+)
 from catdog_serving.torchserve.server import TorchServe
 
 
@@ -70,9 +76,116 @@ def _watch(server: TorchServe, interval_s: float) -> None:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
                 for snapshot in snapshots:
-                    live.update(screen(snapshot), refresh=True)
+                    live.update(watch_screen(snapshot), refresh=True)
         else:
             for snapshot in snapshots:
-                print_line(line(snapshot))
+                print_line(watch_line(snapshot))
     except KeyboardInterrupt:
         return  # how a watch ends
+
+
+def watch_line(snapshot: Snapshot | ServerError) -> str:
+    """One line in the style of the request log: what a program or a log can keep."""
+    stamp = datetime.now().isoformat(timespec="seconds")
+    if isinstance(snapshot, ServerError):
+        return f"{stamp} down: {' '.join(str(snapshot).split())}"
+    workers = [worker for model in snapshot.status.models for worker in model.workers]
+    facts = snapshot.status.facts
+    pairs: dict[str, object] = {
+        "model": f"{facts['network']}/{facts['weights']}" if facts else "-",
+        "uptime_s": "-" if snapshot.uptime_s is None else f"{snapshot.uptime_s:.0f}",
+        "ready": f"{sum(w.status == 'READY' for w in workers)}/{len(workers)}",
+        "waiting": sum(model.pending_requests for model in snapshot.status.models),
+        "memory_mb": f"{sum(snapshot.memory_bytes.values()) / 1e6:.0f}",
+    }
+    if (r := snapshot.rates) is not None:
+        inference = r.stages.get("inference")
+        pairs |= {
+            "requests_per_s": f"{r.requests_per_s:.1f}",
+            "answers_per_s": f"{r.answers_per_s:.1f}",
+            "invalid_per_s": f"{r.invalid_per_s:.1f}",
+            "errors_per_s": f"{r.errors_per_s:.1f}",
+            "mean_ms": _ms(r.request_s),
+            "wait_ms": _ms(r.queue_s),
+            "inference_p50_ms": _ms(inference.p50_s if inference else None),
+            "inference_p95_ms": _ms(inference.p95_s if inference else None),
+            "batch": "-" if r.batch_images is None else f"{r.batch_images:.1f}",
+        }
+    return " ".join([stamp, *(f"{key}={value}" for key, value in pairs.items())])
+
+
+def watch_screen(snapshot: Snapshot | ServerError) -> Group:
+    """What a terminal shows."""
+    stamp = f"{datetime.now():%H:%M:%S}  (Ctrl-C ends this)"
+    if isinstance(snapshot, ServerError):
+        return Group(Text(f"{stamp}\n\n{snapshot}", style="red"))
+    status = snapshot.status
+    up = "" if snapshot.uptime_s is None else f", up {_duration(snapshot.uptime_s)}"
+    model = status.model_line
+    if status.is_ready and status.facts is None:
+        model = "not asked for while requests wait"
+    head = Text(f"{stamp}\naddress  {status.url}{up}\nmodel    {model}\n")
+    if not status.is_ready:
+        why = f"; the last one failed: {status.failure}" if status.failure else ""
+        head.append(f"no worker is READY{why}\n", style="red")
+    if snapshot.rates is None:
+        return Group(head, Text("measuring ..."), _workers(snapshot))
+    return Group(
+        head, _numbers(snapshot, snapshot.rates), _stages(snapshot.rates), _workers(snapshot)
+    )
+
+
+def _numbers(snapshot: Snapshot, r: Rates) -> Table:
+    models = snapshot.status.models
+    queued = sum(model.pending_requests for model in models)
+    free = sum(model.queue_free for model in models)
+    batch = "-"
+    if r.batch_images is not None and models:
+        size = models[0].batch_size
+        batch = f"{r.batch_images:.1f} of {size} images ({r.batch_images / size:.0%})"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("requests", f"{r.requests_per_s:.1f} /s, {r.answers_per_s:.1f} /s answered")
+    table.add_row(
+        "refused", f"{r.invalid_per_s:.1f} /s images (4xx), {r.errors_per_s:.1f} /s errors (5xx)"
+    )
+    table.add_row("time", f"{_ms(r.request_s)} ms mean, {_ms(r.queue_s)} ms of it waiting")
+    table.add_row("queue", f"{queued} queued, {free} free")
+    table.add_row("batch", batch)
+    return table
+
+
+def _stages(r: Rates) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("\nstage, per batch")
+    for column in ("\np50 ms", "\np95 ms"):
+        table.add_column(column, justify="right")
+    for stage, times in r.stages.items():
+        table.add_row(stage, _ms(times.p50_s), _ms(times.p95_s))
+    return table
+
+
+def _workers(snapshot: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("\nversion", "\nworker", "\nstate", "\npid", "\nmemory"):
+        table.add_column(column, justify="right" if column in ("\npid", "\nmemory") else "left")
+    for model in snapshot.status.models:
+        for worker in model.workers:
+            memory = snapshot.memory_bytes.get(worker.id)
+            table.add_row(
+                f"{model.version}{' (default)' if model.default else ''}",
+                worker.id,
+                Text(worker.status, style="green" if worker.status == "READY" else "yellow"),
+                str(worker.pid),
+                "-" if memory is None else f"{memory / 1e6:.0f} MB",
+            )
+    return table
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

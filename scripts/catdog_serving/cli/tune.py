@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog.settings import SETTINGS_FILE, Settings
+from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog_serving.bench.bench_files import read_images, sample_crops
 from catdog_serving.bench.tune import candidates, check_ready, tune_table, verdict
 from catdog_serving.bench.tune import tune as run_tune

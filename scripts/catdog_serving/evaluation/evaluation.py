@@ -30,7 +30,7 @@ from catdog_serving.evaluation.metrics import (
     roc_auc,
     threshold_curve,
 )
-from catdog_serving.find_files import ImageFiles
+from catdog_serving.find_images import ImageFiles
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import ImageFailure
 

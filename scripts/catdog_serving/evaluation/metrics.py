@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from catdog.results import DECIMALS
-from catdog.settings import LOWEST_PRESENCE
+from catdog.postprocess import DECIMALS
+from catdog.read_settings import LOWEST_PRESENCE
 
 CALIBRATION_BINS = 15  # as in Guo et al.
 

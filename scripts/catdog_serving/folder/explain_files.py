@@ -11,7 +11,7 @@ from catdog.decode import Decoder, InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
 from catdog_serving.errors import NotReadyError
-from catdog_serving.find_files import (
+from catdog_serving.find_images import (
     ImageFiles,
     check_not_read,
     check_outside,

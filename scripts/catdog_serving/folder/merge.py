@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catdog_serving.errors import RefusedError, UsageError
-from catdog_serving.find_files import sort_key
+from catdog_serving.find_images import sort_key
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, write_output
 from catdog_serving.folder.run_state import make_state, read_state

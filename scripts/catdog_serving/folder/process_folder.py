@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from catdog.results import ModelId, Prediction
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.find_files import ImageFiles, root_index, sort_key
+from catdog_serving.find_images import ImageFiles, root_index, sort_key
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_result import UNREADABLE, FolderReport, ImageResult
+from catdog_serving.folder.image_result import FolderReport, ImageResult
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import AnyPath
 
@@ -103,7 +103,7 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
     """The files that have no row yet, or not a current one."""
     for source in sources:
         for path in source:
-            if state is not None and state.resumed and _is_current(state, path):
+            if state is not None and state.resumed and state.is_current(path):
                 state.keep(path)
             else:
                 yield path
@@ -114,18 +114,6 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
                 f"{source.root} holds no images ({source.skipped} other files); "
                 "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
             )
-
-
-def _is_current(state: RunState, path: AnyPath) -> bool:
-    """Whether a file has a row and is as it was; one that could not be read is tried again."""
-    done = state.find(path)
-    if done is None or done.error == UNREADABLE:
-        return False
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (done.size, done.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
 def _check_selected(state: RunState, reports: _Reports) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.find_files import (
+from catdog_serving.find_images import (
     IMAGE_SUFFIXES,
     ImageFiles,
     Shard,

@@ -12,11 +12,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from catdog.results import ModelId, Prediction
 from catdog_serving.errors import RefusedError
-from catdog_serving.find_files import root_index, sort_key
+from catdog_serving.find_images import root_index, sort_key
 from catdog_serving.folder import state_file
 from catdog_serving.folder.image_result import UNREADABLE, FileInfo, ImageFailure, ImageResult
 from catdog_serving.folder.state_file import plain_errors
@@ -24,14 +24,6 @@ from catdog_serving.remote_path import AnyPath, parse_path
 
 _PAGE = 500  # rows in memory at once; no statement stays open between two pages
 _COLUMNS = "path, size, mtime_ns, sha256, error, outcome, moved_to"
-
-
-class Done(NamedTuple):
-    """What a state knows of a file without its answer: as in `FileInfo`, and the failure's type."""
-
-    size: int | None
-    mtime_ns: int | None
-    error: str | None
 
 
 class RunState:
@@ -132,11 +124,15 @@ class RunState:
                 Path(os.path.realpath(self.path)).unlink(missing_ok=True)
         self.close()
 
-    def find(self, path: AnyPath) -> Done | None:
-        """What is known of a file; None if it is not done."""
-        query = "SELECT size, mtime_ns, error FROM files WHERE place = ?"
-        found = self._execute(query, sort_key(path))
-        return Done(*found[0]) if found else None
+    def is_current(self, path: AnyPath) -> bool:
+        """Whether a file has a row and is as it was; one that could not be read is tried again."""
+        query = "SELECT size, mtime_ns FROM files WHERE place = ? AND error IS NOT ?"
+        found = self._execute(query, sort_key(path), UNREADABLE)
+        try:
+            status = path.stat() if found else None
+        except OSError:
+            return False
+        return status is not None and found == [(status.st_size, status.st_mtime_ns)]
 
     def keep(self, path: AnyPath) -> None:
         """A file is as it was when its row was put; if it was about to be moved, it was not."""

@@ -1,13 +1,9 @@
 
-// A folder report: its charts, which cover every image, and which images the gallery shows.
+// A folder report: its charts, which cover every image, and its gallery.
 
-const LABELS = ["cat", "dog", "neither"];
 const charts = readBlock("charts");
 const overlayStyle = readBlock("overlay");
 const items = readBlock("items"); // the least certain first, then the failed
-for (const item of items) item.searched = item.path.toLowerCase();
-const orders = { least: items };
-let chosenLabel = "all";
 const gallery = new Gallery(
   byId("gallery"),
   byId("toolbar"),
@@ -55,50 +51,8 @@ function histogram(kind, counts) {
   );
 }
 
-function ordered(order) {
-  if (!orders[order]) {
-    const collator = new Intl.Collator(undefined, { numeric: true });
-    orders[order] = [...items].sort(
-      order === "name"
-        ? (a, b) => collator.compare(a.path, b.path)
-        : (a, b) => (b.certainty ?? -1) - (a.certainty ?? -1),
-    );
-  }
-  return orders[order];
-}
-
-/** Show what label, search and order ask for. */
-function update() {
-  const query = byId("search").value.toLowerCase();
-  const isShown = (item) =>
-    (chosenLabel === "all" || labelOf(item) === chosenLabel) && item.searched.includes(query);
-  gallery.show(ordered(byId("order").value).filter(isShown));
-  byId("found").textContent = `${count(gallery.items.length)} of ${count(items.length)} shown`;
-}
-
-function showChips() {
-  const counts = { all: items.length };
-  for (const item of items) counts[labelOf(item)] = (counts[labelOf(item)] ?? 0) + 1;
-  const chips = ["all", ...LABELS, "failed"].map((label) => {
-    const attributes = { type: "button", class: label, "aria-pressed": label === "all" };
-    const number = make("span", { class: "muted" }, count(counts[label] ?? 0));
-    const chip = make("button", attributes, label, " ", number);
-    chip.addEventListener("click", () => {
-      chosenLabel = label;
-      for (const other of chips) other.setAttribute("aria-pressed", other === chip);
-      update();
-    });
-    return chip;
-  });
-  byId("chips").append(...chips);
-}
-
-byId("search").addEventListener("input", update);
-byId("order").addEventListener("change", update);
-
 showLabels(charts.labels);
 for (const kind of ["cat", "dog"]) {
   byId(`${kind}-histogram`).append(histogram(kind, charts.histograms[kind]));
 }
-showChips();
-update();
+new Filters(items, gallery);

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from catdog_serving.errors import CatDogError, ServerError, UsageError
-from catdog_serving.monitoring.status import Snapshot, take_snapshots
+from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 
 # The share of the time that a worker should compute. One that never pauses was seen at 0.90 to 0.95

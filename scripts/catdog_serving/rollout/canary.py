@@ -1,16 +1,21 @@
-"""Canary watch: is a version that has just become the default good enough to stay?
+"""Canary: is the new version good enough to be the default, and then to stay?
 
-TorchServe counts requests by the version that the client named, so those of the default
+Before it is the default it has to give its golden images their masses over HTTP; after that it is
+watched. TorchServe counts requests by the version that the client named, so those of the default
 cannot be told apart by version; after the switch they are the new one's.
 """
 
+import zipfile
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+from catdog.model_info import ModelInfo
 from catdog_serving.errors import RefusedError
 from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
-from catdog_serving.torchserve.management import ManagementClient, poll
+from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.tokens import open_client
 
 # The share of requests that may be answered 5xx, on top of what it was before.
 MAX_ERRORS = 0.01
@@ -63,6 +68,29 @@ class TrafficWindow:
             return f"{self.seconds:.0f} s: no requests"
         mean = "no answer" if self.mean_s is None else f"{self.mean_s * 1000:.0f} ms mean"
         return f"{self.seconds:.0f} s: {self.requests} requests, {self.failed} failed, {mean}"
+
+
+def check_served_golden(
+    server: TorchServe, archive: Path, info: ModelInfo, old: ModelStatus, version: str
+) -> None:
+    """Ask the new version itself for the golden images, as any client would."""
+    from catdog_serving.build.golden_images import check_golden
+
+    with (
+        zipfile.ZipFile(archive) as packed,
+        open_client(
+            server.config.inference_url,
+            server.config.path,
+            retries=0,
+            read_timeout_s=old.response_timeout_s + 5,
+            version=version,
+        ) as client,
+    ):
+        results = [client.classify(packed.read(image.file)) for image in info.golden]
+    check_golden(info, list(results))
+    answered = {result.version for result in results} - {version}
+    if answered:
+        raise RefusedError(f"version {version} says that it is {', '.join(answered)}")
 
 
 def watch_canary(

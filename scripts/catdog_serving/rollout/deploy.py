@@ -1,11 +1,10 @@
-"""catdog deploy and rollback: another archive takes over, or everything stays as it was.
+"""catdog deploy: another archive takes over, or everything stays as it was.
 
 The archive is checked in this process, comes up as the next version beside the old one,
 answers its golden images over HTTP, becomes the default, and is watched for a while. Then
 the old version is drained and removed. Any failure on the way goes back.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from catdog_serving.model_archive import (
     private_copy,
 )
 from catdog_serving.monitoring.metrics import scrape
-from catdog_serving.rollout.canary import TrafficWindow, watch_canary
+from catdog_serving.rollout.canary import TrafficWindow, check_served_golden, watch_canary
+from catdog_serving.rollout.free_memory import check_memory
 from catdog_serving.rollout.switch import (
     OnStep,
-    check_memory,
     checked_folder,
     default_version,
     drain,
@@ -36,7 +35,6 @@ from catdog_serving.rollout.switch import (
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
-from catdog_serving.torchserve.tokens import open_client
 
 WATCH_S = 10
 
@@ -83,26 +81,10 @@ def deploy(
     """
     check_owner(archive)
     with operator(server, "deploy") as management:
-        return _take_over(server, management, archive, times, on_step)
+        return take_over(server, management, archive, times, on_step)
 
 
-def rollback(
-    server: TorchServe, times: DeployTimes = DeployTimes(), *, on_step: OnStep = lambda _: None
-) -> str:
-    """Deploy what was served before the last deploy; a second rollback undoes the first.
-
-    Raises:
-        As `deploy` does, and `NotReadyError` if there was no deploy.
-    """
-    previous = server.config.previous_archive
-    with operator(server, "rollback") as management:
-        if not previous.is_file():
-            raise NotReadyError(f"there is no {previous} to go back to: nothing was deployed yet")
-        check_owner(previous)
-        return _take_over(server, management, previous, times, on_step)
-
-
-def _take_over(
+def take_over(
     server: TorchServe,
     management: ManagementClient,
     archive: Path,
@@ -129,7 +111,7 @@ def _take_over(
             management.register(staged.name, config.version_settings(staged, workers))
             server.wait_ready(workers, version=new, timeout_s=times.ready)
             on_step(f"ready    version {new} beside {old.version}, workers: {workers}")
-            _check_served_golden(server, checked, info, old, new)
+            check_served_golden(server, checked, info, old, new)
             on_step("asked    the golden images get the same masses over HTTP")
             start = scrape(config.metrics_url)
             management.set_default(new)
@@ -153,29 +135,6 @@ def _verified(archive: Path) -> ModelInfo:
 
 def _described(info: ModelInfo) -> str:
     return f"{info.model.name}, {info.runtime} {info.precision}"
-
-
-def _check_served_golden(
-    server: TorchServe, archive: Path, info: ModelInfo, old: ModelStatus, version: str
-) -> None:
-    """Ask the new version itself for the golden images, as any client would."""
-    from catdog_serving.build.golden import check_golden
-
-    with (
-        zipfile.ZipFile(archive) as packed,
-        open_client(
-            server.config.inference_url,
-            server.config.path,
-            retries=0,
-            read_timeout_s=old.response_timeout_s + 5,
-            version=version,
-        ) as client,
-    ):
-        results = [client.classify(packed.read(image.file)) for image in info.golden]
-    check_golden(info, list(results))
-    answered = {result.version for result in results} - {version}
-    if answered:
-        raise RefusedError(f"version {version} says that it is {', '.join(answered)}")
 
 
 def _new_files(config: ServingConfig, archive: Path, old: ModelStatus) -> dict[Path, Path]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from catdog_serving.errors import UsageError
 from catdog_serving.model_archive import next_version, pack_folder
+from catdog_serving.rollout.free_memory import check_memory
 from catdog_serving.rollout.switch import (
-    check_memory,
     default_version,
     drain,
     operator,

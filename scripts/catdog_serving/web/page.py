@@ -17,8 +17,8 @@ from catdog_serving.extras import install_hint
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.tokens import open_client
 from catdog_serving.web import views
-from catdog_serving.web.answers import MAX_FILES, Answer, Answers, Progress
-from catdog_serving.web.service import Service
+from catdog_serving.web.dropped_images import MAX_FILES, Answer, Answers, Progress
+from catdog_serving.web.server_tab import Service
 from catdog_serving.web.visitor import Visitor
 
 VISITORS = 4  # whose images are asked for at once; others wait

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from catdog_serving.web.answers import Answer, Answers
+from catdog_serving.web.dropped_images import Answer, Answers
 
 
 class _Drop:

@@ -3,7 +3,7 @@
 import json
 
 from catdog_serving.bench.bench_report import BenchResult, summary_lines, to_dict, to_json_line
-from catdog_serving.bench.rounds import Measurement, RoundResults
+from catdog_serving.bench.interleave import Measurement, RoundResults
 
 
 def of(**quantities: tuple[float, ...]) -> dict[str, Measurement]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from catdog_serving.cli import COMMANDS
 from catdog_serving.cli.options import print_line
 from catdog_serving.cli.status import print_status
-from catdog_serving.monitoring.status import ServerStatus
+from catdog_serving.monitoring.snapshot import ServerStatus
 from catdog_serving.torchserve.management import ModelStatus
 from tests.support.command_line import catdog
 from tests.support.paths import ROOT, SAMPLES

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from catdog_serving.cli.progress import FolderProgress, _duration
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from tests.support.processes import wait_until
 from tests.support.stub_backend import touch
 

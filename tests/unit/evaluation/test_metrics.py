@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from catdog.settings import LOWEST_PRESENCE
+from catdog.read_settings import LOWEST_PRESENCE
 from catdog_serving.evaluation.metrics import (
     Share,
     best_threshold,

@@ -7,7 +7,7 @@ from PIL import Image
 
 from catdog.results import ActivationMap, Box, Explanation
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files, explained_row
 from catdog_serving.folder.image_result import ImageFailure
 from tests.support.images import encode

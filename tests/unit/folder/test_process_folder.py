@@ -8,7 +8,7 @@ import pytest
 
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.read_image import read_file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving import find_files
+from catdog_serving import find_images
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
@@ -138,14 +138,14 @@ def test_rows_of_a_root_that_is_not_named_again_stay_when_it_is_gone(
 def closed(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Folders that cannot be listed, though it is root who asks."""
     folders: set[Path] = set()
-    entries = find_files._sorted_entries
+    entries = find_images._sorted_entries
 
     def entries_or_error(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
         if folder in folders:
             raise PermissionError(13, "Permission denied")
         return entries(folder)
 
-    monkeypatch.setattr(find_files, "_sorted_entries", entries_or_error)
+    monkeypatch.setattr(find_images, "_sorted_entries", entries_or_error)
     return folders
 
 

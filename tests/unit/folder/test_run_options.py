@@ -8,7 +8,7 @@ import pytest
 
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import CatDogError, RefusedError, UsageError
-from catdog_serving.find_files import Shard
+from catdog_serving.find_images import Shard
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import parse_path
 from tests.support.stub_backend import NameBackend, touch

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.find_files import find_sources
+from catdog_serving.find_images import find_sources
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.sort_files import SortReport, sort_files

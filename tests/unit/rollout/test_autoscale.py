@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError, ServerUnavailableError, UsageError
 from catdog_serving.monitoring.metrics import Rates
-from catdog_serving.monitoring.status import ServerStatus, Snapshot
+from catdog_serving.monitoring.snapshot import ServerStatus, Snapshot
 from catdog_serving.rollout.autoscale import (
     Autoscaler,
     AutoscaleSettings,

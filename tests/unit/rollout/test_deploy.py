@@ -59,7 +59,7 @@ def test_an_archive_that_is_replaced_meanwhile_is_served_as_it_was_checked(
     monkeypatch.setattr(ServingConfig, "version_settings", lambda *_: None)
     steps: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        module._take_over(
+        module.take_over(
             server, cast(ManagementClient, management), archive, DeployTimes(), steps.append
         )
     assert steps[0] == f"archive  {archive}, SHA-256 {sha256}"

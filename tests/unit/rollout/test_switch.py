@@ -17,7 +17,6 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.rollout import switch as module
 from catdog_serving.rollout.switch import (
     PendingSwitch,
-    available_bytes,
     drain,
     operator,
     read_pending,
@@ -300,15 +299,3 @@ def test_a_pending_switch_lasts_until_it_is_removed(tmp_path: Path) -> None:
     remove_pending(run)
     remove_pending(run)
     assert read_pending(run) is None
-
-
-def test_a_containers_memory_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_CGROUP", tmp_path)
-    assert available_bytes() > 3000  # the machine's
-    (tmp_path / "memory.max").write_text("3000\n")
-    (tmp_path / "memory.stat").write_text("anon 2000\ninactive_file 400\n")
-    for current, expected in ((2500, 900), (3500, 0)):
-        (tmp_path / "memory.current").write_text(f"{current}\n")
-        assert available_bytes() == expected
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_bytes() > 3000

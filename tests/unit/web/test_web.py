@@ -15,9 +15,9 @@ from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailabl
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 from catdog_serving.web import views
-from catdog_serving.web.answers import MAX_FILES, Answers, Progress
+from catdog_serving.web.dropped_images import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownImage
-from catdog_serving.web.service import Service
+from catdog_serving.web.server_tab import Service
 from catdog_serving.web.visitor import Visitor
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
@@ -149,7 +149,7 @@ def test_the_service_tab_outlives_another_program_at_the_port(
         service = Service(make_config(None, management_address=url, metrics_address=url))
         assert "not as TorchServe does: &#x27;&lt;html&gt;another program" in service.view()
         text = b'[{"modelVersion": "a TorchServe of another kind"}]'
-        monkeypatch.setattr("catdog_serving.web.service.SHORTEST_INTERVAL_S", 0)
+        monkeypatch.setattr("catdog_serving.web.server_tab.SHORTEST_INTERVAL_S", 0)
         with pytest.raises(KeyError):
             service.view()
         text = b""

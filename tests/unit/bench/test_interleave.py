@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from catdog_serving.bench.rounds import Measurement, run_rounds
+from catdog_serving.bench.interleave import Measurement, run_rounds
 
 
 def test_rounds_are_interleaved_and_every_second_one_runs_backwards() -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
+from catdog_serving.cli.status import watch_line, watch_screen
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.status import Snapshot, take_snapshots
-from catdog_serving.monitoring.watch import line, screen
+from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FACTS, FakeServer, metrics
@@ -48,7 +48,7 @@ def test_nonsense_at_the_metrics_address_is_named_in_one_line(
     fake: FakeServer, watched: Iterator[Snapshot | ServerError]
 ) -> None:
     fake.text = "<html>\nnot found\n</html>"
-    told = line(next(watched))
+    told = watch_line(next(watched))
     assert " down: no metrics at " in told
     assert "\n" not in told
 
@@ -80,13 +80,13 @@ def test_a_line_and_a_screen_say_what_was_measured(
     next(watched)
     fake.text = metrics(150, 120, 30)
     snapshot = next(watched)
-    values = dict(pair.split("=") for pair in line(snapshot).split()[1:])
+    values = dict(pair.split("=") for pair in watch_line(snapshot).split()[1:])
     assert (values["model"], values["ready"]) == ("resnet152/IMAGENET1K_V1", "1/1")
     assert (values["batch"], values["mean_ms"], values["wait_ms"]) == ("4.0", "200.0", "100.0")
     assert values["inference_p50_ms"] == "100.0"
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(screen(snapshot))
+        console.print(watch_screen(snapshot))
     text = capture.get()
     assert "resnet152 IMAGENET1K_V1, runtime onnx fp32 on cpu" in text
     assert "4.0 of 8 images (50%)" in text

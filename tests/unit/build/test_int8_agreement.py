@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from catdog.model_info import Agreement
-from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
+from catdog_serving.build.int8_agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.errors import RefusedError
 
 CAT, DOG, CUP = 281, 151, 504

@@ -4,7 +4,7 @@ They serve the check after packaging, the worker's warm-up and the check of a
 deploy. The expected masses come from the eager float32 network, not from the
 runtime that was packed, so that an export that computes something else is found.
 An int8 network's are its own: how far they are from float32 is for the gate in
-agreement.py.
+int8_agreement.py.
 """
 
 import numpy as np
@@ -14,12 +14,20 @@ from catdog.model_info import GoldenImage, ModelInfo
 from catdog.postprocess import class_masses
 from catdog.results import Prediction
 from catdog.transforms import Preprocessing, read_model_input
-from catdog_serving.build.agreement import LogitsOf
+from catdog_serving.build.int8_agreement import LogitsOf
 from catdog_serving.errors import RefusedError
 from catdog_serving.sample_images import SAMPLES
 
 GOLDEN_NAMES = ("chelsea.png", "coffee.png")
 GOLDEN_FOLDER = "golden"
+
+# How far the masses of a golden image may be from those in model.json. float32 on
+# two machines differs by about 1e-4 at most; another image or network by 1e-2 and more.
+TOLERANCE = 1e-3
+# The same of an int8 network, whose golden masses are its own. ONNX Runtime's AVX2 and VNNI
+# kernels agreed to the last bit, but rounding at another place moves whole levels: computing
+# the same int8 network in float32 moved masses by up to 0.035 (docs/int8.md).
+INT8_TOLERANCE = 0.05
 
 
 def golden_images(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[GoldenImage, ...]:
@@ -42,15 +50,16 @@ def check_golden(info: ModelInfo, results: list[Prediction | InvalidImage]) -> N
     """Compare answers for the golden images with what model.json promises.
 
     Raises:
-        RefusedError: If one differs by more than `info.golden_tolerance`.
+        RefusedError: If one differs by more than `TOLERANCE`, or `INT8_TOLERANCE`.
     """
+    tolerance = INT8_TOLERANCE if info.precision == "int8" else TOLERANCE
     for image, result in zip(info.golden, results, strict=True):
         if isinstance(result, InvalidImage):
             raise RefusedError(f"{image.file} could not be classified: {result}")
         distance = max(abs(result.cat - image.cat), abs(result.dog - image.dog))
-        if not distance <= info.golden_tolerance:
+        if not distance <= tolerance:
             raise RefusedError(
                 f"{image.file} got cat {result.cat:.4f}, dog {result.dog:.4f}; model.json says "
                 f"cat {image.cat:.4f}, dog {image.dog:.4f} "
-                f"(tolerance {info.golden_tolerance:g})"
+                f"(tolerance {tolerance:g})"
             )

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from catdog.settings import Settings
+from catdog.read_settings import Settings
 from tests.support.paths import ROOT
 
 SHIPPED = yaml.safe_load((ROOT / "config" / "model-config.yaml").read_text())

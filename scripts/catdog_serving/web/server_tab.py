@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from threading import Lock
 
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.status import Snapshot, take_snapshots
+from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.views import problem

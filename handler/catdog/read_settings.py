@@ -7,7 +7,8 @@ from typing import Any, Literal
 import yaml
 from PIL import Image
 
-from catdog.decode import DECODE_BYTES_PER_PIXEL, Limits
+from catdog.decode import Limits
+from catdog.memory_budget import DECODE_BYTES_PER_PIXEL
 
 SETTINGS_FILE = "model-config.yaml"
 LOWEST_PRESENCE = 0.01

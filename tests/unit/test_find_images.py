@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.find_files import (
+from catdog_serving.find_images import (
     ImageFiles,
     Shard,
     check_outside,
