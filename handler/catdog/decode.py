@@ -183,6 +183,25 @@ class Decoder:
             ) from error
 
 
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """An image that somebody else opened or made, as `Decoder` would give it.
+
+    Args:
+        image: Of any mode; its EXIF orientation is applied. Mode I is 16-bit grey.
+
+    Raises:
+        InvalidImage: If its pixels cannot be read, or have no known range (mode F).
+    """
+    try:
+        return _apply_orientation(image, _to_rgb(image))
+    except (InvalidImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow reads a file's pixels only now, and raises nearly anything
+        raise InvalidImage(
+            InvalidReason.UNDECODABLE, f"cannot read the pixels of the image: {error}"
+        ) from error
+
+
 def _open_essentials(data: bytes | bytearray, formats: Sequence[str]) -> tuple[Image.Image, int]:
     """Open an image by its header alone, giving Pillow only what makes the pixels.
 
@@ -254,6 +273,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             "the image has floating-point pixels, whose range is unknown; send 8-bit RGB",
         )
     if image.has_transparency_data:
+        if image.mode == "La":  # which Pillow converts to nothing else
+            image = image.convert("LA")
         rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(rgba, mask=rgba)

@@ -17,6 +17,7 @@ from catdog.decode import (
     InvalidImage,
     InvalidReason,
     Limits,
+    to_upright_rgb,
 )
 from catdog.transforms import Preprocessing, read_model_input, to_model_input
 from tests.support.images import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
@@ -201,6 +202,41 @@ def test_cmyk_with_a_broken_profile_still_decodes() -> None:
         data = encode(image, "JPEG", quality=100, icc_profile=profile)
         decoded = decode_image(data, LIMITS)
         assert np.abs(np.asarray(decoded).astype(int) - np.asarray(quadrants())).mean() < 2
+
+
+MODES = ("1", "L", "P", "PA", "LA", "La", "RGB", "RGBX", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV")
+
+
+@pytest.mark.parametrize("mode", [*MODES, "LAB"])
+def test_an_image_of_any_mode_becomes_rgb(mode: str) -> None:
+    through = {"La": "LA", "RGBa": "RGBA", "PA": "P"}
+    if mode == "LAB":
+        profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+        image = ImageCms.profileToProfile(quadrants(), *profiles, outputMode="LAB")
+        assert image
+    else:
+        image = quadrants().convert(through.get(mode, "RGB")).convert(mode)
+    expected = quadrants().convert("L" if mode in ("1", "L", "LA", "La") else "RGB").convert("RGB")
+    if mode == "1":
+        expected = quadrants().convert("1").convert("RGB")
+    difference = np.abs(np.asarray(to_upright_rgb(image)).astype(int) - np.asarray(expected))
+    assert difference.max() <= (25 if mode == "LAB" else 2)  # 8-bit LAB is coarse
+
+
+def test_an_opened_image_is_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for format in ("JPEG", "PNG", "TIFF"):
+        data = encode(quadrants(), format, exif=exif)
+        upright = to_upright_rgb(Image.open(io.BytesIO(data)))
+        assert np.array_equal(np.asarray(upright), decode_image(data, LIMITS, FOLDER_FORMATS))
+
+
+def test_an_opened_image_that_cannot_be_read_is_invalid() -> None:
+    cut = Image.open(io.BytesIO(encode(noise(), "PNG")[:5000]))
+    for image in (cut, Image.new("F", (40, 30))):
+        with pytest.raises(InvalidImage):
+            to_upright_rgb(image)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
