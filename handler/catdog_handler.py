@@ -34,6 +34,7 @@ STATUSES = {
     InvalidReason.EMPTY: (400, "Bad Request"),
     InvalidReason.WRONG_FORM: (400, "Bad Request"),
     InvalidReason.UNDECODABLE: (400, "Bad Request"),
+    InvalidReason.CUT_OFF: (400, "Bad Request"),
     InvalidReason.TOO_MANY_PIXELS: (413, "Content Too Large"),
     InvalidReason.EXTREME_SHAPE: (413, "Content Too Large"),
     InvalidReason.TOO_COMPLEX: (413, "Content Too Large"),

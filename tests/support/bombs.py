@@ -11,7 +11,7 @@ from functools import cache
 
 from PIL import Image
 
-from tests.support.images import encode, png_chunk
+from tests.support.images import encode, noise, png_chunk
 from tests.support.paths import SAMPLES
 
 HEADER_END = 33  # of a PNG's signature and header
@@ -38,7 +38,13 @@ def refused() -> dict[str, bytes]:
         "JPEG, 380,000 quantisation tables": after_start(
             jpeg, segment(0xDB, (b"\0" + bytes(range(1, 65))) * 1000) * 380
         ),
-        "JPEG, 2 MB of 0xff before a marker": after_start(jpeg, b"\xff" * 2_000_000),
+        "JPEG, 25 MB of 0xff in its scan": jpeg_of_data(b"\xff" * 65_535 + b"\0", 25_000_000),
+        "JPEG, 1 MB of 0xff in its scan": jpeg[:-2] + b"\xff" * 1_000_000 + jpeg[-2:],
+        "JPEG, 25 MB of stuffed zeros in its scan": jpeg_of_data(b"\xff\0", 25_000_000),
+        "JPEG, 25 MB of restarts in its scan": jpeg_of_data(b"\xff\xd0", 25_000_000),
+        "JPEG, 1 MB of restarts in its scan": jpeg_of_data(b"\xff\xd0", 1_000_000),
+        "JPEG, 9 passes that refine noise": refinements(400, 300, 9),
+        "JPEG, without its end, 300 scans": jpeg[:-2] + jpeg[jpeg.index(b"\xff\xda") : -2] * 300,
         "JPEG, 20 MB of 0xff in its scan": jpeg[:-2] + b"\xff" * 20_000_000 + jpeg[-2:],
         "JPEG, arithmetic coding": jpeg.replace(b"\xff\xc0", b"\xff\xc9", 1),
         "PNG, 5,000,000 empty blocks of pixels": after_header(
@@ -73,6 +79,7 @@ def read() -> dict[str, bytes]:
     """Bombs that are answered as the plain image is."""
     jpeg, png = cat("JPEG"), cat()
     exif = shared_tags(5000, 60_000)
+    tags = tiff_directory(dict.fromkeys(range(5400), 0))  # of 12 bytes
     long_exif = shared_tags(60_000, 5_000_000) + bytes(5_000_000)
     return {
         "JPEG, EXIF tags that share 60 kB": after_start(jpeg, segment(0xE1, b"Exif\0\0" + exif)),
@@ -84,6 +91,13 @@ def read() -> dict[str, bytes]:
         ),
         "JPEG, EXIF in 390 segments": after_start(
             jpeg, segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 390
+        ),
+        "JPEG, 2 MB of 0xff before a marker": after_start(jpeg, b"\xff" * 2_000_000),
+        "JPEG, EXIF full of tags in 380 segments": after_start(
+            jpeg, segment(0xE1, b"Exif\0\0" + tags) * 380
+        ),
+        "PNG, EXIF full of tags in 32 chunks": after_header(
+            png, png_chunk(b"eXIf", tiff_directory(dict.fromkeys(range(65535), 0))) * 32
         ),
         "PNG, EXIF tags that share 5 MB": after_header(png, png_chunk(b"eXIf", long_exif)),
         "PNG, 2,000 texts of 900 kB": after_header(
@@ -105,6 +119,20 @@ def after_header(png: bytes, more: bytes) -> bytes:
 
 def segment(marker: int, payload: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
+
+
+def jpeg_of_data(data: bytes, size: int) -> bytes:
+    """A JPEG of 64 x 64 pixels with this again and again in its scan, `size` bytes in all."""
+    jpeg = encode(Image.new("RGB", (64, 64), (90, 100, 110)), "JPEG")
+    return jpeg[:-2] + data * (size // len(data)) + jpeg[-2:]
+
+
+def refinements(width: int, height: int, count: int) -> bytes:
+    """A progressive JPEG of noise, with its last refinement of all details once more and more."""
+    jpeg = encode(noise(width, height), "JPEG", progressive=True, quality=85)
+    start = jpeg.rindex(b"\xff\xda")
+    tables = jpeg.rindex(b"\xff\xc4", 0, start)
+    return jpeg[:-2] + jpeg[tables:-2] * count + jpeg[-2:]
 
 
 def repeated_scan(width: int, height: int, count: int, averages: bool) -> bytes:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from catdog.structure.bmp import bmp_essentials
 from catdog.structure.gif import gif_essentials
 from catdog.structure.jpeg import jpeg_essentials
-from catdog.structure.parts import Buffer, Essentials, TooComplex
+from catdog.structure.parts import Buffer, CutOff, Essentials, TooComplex
 from catdog.structure.png import PNG_SIGNATURE, png_essentials
 from catdog.structure.tiff import tiff_essentials
 from catdog.structure.webp import webp_essentials
 
-__all__ = ["Essentials", "TooComplex", "detect_format", "essentials"]
+__all__ = ["CutOff", "Essentials", "TooComplex", "detect_format", "essentials"]
 
 _WALKS: dict[str, Callable[[Buffer], Essentials]] = {
     "JPEG": jpeg_essentials,
@@ -54,6 +54,7 @@ def essentials(data: Buffer, name: str) -> Essentials:
 
     Raises:
         TooComplex: If decoding would take longer than its pixels are worth.
+        CutOff: If the file ends before its pixels do.
         ValueError, struct.error, IndexError: If the structure is broken.
     """
     return _WALKS[name](data)

@@ -9,6 +9,8 @@ import struct
 ORIENTATION_TAG = 0x0112  # EXIF 2.32, tag 274
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">", b"II\0*": "<", b"MM*\0": ">"}  # two are common mistakes
 _VALUE_LAYOUTS = {3: "H", 4: "I", 8: "h", 9: "i"}  # TIFF 6.0's integers
+_MAX_ENTRIES = 1_000  # that are looked at; cameras write fewer than 100
+_MAX_BLOCKS = 16  # of one file; encoders write one
 _NAMES = re.compile(rb"(?:Exif\0\0)*")  # some programs write it twice; Pillow skips them all
 _IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
@@ -31,7 +33,7 @@ def exif_orientation(exif: bytes | memoryview) -> int | None:
     if at + 2 > len(data):
         return None
     (count,) = struct.unpack_from(order + "H", data, at)
-    entries = data[at + 2 : at + 2 + 12 * count]
+    entries = data[at + 2 : at + 2 + 12 * min(count, _MAX_ENTRIES)]
     whole = len(entries) - len(entries) % 12
     found = None
     for tag, kind, values, value in struct.iter_unpack(order + "HHI4s", entries[:whole]):
@@ -53,6 +55,13 @@ class Orientations:
 
     def __init__(self) -> None:
         self._found: dict[str, int | None] = {}
+        self._blocks_left = _MAX_BLOCKS
+
+    def add_exif(self, block: bytes | memoryview) -> None:
+        """Read a block of EXIF; those beyond `_MAX_BLOCKS` are not looked at."""
+        self._blocks_left -= 1
+        if self._blocks_left >= 0:
+            self.add("exif", exif_orientation(block))
 
     def add(self, place: str, orientation: int | None) -> None:
         """Note what a place says; of a place that is there twice the last counts."""

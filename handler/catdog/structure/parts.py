@@ -15,6 +15,10 @@ class TooComplex(ValueError):
     """The file takes more work than its pixels are worth; the message says why."""
 
 
+class CutOff(ValueError):
+    """The file ends before its pixels do."""
+
+
 class Essentials(NamedTuple):
     """What is decoded of a file.
 
@@ -23,11 +27,14 @@ class Essentials(NamedTuple):
         orientation: EXIF's, 1 to 8 if it is a right one; None if the file has none.
         working_bytes: What the decoder keeps beside the pixels: a JPEG's coefficients, of the
             size in its header however small it is decoded, or a lossless WebP's code tables.
+        lacks_end: Of a JPEG, that it had no end marker; `content` has one. Its last rows may be
+            missing all the same.
     """
 
     content: Buffer
     orientation: int | None
     working_bytes: int = 0
+    lacks_end: bool = False
 
 
 class PartCounter:

@@ -41,7 +41,7 @@ def png_essentials(data: Buffer) -> Essentials:
             kept.append(chunk)
             pixel_bytes += len(payload) if kind == b"IDAT" else 0
         elif kind == b"eXIf":
-            orientations.add("exif", exif_orientation(payload))
+            orientations.add_exif(payload)
         elif kind in _TEXT_CHUNKS:
             if payload[: len(_PROFILE)] == _PROFILE:
                 text = inflate.text(kind, payload[len(_PROFILE) :])

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from catdog.structure.exif import Orientations, exif_orientation, xmp_orientation
-from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, Essentials, PartCounter
+from catdog.structure.exif import Orientations, xmp_orientation
+from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, CutOff, Essentials, PartCounter
 
 _PIXELS = {b"VP8 ", b"VP8L", b"ALPH"}
 _LOSSLESS = {b"VP8L", b"ALPH"}
@@ -32,6 +32,8 @@ def webp_essentials(data: Buffer) -> Essentials:
         elif kind == b"ANIM":
             kept.append(chunk)
         elif kind in (*_PIXELS, b"ANMF") and not framed:
+            if len(chunk) < 8 + int.from_bytes(chunk[4:8], "little"):
+                raise CutOff("its pixels end too early")
             parts = _pixels(chunk, counter) if kind == b"ANMF" else [(kind, chunk)]
             lossless_bytes += sum(len(part) for name, part in parts if name in _LOSSLESS)
             pixels = [part for _, part in parts]
@@ -42,7 +44,7 @@ def webp_essentials(data: Buffer) -> Essentials:
             )
             framed = kind != b"ALPH"  # which goes before the pixels
         elif kind == b"EXIF" and flags & _EXIF_FLAG:
-            orientations.add("exif", exif_orientation(chunk[8:]))
+            orientations.add_exif(chunk[8:])
         elif kind == b"XMP " and flags & _XMP_FLAG:
             orientations.add("xmp", xmp_orientation(chunk[8 : 8 + MAX_TEXT_BYTES]))
     tables = min(_MAX_TABLE_BYTES, _TABLE_BYTES_PER_BYTE * lossless_bytes)

@@ -27,6 +27,7 @@ REFUSED = {
     "too_many_pixels": {"body": bmp("black", (8000, 7000), mode="1")},
     "extreme_shape": {"body": bmp("black", (1, 60_000), mode="1")},
     "too_complex": {"body": b"\xff\xd8" + b"\xff\xfe\0\2" * 10_001},
+    "cut_off": {"body": bmp("red")[:-1]},
 }
 
 

@@ -279,9 +279,61 @@ def test_text_is_not_an_image() -> None:
 
 
 @pytest.mark.parametrize("format", HTTP_FORMATS)
-def test_a_truncated_file_is_refused(format: str) -> None:
-    data = encode(noise(), format)
-    assert refused(data[: len(data) // 2]).reason is InvalidReason.UNDECODABLE
+def test_a_file_that_is_cut_off_is_told_so(format: str) -> None:
+    for image in (noise(), quadrants()):
+        data = encode(image, format)
+        for part in (0.4, 0.6, 0.9):
+            error = refused(data[: int(part * len(data))])
+            assert error.reason is InvalidReason.CUT_OFF
+    assert error.message == "the image is cut off: its last rows are missing; send the whole file"
+
+
+JPEG_LAYOUTS: tuple[dict[str, object], ...] = (
+    {},
+    {"progressive": True},
+    {"restart_marker_blocks": 4},
+    {"quality": 95, "subsampling": 0},
+)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("layout", JPEG_LAYOUTS)
+def test_a_jpeg_without_its_end_marker_is_read(layout: dict[str, object], mode: str) -> None:
+    """Its last rows are there, or else it says so: libjpeg would fill them up."""
+    with Image.open(SAMPLES / "chelsea.png") as sample:
+        for size in ((451, 300), (900, 600)):
+            data = encode(sample.resize(size).convert(mode), "JPEG", **layout)
+            for smallest_side in (None, 150):
+                whole = Decoder(LIMITS).decode(data, smallest_side)
+                for missing in (1, 2):
+                    read = Decoder(LIMITS).decode(data[:-missing], smallest_side)
+                    assert np.array_equal(np.asarray(read.image), np.asarray(whole.image))
+            for left in (len(data) - 400, len(data) // 2, data.index(b"\xff\xda") + 20):
+                assert refused(data[:left]).reason is InvalidReason.CUT_OFF
+
+
+def test_a_large_progressive_jpeg_that_is_cut_off_is_told_so() -> None:
+    """Of its last scan, where only the finest details are."""
+    with Image.open(SAMPLES / "chelsea.png") as sample:
+        data = encode(sample.resize((1800, 1200)), "JPEG", progressive=True)
+    assert refused(data[:-400]).reason is InvalidReason.CUT_OFF
+
+
+def test_a_restart_interval_that_is_missing_is_told() -> None:
+    """Cut exactly between two intervals, where a decoder waits for the next number only."""
+    data = encode(noise(160, 96), "JPEG", restart_marker_rows=1)
+    restart = data.rindex(b"\xff\xd4")
+    for left in (restart, restart + 1, restart + 2):
+        assert refused(data[:left]).reason is InvalidReason.CUT_OFF
+
+
+def test_a_camera_jpeg_with_a_second_image_is_decoded_scaled_too() -> None:
+    large = noise(2100, 1400)
+    data = encode(large, "MPO", save_all=True, append_images=[noise(160, 120)])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    scaled = Decoder(LIMITS).decode(data, smallest_side=256)
+    assert scaled.image.size == (525, 350)
+    assert scaled.full_size == large.size
 
 
 def test_too_many_pixels_are_refused_before_decoding() -> None:

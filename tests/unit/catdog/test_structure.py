@@ -62,6 +62,10 @@ def honest_files() -> dict[str, bytes]:
         "JPEG, RGB components": encode(noise(), "JPEG", keep_rgb=True),
         "JPEG, restart markers": encode(noise(), "JPEG", restart_marker_blocks=1),
         "JPEG, a second image": encode(noise(), "MPO", save_all=True, append_images=frames),
+        "JPEG, 0xff behind its end": cat("JPEG") + b"\xff" * 100_000,
+        "JPEG, 0xff in what is not read": after_start(
+            cat("JPEG"), segment(0xE5, b"\xff" * 65_000) * 2
+        ),
         "PNG, interlaced text": encode(comment, "PNG", dpi=(300, 300)),
         "PNG, palette": encode(quadrants().convert("P"), "PNG", bits=4),
         "PNG, animated": encode(frames[0], "PNG", save_all=True, append_images=frames[1:]),
