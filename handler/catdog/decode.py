@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
@@ -38,6 +38,7 @@ _RESTART_BYTES = 1 << 20  # between two of a JPEG's restart markers
 # it has at most a byte for each (photos have 0.1 to 0.6; noise has 2.9 and takes longest).
 _MAX_COMPARED_PIXELS = 2_000_000
 _OTHER_BITS = b"\x55\x2a" * 512  # in place of the zeros that libjpeg fills up with
+_GREY_STEPS = {"L;2": (2, 85), "L;4": (4, 17)}  # a PNG's: bits, and 8-bit levels for each
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes an image of this orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -317,6 +318,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             InvalidReason.UNDECODABLE,
             "the image has floating-point pixels, whose range is unknown; send 8-bit RGB",
         )
+    if image.format == "PNG" and image.tile and image.fp and "transparency" in image.info:
+        kind = image.tile[0].args
+        if kind == "RGB;16B":
+            return _keyed_rgb16_to_rgb(image, image.fp)
+        if kind in _GREY_STEPS:  # Pillow compares the key with levels of 8 bits
+            bits, step = _GREY_STEPS[kind]
+            image.info["transparency"] = (image.info["transparency"] & (1 << bits) - 1) * step
+    if _has_empty_alpha(image):
+        return image.convert("RGB")
     if image.has_transparency_data:
         if image.mode == "La":  # which Pillow converts to nothing else
             image = image.convert("LA")
@@ -343,6 +353,35 @@ def _grey16_to_rgb(image: Image.Image) -> Image.Image:
     if transparent_level is not None:
         grey[levels == transparent_level] = 255
     return Image.fromarray(grey).convert("RGB")
+
+
+def _has_empty_alpha(image: Image.Image) -> bool:
+    """Whether it is a BMP whose alpha is 0 everywhere: written by programs that mean none by it."""
+    is_bmp = image.format == "BMP" and image.mode == "RGBA"
+    return is_bmp and image.getchannel("A").getextrema() == (0, 0)
+
+
+def _keyed_rgb16_to_rgb(image: Image.Image, file: IO[bytes]) -> Image.Image:
+    """A 16-bit RGB PNG whose pixels of one colour are transparent, over white.
+
+    Pillow keeps the high bytes, and compares the low bytes of the colour with them; so its
+    low bytes are decoded too.
+
+    Args:
+        image: Opened and not yet decoded.
+        file: What it is read from.
+    """
+    key = np.array(image.info["transparency"], np.uint16)  # (3,)
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    high = np.array(image)  # (h, w, 3)
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as low:
+        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
+        is_key = (np.asarray(low) == (key & 0xFF)).all(axis=2) & (high == (key >> 8)).all(axis=2)
+    high[is_key] = 255
+    return Image.fromarray(high)
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:

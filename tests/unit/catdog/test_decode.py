@@ -1,12 +1,13 @@
 import io
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from catdog.decode import (
@@ -173,6 +174,82 @@ def test_16_bit_grey_transparency_is_white() -> None:
     decoded = decode_image(data[:at] + transparency + data[at:], LIMITS)
     assert decoded.getpixel((0, 0)) == (255, 255, 255)
     assert decoded.getpixel((7, 0)) == (4, 4, 4)
+
+
+def keyed_png(depth: int, colour_type: int, key: int, sample: int) -> bytes:
+    """8 x 8 pixels, all of whose samples are this, as well as those of the transparent colour."""
+    samples = 1 if colour_type == 0 else 3
+    bits = f"{sample:0{depth}b}" * samples * 8
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8)
+    header = struct.pack(">IIBBBBB", 8, 8, depth, colour_type, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"tRNS", struct.pack(">H", key) * samples),
+              (b"IDAT", zlib.compress(row * 8)), (b"IEND", b""))  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour_type", "key", "sample", "shown"),
+    [
+        (16, 2, 0x1200, 0x0000, 0),  # the other way round in Pillow
+        (16, 2, 0x1234, 0x1234, 255),
+        (16, 2, 0x1234, 0x1235, 0x12),
+        (16, 2, 0x3412, 0x1212, 0x12),
+        (16, 0, 0x1234, 0x1234, 255),
+        (16, 0, 0x1234, 0x1235, 0x12),
+        (8, 2, 0x12, 0x12, 255),
+        (8, 0, 0x12, 0x13, 0x13),
+        (4, 0, 1, 1, 255),
+        (4, 0, 1, 2, 34),
+        (2, 0, 1, 1, 255),
+        (2, 0, 3, 1, 85),
+        (1, 0, 0, 0, 255),
+        (1, 0, 1, 0, 0),
+    ],
+)
+def test_a_pngs_transparent_colour_is_white_and_no_other(
+    depth: int, colour_type: int, key: int, sample: int, shown: int
+) -> None:
+    data = keyed_png(depth, colour_type, key, sample)
+    for image in (decode_image(data, LIMITS), to_upright_rgb(Image.open(io.BytesIO(data)))):
+        assert image.getcolors() == [(64, (shown,) * 3)]
+
+
+def bmp_with_alpha(image: Image.Image, alpha: int) -> bytes:
+    """A 32-bit BMP (its fifth header) with a mask for alpha, which is the same everywhere."""
+    red, green, blue = image.split()
+    pixels = Image.merge("RGBA", (blue, green, red, Image.new("L", image.size, alpha)))
+    rows = pixels.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes()
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHII", 124, *image.size, 1, 32, 3, len(rows)) + bytes(16)
+    header += struct.pack("<4I", *masks) + b"BGRs" + bytes(64)
+    return b"BM" + struct.pack("<IHHI", 14 + 124 + len(rows), 0, 0, 14 + 124) + header + rows
+
+
+def test_a_bmp_whose_alpha_is_nowhere_is_opaque() -> None:
+    for alpha, expected in ((0, quadrants()), (255, quadrants()), (1, None)):
+        decoded = decode_image(bmp_with_alpha(quadrants(), alpha), LIMITS)
+        whole = expected or Image.new("RGB", (300, 200), "white")
+        assert np.abs(np.asarray(decoded).astype(int) - np.asarray(whole)).max() <= 1
+
+
+def test_a_png_of_no_alpha_anywhere_is_white() -> None:
+    decoded = decode_image(encode(Image.new("RGBA", (8, 8), (9, 9, 9, 0))), LIMITS)
+    assert decoded.getcolors() == [(64, (255, 255, 255))]
+
+
+def test_what_a_png_has_beside_its_pixels_costs_it_nothing() -> None:
+    """Long texts and profiles that Pillow refuses, and checksums that nobody needs."""
+    plain = encode(quadrants())
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "x" * 2_000_000, zip=True)
+    wrong = bytearray(png_chunk(b"tEXt", b"a\0b"))
+    wrong[-1] ^= 1
+    for data in (
+        encode(quadrants(), pnginfo=text),
+        encode(quadrants(), icc_profile=bytes(1_200_000)),
+        plain[:33] + bytes(wrong) + plain[33:],
+    ):
+        assert np.array_equal(decode_image(data, LIMITS), quadrants())
 
 
 def test_16_bit_rgb_keeps_its_high_byte() -> None:
