@@ -57,10 +57,6 @@ def refused() -> dict[str, bytes]:
                                                             323: 40_000}),
         "PNG, 100,000 empty chunks": after_header(png, png_chunk(b"aaAa", b"") * 100_000),
         "PNG, 100,000 empty pieces of pixels": after_header(png, png_chunk(b"IDAT", b"") * 100_000),
-        "PNG, 15,000 texts of 1 MB": after_header(
-            png, png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(10**6)))
-            * 15_000
-        ),
         "GIF, a comment of 3,000,000 blocks": gif[:colours] + b"!\xfe" + b"\1a" * 3_000_000 + b"\0"
         + gif[colours:],
         "GIF, 2,000,000 empty extensions": gif[:colours] + b"!\xff\0" * 2_000_000 + gif[colours:],
@@ -98,6 +94,20 @@ def read() -> dict[str, bytes]:
         ),
         "PNG, EXIF full of tags in 32 chunks": after_header(
             png, png_chunk(b"eXIf", tiff_directory(dict.fromkeys(range(65535), 0))) * 32
+        ),
+        "PNG, 24 profiles of 1 MB of newlines": after_header(
+            png, png_chunk(b"tEXt", b"Raw profile type exif\0" + b"\n" * 10**6) * 24
+        ),
+        "PNG, 24 profiles of 1 MB of digits": after_header(
+            png, png_chunk(b"iTXt", b"Raw profile type exif\0\0\0\0\0" + b"\n\n\n" + b"4" * 10**6)
+            * 24
+        ),
+        "PNG, 24 texts of 1 MB of XMP": after_header(
+            png, png_chunk(b"tEXt", b"XML:com.adobe.xmp\0" + b"tiff:Orientation" * 62_000) * 24
+        ),
+        "PNG, 9,000 texts of 1 MB": after_header(
+            png, png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(10**6)))
+            * 9_000
         ),
         "PNG, EXIF tags that share 5 MB": after_header(png, png_chunk(b"eXIf", long_exif)),
         "PNG, 2,000 texts of 900 kB": after_header(

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from catdog.decode import FOLDER_FORMATS, InvalidImage, InvalidReason, _is_table_profile
 from catdog.structure import detect_format, essentials
+from catdog.structure.png import PNG_SIGNATURE
 from tests.support import bombs
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
 from tests.support.images import LIMITS, decode_image, encode, noise, png_chunk, quadrants
@@ -50,6 +51,27 @@ def test_what_no_pixel_needs_never_meets_a_decoder() -> None:
         assert np.array_equal(decoded(data), decoded(plain)), name
 
 
+def png_in_pieces(png: bytes, size: int) -> bytes:
+    """The same PNG, its pixels in chunks of `size` bytes."""
+    start = png.index(b"IDAT") - 4
+    pixels = png[start + 8 : -16]
+    pieces = (pixels[at : at + size] for at in range(0, len(pixels), size))
+    return png[:start] + b"".join(png_chunk(b"IDAT", piece) for piece in pieces) + png[-12:]
+
+
+def interlaced_png(image: Image.Image) -> bytes:
+    """An RGB PNG in Adam7's seven passes, not compressed."""
+    pixels = np.asarray(image)
+    header = struct.pack(">IIBBBBB", *image.size, 8, 2, 0, 0, 1)
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+              (1, 0, 2, 1))  # first row and column, and the steps  # fmt: skip
+    rows = b"".join(
+        b"\0" + row.tobytes() for y, x, down, right in passes for row in pixels[y::down, x::right]
+    )
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
 def honest_files() -> dict[str, bytes]:
     """Every format and mode, with the metadata and layouts that encoders give them."""
     frames = [noise(40, 30, seed) for seed in range(3)]
@@ -67,6 +89,10 @@ def honest_files() -> dict[str, bytes]:
             cat("JPEG"), segment(0xE5, b"\xff" * 65_000) * 2
         ),
         "PNG, interlaced text": encode(comment, "PNG", dpi=(300, 300)),
+        "PNG, pixels in pieces of 256 bytes": png_in_pieces(encode(noise(130, 130)), 256),
+        "PNG, no end": encode(noise())[:-16],
+        "PNG, not compressed": encode(noise(), compress_level=0),
+        "PNG, interlaced": interlaced_png(noise(90, 60)),
         "PNG, palette": encode(quadrants().convert("P"), "PNG", bits=4),
         "PNG, animated": encode(frames[0], "PNG", save_all=True, append_images=frames[1:]),
         "GIF": encode(noise().convert("P"), "GIF", comment=b"hello" * 100),
