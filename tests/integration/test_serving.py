@@ -284,3 +284,28 @@ def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: M
         process.kill()
         process.wait()
     assert_nothing_left(server)
+
+
+def test_a_start_that_is_killed_is_taken_over_and_a_tail_of_its_log_lives(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    """Killed before it wrote the pid, or its folder was aged away in /var/tmp."""
+    config = make_config(archive)
+    server = TorchServe(config)
+    command = [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        wait_until(lambda: server.run.model_log.is_file(), "Java's start")
+        first.kill()
+    (server.run.path / "pid").unlink(missing_ok=True)
+    tail = subprocess.Popen(["tail", "-f", server.run.model_log], stdout=subprocess.DEVNULL)
+    try:
+        again = catdog("serve", "--config", config.path)
+        assert again.returncode == 0, again.stderr
+        assert "1 of 1 READY" in again.stdout
+        stopped = catdog("stop", "--config", config.path)
+        assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
+        assert tail.poll() is None
+    finally:
+        tail.kill()
+        tail.wait()
+    assert_nothing_left(server)

@@ -23,6 +23,7 @@ def serve(
     """Start the server and wait until it is ready."""
     server = configured_server(config)
     if server.is_running() and not foreground:
+        server.wait_ready()  # of a `serve` that was killed, or that is not done yet
         console.print("the server runs already")
         if server.archive_is_newer():
             console.print("with an older archive; to load the new one: catdog stop && catdog serve")

@@ -14,7 +14,7 @@ from catdog.cpu import WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 # Silence what Java 24 and newer says about Netty; older ones ignore what they don't know.
@@ -58,10 +58,10 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
         str(find_java()),
         *_QUIET,
         f"-Dmodel_server_home={packages}",
-        f"-Djava.io.tmpdir={run.temporary}",
+        run.java_option,
         *config.java_options(),
         *("-cp", f".:{packages}/ts/frontend/*"),
-        "org.pytorch.serve.ModelServer",
+        SERVER_CLASS,
         *("--python", sys.executable),
         *("-f", str(run.config)),
         *("-s", str(config.model_store)),

@@ -11,10 +11,11 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -22,9 +23,12 @@ import psutil
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 
+SERVER_CLASS = "org.pytorch.serve.ModelServer"
+
 # A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
 _MAX_PATH_BYTES = 80
 _TAIL_BYTES = 256_000
+_WORKER_PROGRAM = "model_service_worker.py"
 _WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so before a traceback
 _TRACEBACK = "Traceback (most recent call last):"
 # After an ImportError in the handler TorchServe looks for a handler of its own with that name, and
@@ -58,6 +62,11 @@ class RunDirectory:
     def temporary(self) -> Path:
         """TMPDIR and TEMP of the server: its sockets and unpacked archives."""
         return self.path / "tmp"
+
+    @property
+    def java_option(self) -> str:
+        """What Java is told of `temporary`; it also tells this server's Java from any other."""
+        return f"-Djava.io.tmpdir={self.temporary}"
 
     @property
     def console_log(self) -> Path:
@@ -118,7 +127,35 @@ class RunDirectory:
         atomic_write(self._pid_file, [json.dumps(entry).encode()])
 
     def process(self) -> psutil.Process | None:
-        """The server's Java process; None if it does not run (a reused pid is not taken for it)."""
+        """The server's Java process; None if it does not run (a reused pid is not taken for it).
+
+        A server whose pid file is missing or torn is found by its command line.
+        """
+        return self._recorded_process() or next(
+            (found for found in self.processes() if self._is_java(found.info["cmdline"])), None
+        )
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """This user's processes that are this server's: its Java, and the workers of any Java."""
+        for process in psutil.process_iter(["cmdline", "status", "uids"]):
+            uids, arguments = process.info["uids"], process.info["cmdline"]
+            if uids is None or uids.real != os.getuid() or not arguments:
+                continue
+            ours = self._is_java(arguments) or self._is_worker(arguments)
+            if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+                yield process
+
+    def _is_java(self, arguments: Sequence[str]) -> bool:
+        return SERVER_CLASS in arguments and self.java_option in arguments
+
+    def _is_worker(self, arguments: Sequence[str]) -> bool:
+        """Whether it is TorchServe's worker program, on a socket in this folder."""
+        return any(Path(argument).name == _WORKER_PROGRAM for argument in arguments) and any(
+            option == "--sock-name" and Path(name).parent == self.temporary
+            for option, name in pairwise(arguments)
+        )
+
+    def _recorded_process(self) -> psutil.Process | None:
         if not _is_own_folder(self.path):
             return None
         try:

@@ -7,7 +7,6 @@
 run directory connects them.
 """
 
-import os
 import signal
 import socket
 import subprocess
@@ -85,15 +84,16 @@ class TorchServe:
             Whether there was a server.
         """
         process = self.run.process() or self._child_process()
+        orphans = False
         try:
             if process is not None:
                 _end_family(process)
             if self._child is not None:
                 self._child.wait(STOP_TIMEOUT_S)
         finally:
-            self._end_orphans()
+            orphans = self._end_orphans()
             self.run.remove()
-        return process is not None
+        return process is not None or orphans
 
     def _child_process(self) -> psutil.Process | None:
         """The Java that this process started, which a start that was cut off did not record."""
@@ -195,13 +195,13 @@ class TorchServe:
         find_java()
         check_owner(self.config.archive)
         check_archive_format(self.config.archive)
+        self._end_orphans()
         for key, (host, port) in self.config.endpoints().items():
             if _is_taken(host, port):
                 raise NotReadyError(
                     f"port {port} on {host} is taken ({key} in {self.config.path}); "
                     "stop what uses it, or choose another port there"
                 )
-        self._end_orphans()
 
     def _find(self, version: str | None) -> ModelStatus | None:
         """A version, or the default; None if it is not loaded or nothing answers yet."""
@@ -211,17 +211,18 @@ class TorchServe:
                     return model
         return None
 
-    def _end_orphans(self) -> None:
-        """Kill workers that outlived a Java that was killed: known by their socket's path."""
-        needle = str(self.run.temporary)
-        for process in psutil.process_iter(["cmdline", "uids"]):
-            uids = process.info["uids"]
-            if uids is None or uids.real != os.getuid() or process.pid == os.getpid():
-                continue
-            if any(needle in argument for argument in process.info["cmdline"] or ()):
-                with suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGKILL)
-                    process.wait(STOP_TIMEOUT_S)
+    def _end_orphans(self) -> bool:
+        """Kill workers that outlived a Java that was killed, and a Java that nobody recorded.
+
+        Returns:
+            Whether there were any.
+        """
+        orphans = list(self.run.processes())
+        for process in orphans:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(orphans, timeout=STOP_TIMEOUT_S)
+        return bool(orphans)
 
 
 def _end_family(process: psutil.Process) -> None:
