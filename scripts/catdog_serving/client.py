@@ -31,6 +31,7 @@ from catdog_serving.errors import (
     ServerError,
     ServerUnavailableError,
 )
+from catdog_serving.http_session import HttpSession
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,7 +79,7 @@ class CatDogClient:
         self.url = url.rstrip("/")
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
-        self._session = requests.Session()
+        self._session = HttpSession()
         for scheme in ("http://", "https://"):  # "http" alone would lose to requests' own two
             self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
         self._session.auth = _BearerAuth(token) if token else auth

@@ -11,6 +11,7 @@ import requests
 from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.http_session import HttpSession
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0  # between two chunks, not for the whole file
@@ -55,7 +56,8 @@ def _stream(url: str, partial: Path, name: str, read_timeout_s: float) -> str:
         TimeRemainingColumn(),
     )
     with (
-        requests.get(url, stream=True, timeout=(CONNECT_TIMEOUT_S, read_timeout_s)) as response,
+        HttpSession() as session,
+        session.get(url, stream=True, timeout=(CONNECT_TIMEOUT_S, read_timeout_s)) as response,
         partial.open("wb") as file,
         Progress(*columns, transient=True) as progress,
     ):

@@ -13,6 +13,8 @@ from catdog_serving.model_archive import file_sha256
 from catdog_serving.monitoring.snapshot import read_status
 from catdog_serving.torchserve.server import TorchServe
 
+_CURL_PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")  # HTTP_PROXY is not read by curl
+
 
 def serve(
     config: ConfigOption,
@@ -48,4 +50,6 @@ def _print_ready(server: TorchServe) -> None:
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")
         token = f" -H \"Authorization: Bearer $(jq -r .inference.key '{server.run.key_file}')\""
     url = f"{server.config.inference_url}/predictions/catdog"
-    print_line(f"try      curl -T {os.path.relpath(sample_images.CAT)}{token} {url}")
+    # For curl, too, 127.0.0.1 is the proxy's own machine.
+    direct = " --noproxy '*'" if any(os.environ.get(name) for name in _CURL_PROXIES) else ""
+    print_line(f"try      curl{direct} -T {os.path.relpath(sample_images.CAT)}{token} {url}")

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from catdog_serving.errors import ServerUnavailableError
+from catdog_serving.http_session import HttpSession
 
 STAGES = ("preprocess", "inference", "postprocess")  # of catdog_stage_seconds
 
@@ -68,7 +69,8 @@ def scrape(url: str) -> Scrape:
         ServerUnavailableError: If nothing answers there, or something else than metrics.
     """
     try:
-        response = requests.get(f"{url}/metrics", timeout=_TIMEOUT_S)
+        with HttpSession() as session:
+            response = session.get(f"{url}/metrics", timeout=_TIMEOUT_S)
         response.raise_for_status()
         return Scrape.parse(response.text, time.monotonic())
     except (requests.RequestException, ValueError) as error:

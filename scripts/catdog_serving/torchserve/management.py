@@ -14,6 +14,7 @@ from requests.auth import AuthBase
 
 from catdog.results import MODEL_NAME
 from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
+from catdog_serving.http_session import HttpSession
 
 TIMEOUT_S = 10.0
 Found = TypeVar("Found")
@@ -109,7 +110,7 @@ class ManagementClient:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = requests.Session()
+        self._session = HttpSession()
         self._session.auth = auth
 
     def __enter__(self) -> Self:

@@ -1,6 +1,5 @@
 """config.properties: read it, check what goes wrong, write the copy that a server runs on."""
 
-import ipaddress
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from catdog.results import MODEL_NAME
 from catdog_serving.errors import NotReadyError
+from catdog_serving.http_session import is_loopback
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
 from catdog_serving.torchserve.management import VersionSettings
 
@@ -259,13 +259,3 @@ def gpu_count() -> int:
     if result.returncode != 0:
         return 0
     return sum(line.strip().isdecimal() for line in result.stdout.splitlines())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address stands for this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

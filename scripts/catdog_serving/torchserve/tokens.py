@@ -10,8 +10,9 @@ from requests.auth import AuthBase
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
+from catdog_serving.http_session import is_loopback
 from catdog_serving.torchserve.run_directory import RunDirectory
-from catdog_serving.torchserve.serving_config import ServingConfig, default_config, is_loopback
+from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
 Kind = Literal["inference", "management"]
 
