@@ -66,6 +66,10 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
     assert server.archive_is_newer()
     assert "with an older archive" in catdog("serve", "--config", config.path).stdout
 
+    as_cron = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=/nonexistent", sys.executable]
+    for_cron = [*as_cron, "-m", "catdog_serving", "status", "--config", config.path]
+    assert subprocess.run(for_cron, check=False, stdout=subprocess.DEVNULL).returncode == 0
+
     start = time.monotonic()
     status = catdog("status", "--config", config.path, "--json")
     assert time.monotonic() - start < 10
@@ -86,7 +90,8 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
     }
     assert "4 images in" in by_http.stdout
 
-    stopped = catdog("stop", "--config", config.path)
+    for_cron = [*as_cron, "-m", "catdog_serving", "stop", "--config", config.path]
+    stopped = subprocess.run(for_cron, capture_output=True, text=True, check=False)
     assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
     assert_nothing_left(server)
 
@@ -241,6 +246,10 @@ def test_the_plain_way_works_too(archive: Path, make_config: MakeConfig, tmp_pat
         assert described["modelVersion"] == config.named_version
         assert described["batchSize"] == config.worker_settings["batchSize"]
         assert described["maxBatchDelay"] == config.worker_settings["maxBatchDelay"]
+        for command in ("stop", "status", "serve"):  # it is not catdog's, and that is said
+            refused = catdog(command, "--config", config.path)
+            assert refused.returncode == 3, command
+            assert "a TorchServe that wants tokens of user" in refused.stderr, refused.stderr
     finally:
         subprocess.run(
             [torchserve, "--stop", "--foreground"], cwd=config.root, env=environment, check=True

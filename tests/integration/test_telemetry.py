@@ -35,7 +35,7 @@ class Person:
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
-            "XDG_RUNTIME_DIR": str(self.folder / "run"),
+            "CATDOG_RUN_DIR": str(self.folder / "run"),
         }
 
     def run(self, *arguments: str) -> str:
@@ -70,8 +70,8 @@ def person(tmp_path: Path, make_config: MakeConfig) -> Iterator[Person]:
 
 def server_environments(person: Person, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """The environment of the running server and of each of its workers."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", person.environment["XDG_RUNTIME_DIR"])
-    server = RunDirectory.of(person.config.path).process()
+    monkeypatch.setenv("CATDOG_RUN_DIR", person.environment["CATDOG_RUN_DIR"])
+    server = RunDirectory.of(person.config).process()
     assert server is not None
     return [process.environ() for process in (server, *server.children(recursive=True))]
 

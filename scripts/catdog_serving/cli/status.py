@@ -9,7 +9,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
+from catdog_serving.cli.options import (
+    ConfigOption,
+    configured_server,
+    console,
+    errors,
+    print_line,
+)
 from catdog_serving.errors import NotReadyError, ServerError, UsageError
 from catdog_serving.monitoring.metrics import Rates
 from catdog_serving.monitoring.snapshot import (
@@ -38,7 +44,15 @@ def status(
             raise UsageError("choose one of --json and --watch")
         _watch(server, interval)
         return
-    found = read_status(server)
+    stranger = server.stranger()
+    if stranger:
+        print_line(f"note     {stranger}", errors)
+    try:
+        found = read_status(server)
+    except ServerError as error:
+        if stranger is None:
+            raise
+        raise NotReadyError(f"{error}; it is not this configuration's server") from error
     if as_json:
         console.print_json(data=found.to_dict())
     else:

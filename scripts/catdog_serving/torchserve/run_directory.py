@@ -8,9 +8,10 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import shutil
+import socket
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,14 @@ import psutil
 
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 SERVER_CLASS = "org.pytorch.serve.ModelServer"
 
+VARIABLE = "CATDOG_RUN_DIR"
+
+_ELSEWHERE = f"set {VARIABLE} to a folder of your own"
+_FOR_ALL = Path("/var/tmp")  # noqa: S108 (a folder in it is checked, see `create`)
 # A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
 _MAX_PATH_BYTES = 80
 _TAIL_BYTES = 256_000
@@ -43,16 +49,27 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def of(cls, config: Path) -> "RunDirectory":
-        """The run directory of a configuration, which need not exist."""
-        digest = hashlib.sha256(str(config.resolve()).encode()).hexdigest()[:10]
-        given = Path(os.environ.get("XDG_RUNTIME_DIR") or os.devnull)
-        # One of another user, as sudo leaves it, or that went with a login is of no use.
-        base = given if _is_own_folder(given) else Path(tempfile.gettempdir())
-        path = base / f"catdog-{digest}"
-        if len(os.fsencode(path)) > _MAX_PATH_BYTES:
-            path = Path("/tmp") / path.name  # noqa: S108 (made private in `create`)
-        return cls(path)
+    def of(cls, config: ServingConfig) -> "RunDirectory":
+        """The run directory of a configuration, which need not exist.
+
+        `run_directory=` of the file, else CATDOG_RUN_DIR, else the home that the password database
+        has, else /var/tmp: nothing that cron, sudo, a log-out or a second login changes.
+
+        Raises:
+            NotReadyError: If what was asked for is relative, or too long for a Unix socket.
+        """
+        digest = hashlib.sha256(os.fsencode(config.path.resolve())).hexdigest()[:10]
+        for key, value in (
+            (f"run_directory in {config.path}", config.values.get("run_directory")),
+            (VARIABLE, os.environ.get(VARIABLE)),
+        ):
+            if value:
+                return cls(_asked_for(key, value) / f"catdog-{digest}")
+        shared = _FOR_ALL / f"catdog-{os.getuid()}" / digest
+        places = [*_in_home(f"{socket.gethostname()[:20]}-{digest}"), shared]
+        fit = [path for path in places if len(os.fsencode(path)) <= _MAX_PATH_BYTES]
+        # One that is in use wins, whatever has happened to the home since.
+        return cls(next((path for path in fit if os.path.isfile(path / "pid")), fit[0]))
 
     @property
     def config(self) -> Path:
@@ -90,32 +107,61 @@ class RunDirectory:
         """Make the folder anew, readable by this user alone.
 
         Raises:
-            NotReadyError: If somebody else's folder or a link is in its place.
+            NotReadyError: If somebody else's folder or a link is in its place, or it cannot be
+                made; nothing of it stays behind.
         """
+        self._make_base()
         self.remove()
         try:
             self.path.mkdir(mode=0o700)
+            self.temporary.mkdir()
+            self.console_log.parent.mkdir()
         except FileExistsError:
             raise NotReadyError(
-                f"{self.path} belongs to another user or is a link; remove it, or set "
-                "XDG_RUNTIME_DIR to a folder of your own"
+                f"{self.path} belongs to another user or is a link; remove it, or {_ELSEWHERE}"
             ) from None
         except OSError as error:
-            raise NotReadyError(f"cannot make {self.path}: {error.strerror}") from error
-        self.temporary.mkdir()
-        self.console_log.parent.mkdir()
+            if self.path.is_dir():
+                shutil.rmtree(self.path, ignore_errors=True)
+            raise NotReadyError(f"cannot make {error.filename}: {error.strerror}") from error
+
+    def _make_base(self) -> None:
+        """Make the folder that this one lies in, which under /var/tmp anybody could have made."""
+        base = self.path.parent
+        try:
+            base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = base.lstat()
+        except OSError as error:
+            raise NotReadyError(
+                f"cannot make {error.filename}: {error.strerror}; {_ELSEWHERE}"
+            ) from error
+        theirs = status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode)
+        if base.parent == _FOR_ALL and (theirs or status.st_mode & 0o077):
+            raise NotReadyError(
+                f"{base} is not a folder of this user alone; remove it, or {_ELSEWHERE}"
+            )
 
     def remove(self) -> None:
         """Delete the folder, if it is this user's.
 
         Raises:
-            NotReadyError: If it cannot be deleted.
+            NotReadyError: If it cannot be deleted, or looked at.
         """
-        if _is_own_folder(self.path):
+        if self._is_ours():
             try:
                 shutil.rmtree(self.path)
             except OSError as error:
                 raise NotReadyError(f"cannot delete {self.path}: {error.strerror}") from error
+
+    def _is_ours(self) -> bool:
+        """Whether it is a folder of this user, and no link."""
+        try:
+            status = self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise NotReadyError(f"cannot look into {self.path.parent}: {error.strerror}") from error
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
     def record(self, process: psutil.Process) -> None:
         """Remember the server's Java process.
@@ -156,15 +202,15 @@ class RunDirectory:
         )
 
     def _recorded_process(self) -> psutil.Process | None:
-        if not _is_own_folder(self.path):
-            return None
         try:
+            if not self._is_ours():
+                return None
             entry = json.loads(self._pid_file.read_text())
             process = psutil.Process(entry["pid"])
             if process.create_time() != entry["create_time"]:
                 return None
             return None if process.status() == psutil.STATUS_ZOMBIE else process
-        except (OSError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
+        except (OSError, ValueError, KeyError, TypeError, NotReadyError, psutil.NoSuchProcess):
             return None  # no pid, none that can be read, or it ended while it was looked at
 
     @contextmanager
@@ -176,13 +222,13 @@ class RunDirectory:
         Raises:
             NotReadyError: If another process is starting one.
         """
+        self._make_base()
         path = self.path.with_name(f"{self.path.name}.lock")
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise NotReadyError(
-                f"cannot open {path}: {error.strerror}; remove it, or set XDG_RUNTIME_DIR to a "
-                "folder of your own"
+                f"cannot open {path}: {error.strerror}; remove it, or {_ELSEWHERE}"
             ) from error
         with open(descriptor) as file:
             try:
@@ -276,13 +322,24 @@ class RunDirectory:
         return (telling or reasons)[-1]
 
 
-def _is_own_folder(path: Path) -> bool:
-    """Whether it is a folder of this user, and no link."""
+def _asked_for(key: str, value: str) -> Path:
+    """The base folder that somebody named."""
+    base = Path(value)
+    if not base.is_absolute():
+        raise NotReadyError(f"{key} is {value}, and must begin with /")
+    if len(os.fsencode(base)) > _MAX_PATH_BYTES - len("/catdog-0123456789"):
+        raise NotReadyError(f"{key} is {value}, which is too long for a Unix socket in it")
+    return base
+
+
+def _in_home(name: str) -> list[Path]:
+    """The run directory below this user's home; none if it has no home that it can use."""
     try:
-        status = path.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # not $HOME, which sudo and cron change
+        usable = home.stat().st_uid == os.getuid() and os.access(home, os.W_OK | os.X_OK)
+    except (KeyError, OSError):  # no entry, as in a container, or no such folder
+        return []
+    return [home / ".local" / "state" / "catdog" / "run" / name] if usable else []
 
 
 def _last_lines(log: Path) -> list[str]:

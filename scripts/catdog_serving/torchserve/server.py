@@ -8,7 +8,6 @@ run directory connects them.
 """
 
 import signal
-import socket
 import subprocess
 from contextlib import suppress
 from datetime import datetime
@@ -20,6 +19,7 @@ from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_archive_format, check_owner
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
+from catdog_serving.torchserve.listeners import Listener, find_listener, is_taken
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -36,7 +36,7 @@ class TorchServe:
 
     def __init__(self, config: ServingConfig) -> None:
         self.config = config
-        self.run = RunDirectory.of(config.path)
+        self.run = RunDirectory.of(config)
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -48,6 +48,13 @@ class TorchServe:
 
     def is_running(self) -> bool:
         return self.run.process() is not None
+
+    def stranger(self) -> Listener | None:
+        """What listens at this server's addresses although catdog did not start it for this user.
+
+        The first that is found; None while this server runs.
+        """
+        return None if self.is_running() else find_listener(self.config)
 
     def start(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Start and wait until a worker is READY.
@@ -197,10 +204,12 @@ class TorchServe:
         check_archive_format(self.config.archive)
         self._end_orphans()
         for key, (host, port) in self.config.endpoints().items():
-            if _is_taken(host, port):
+            if is_taken(host, port):
+                found = find_listener(self.config)
+                who = f"; {found}" if found else ""
                 raise NotReadyError(
                     f"port {port} on {host} is taken ({key} in {self.config.path}); "
-                    "stop what uses it, or choose another port there"
+                    f"stop what uses it, or choose another port there{who}"
                 )
 
     def _find(self, version: str | None) -> ModelStatus | None:
@@ -237,14 +246,3 @@ def _end_family(process: psutil.Process) -> None:
         with suppress(psutil.NoSuchProcess):
             member.kill()
     psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
-
-
-def _is_taken(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False

@@ -20,6 +20,7 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
+_OWN = ("run_directory",)  # keys that TorchServe does not know
 _CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
@@ -195,7 +196,8 @@ class ServingConfig:
         version = archive_version(self.archive)
         values["models"] = json.dumps({MODEL_NAME: {version: self.served_worker_settings}})
         values["number_of_gpu"] = str(self.gpus)
-        values.pop("vmargs", None)  # read by TorchServe's launcher only; see server.py
+        for key in ("vmargs", *_OWN):  # read by TorchServe's launcher, or by us; see java.py
+            values.pop(key, None)
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
         target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
 

@@ -81,7 +81,7 @@ def find_auth(url: str, kind: Kind, config_path: Path | None = None) -> AuthBase
     own = config.inference_url if kind == "inference" else config.management_url
     if not _is_same_server(url, own):
         return None
-    return KeyFileAuth(RunDirectory.of(config.path).key_file, kind)
+    return KeyFileAuth(RunDirectory.of(config).key_file, kind)
 
 
 def open_client(url: str, config_path: Path | None = None, **options: Any) -> CatDogClient:

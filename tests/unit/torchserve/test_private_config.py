@@ -20,7 +20,7 @@ def test_ports_store_and_run_directory_are_its_own_and_the_rest_is_the_sources(
     assert len(set(ours.values())) == 5
     assert private.is_loopback_only()
     assert private.archive.read_bytes() == b"an archive"
-    assert RunDirectory.of(private.path) != RunDirectory.of(source.path)
+    assert RunDirectory.of(private) != RunDirectory.of(source)
     assert private.worker_settings == source.worker_settings | {"batchSize": 3}
     assert private.job_queue_size == source.job_queue_size
     assert private.java_options() == source.java_options()

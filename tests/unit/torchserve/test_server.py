@@ -134,7 +134,7 @@ def test_workers_that_outlived_their_java_do_not_block_a_start(
     server: TorchServe, look_alike: Callable[..., psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = look_alike("--sock-name", server.run.temporary / ".ts.sock.9000")
-    monkeypatch.setattr(module, "_is_taken", lambda *_: worker.is_running())
+    monkeypatch.setattr(module, "is_taken", lambda *_: worker.is_running())
     monkeypatch.setattr(TorchServe, "wait_ready", lambda *_, **__: None)
     monkeypatch.setattr(module, "_FIRST_REQUESTS", 0)
     server.start()
