@@ -3,16 +3,13 @@
 import os
 from pathlib import Path
 
+from catdog.control_groups import cpu_quota
+
 # The environment variable by which the handler is told how many workers there are:
 # TorchServe tells a worker nothing about the others.
 WORKERS_VARIABLE = "CATDOG_WORKERS"
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-_CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_1 = (
-    Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
-    Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
-)
 
 
 def threads_per_worker(threads: int | None, workers: int) -> int:
@@ -32,7 +29,7 @@ def threads_per_worker(threads: int | None, workers: int) -> int:
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may use: by its affinity and its container's quota.
+    """Physical cores that this process may use: by its affinity and its control groups' quota.
 
     A container that is limited to 2 CPUs on a machine of 64 sees all 64, and 64 threads
     would wait for each other most of the time. Two hardware threads of one core share its
@@ -40,7 +37,7 @@ def usable_cores() -> int:
     """
     allowed = os.sched_getaffinity(0)
     cores = len({_siblings(cpu) for cpu in allowed})
-    quota = _cgroup_quota()
+    quota = cpu_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
@@ -50,15 +47,3 @@ def _siblings(cpu: int) -> str:
         return (_TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text()
     except OSError:
         return str(cpu)
-
-
-def _cgroup_quota() -> float | None:
-    """The quota in cores (Linux, cgroup-v2.rst, "cpu.max"); None if there is none."""
-    try:
-        if _CGROUP_2.is_file():
-            quota, period = _CGROUP_2.read_text().split()
-        else:
-            quota, period = (path.read_text().strip() for path in _CGROUP_1)
-        return int(quota) / int(period) if int(quota) > 0 else None
-    except (OSError, ValueError):  # no such control group, or "max"
-        return None

@@ -1,14 +1,12 @@
-"""Is there room for more workers on this machine, or in this container?"""
+"""Is there room for more workers on this machine, or in the server's control groups?"""
 
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
+from catdog.control_groups import memory_left
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.management import ModelStatus
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_memory(model: ModelStatus, more: int) -> None:
@@ -17,11 +15,13 @@ def check_memory(model: ModelStatus, more: int) -> None:
     Raises:
         NotReadyError: If not.
     """
-    sizes = [0]
+    sizes: list[int] = [0]
+    pid: int | str = "self"
     for worker in model.workers:
         with suppress(psutil.Error, ValueError):  # it just died, or has the pid -1 before it starts
             sizes.append(psutil.Process(worker.pid).memory_info().rss)
-    free = available_bytes()
+            pid = worker.pid
+    free = available_bytes(pid)
     if more * max(sizes) > free:
         raise NotReadyError(
             f"{more} more workers would take {more * max(sizes) / 1e9:.1f} GB, and "
@@ -29,18 +29,12 @@ def check_memory(model: ModelStatus, more: int) -> None:
         )
 
 
-def available_bytes() -> int:
-    """What processes of this machine, or of this container, can still take.
+def available_bytes(pid: int | str = "self") -> int:
+    """What processes of this machine, and of a process's control groups, can still take.
 
-    A container's limit is found with control groups version 2 (Linux, cgroup-v2.rst, "memory.max").
-    Cached files count as available, as the kernel gives them up first.
+    Args:
+        pid: That process. A server's groups are not those of the shell that a command runs in.
     """
     available: int = psutil.virtual_memory().available
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        statistics = (_CGROUP / "memory.stat").read_text().splitlines()
-        cached = int(dict(line.split() for line in statistics)["inactive_file"])
-    except (OSError, ValueError, KeyError):  # no such control group, or "max"
-        return available
-    return max(0, min(available, limit - used + cached))
+    left = memory_left(pid)
+    return available if left is None else min(available, left)

@@ -5,6 +5,7 @@ import pytest
 
 from catdog import cpu
 from catdog.cpu import threads_per_worker, usable_cores
+from tests.support.control_groups import ControlGroups
 
 
 @pytest.fixture
@@ -18,9 +19,10 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no
             path = tmp_path / f"cpu{number}" / "topology" / "thread_siblings_list"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(",".join(str(first + n) for n in range(threads_per_core)))
-        (tmp_path / "cpu.max").write_text(quota)
         monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path)
-        monkeypatch.setattr(cpu, "_CGROUP_2", tmp_path / "cpu.max")
+        groups = ControlGroups(tmp_path, monkeypatch)
+        groups.process("0::/system.slice/catdog.service")
+        groups.put("system.slice/cpu.max", quota)
 
     return make
 
@@ -55,8 +57,7 @@ def test_without_topology_and_control_groups_the_affinity_counts(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5})
     monkeypatch.setattr(cpu, "_TOPOLOGY", tmp_path)
-    monkeypatch.setattr(cpu, "_CGROUP_2", tmp_path / "none")
-    monkeypatch.setattr(cpu, "_CGROUP_1", (tmp_path / "none", tmp_path / "none"))
+    ControlGroups(tmp_path, monkeypatch)
     assert usable_cores() == 3
 
 
