@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -293,6 +295,48 @@ def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: M
         process.kill()
         process.wait()
     assert_nothing_left(server)
+
+
+AS_AN_ORDINARY_USER = [  # root that has to obey modes
+    *("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"),
+    *("--inh-caps=-all", "--"),
+]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can mount a disk that is full")
+@pytest.mark.parametrize(
+    ("prepare", "prefix", "reason"),
+    [
+        ("mount -t tmpfs -o size=4k none {}", [], "are free for"),
+        ("mount -t tmpfs -o size=16m none {}", [], "are free for"),
+        ("mount -t tmpfs -o ro none {}", [], "Read-only file system"),
+        ("chmod 0 {}", AS_AN_ORDINARY_USER, "Permission denied"),
+        ("chown 12345 {0} && chmod 700 {0}", AS_AN_ORDINARY_USER, "Permission denied"),
+    ],
+)
+def test_a_run_folder_that_is_full_or_closed_is_exit_3_and_nothing_is_left(
+    archive: Path,
+    make_config: MakeConfig,
+    prepare: str,
+    prefix: list[str],
+    reason: str,
+) -> None:
+    program = shlex.join([*prefix, sys.executable, "-m", "catdog_serving"])
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # short enough for a Unix socket
+        config = make_config(archive, run_directory=folder)
+        script = f"""
+{prepare.format(folder)}
+{program} serve --config {config.path}; echo "serve $?"
+{program} stop --config {config.path}; echo "stop $?"
+ls -A {folder}
+"""
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False
+        )
+    assert done.stdout.splitlines()[-3:] == ["serve 3", "no server was running", "stop 0"]
+    assert reason in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert processes_of(TorchServe(config)) == []
 
 
 def test_a_start_that_is_killed_is_taken_over_and_a_tail_of_its_log_lives(

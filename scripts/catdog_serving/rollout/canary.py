@@ -127,7 +127,8 @@ def watch_canary(
         window = TrafficWindow.between(start, scrape(server.config.metrics_url))
         lost = workers - _ready(management, version)
         if lost:
-            reason = server.run.last_failure(since) or "no traceback"
+            reason = server.run.last_failure(since) or server.run.killed_for_memory()
+            reason = reason or "no traceback"
             ids = ", ".join(sorted(worker for worker, _ in lost))
             raise RefusedError(f"worker {ids} of version {version} died: {reason}")
         if window.fails_more(before):

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from catdog.control_groups import oom_kills, read_oom_kills
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -36,6 +37,7 @@ _MAX_PATH_BYTES = 80
 _TAIL_BYTES = 256_000
 _WORKER_PROGRAM = "model_service_worker.py"
 _WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so before a traceback
+_NOT_LOADED = "Failed to load model"  # its ModelServer, for whatever is named in load_models
 _TRACEBACK = "Traceback (most recent call last):"
 # After an ImportError in the handler TorchServe looks for a handler of its own with that name, and
 # this is the last thing that it complains about; the reason came before.
@@ -145,7 +147,7 @@ class RunDirectory:
         """Delete the folder, if it is this user's.
 
         Raises:
-            NotReadyError: If it cannot be deleted, or looked at.
+            NotReadyError: If it cannot be deleted.
         """
         if self._is_ours():
             try:
@@ -157,10 +159,8 @@ class RunDirectory:
         """Whether it is a folder of this user, and no link."""
         try:
             status = self.path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return False
-        except OSError as error:
-            raise NotReadyError(f"cannot look into {self.path.parent}: {error.strerror}") from error
         return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
     def record(self, process: psutil.Process) -> None:
@@ -169,8 +169,12 @@ class RunDirectory:
         Raises:
             NotReadyError: If it cannot be written.
         """
-        entry = {"pid": process.pid, "create_time": process.create_time()}
-        atomic_write(self._pid_file, [json.dumps(entry).encode()])
+        entry = {
+            "pid": process.pid,
+            "create_time": process.create_time(),
+            "oom_kills": oom_kills(process.pid),
+        }
+        atomic_write(self._pid_file, [json.dumps(entry, default=str).encode()])
 
     def process(self) -> psutil.Process | None:
         """The server's Java process; None if it does not run (a reused pid is not taken for it).
@@ -210,8 +214,37 @@ class RunDirectory:
             if process.create_time() != entry["create_time"]:
                 return None
             return None if process.status() == psutil.STATUS_ZOMBIE else process
-        except (OSError, ValueError, KeyError, TypeError, NotReadyError, psutil.NoSuchProcess):
+        except (OSError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
             return None  # no pid, none that can be read, or it ended while it was looked at
+
+    def killed_for_memory(self) -> str | None:
+        """That the kernel killed processes of the server's control group for memory, if it did.
+
+        TorchServe itself says no more than that a worker died. Another count is another sentence.
+        """
+        try:
+            counter, before = json.loads(self._pid_file.read_text())["oom_kills"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # no server, or a kernel that does not count them
+        rose = (read_oom_kills(Path(counter)) or 0) - before
+        if rose <= 0:
+            return None
+        return (
+            f"out of memory: the kernel killed {rose} since the server started (oom_kill in "
+            f"{counter}); allow it more memory, or use fewer workers"
+        )
+
+    def free_bytes(self) -> int:
+        """Room on the disk that the folder is on, or will be.
+
+        Raises:
+            NotReadyError: If it cannot be looked at.
+        """
+        made = next(path for path in (self.path, *self.path.parents) if os.path.isdir(path))
+        try:
+            return shutil.disk_usage(made).free
+        except OSError as error:
+            raise NotReadyError(f"cannot look into {made}: {error.strerror}") from error
 
     @contextmanager
     def start_lock(self) -> Iterator[None]:
@@ -290,6 +323,15 @@ class RunDirectory:
                 parts += [f"--- {log.name}, last {len(tail)} lines", *tail]
         return "\n".join(parts)
 
+    def load_failure(self, since: datetime | None = None) -> str | None:
+        """What TorchServe says of an archive that it could not unpack; it goes on without it.
+
+        Args:
+            since: What it said before that local time does not count.
+        """
+        said = [line for line in _entries(self.console_log, since) if _NOT_LOADED in line]
+        return said[-1].partition(" - ")[2] if said else None
+
     def last_failure(self, since: datetime | None = None) -> str | None:
         """The last line of the last traceback that ended a worker; None if none died of one.
 
@@ -298,13 +340,7 @@ class RunDirectory:
         Args:
             since: Failures before that local time do not count.
         """
-        if not self.model_log.is_file():
-            return None
-        first = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
-        entries = (  # a time stamp, a space, and what the worker printed
-            line.partition(" ") for line in _last_lines(self.model_log)
-        )
-        lines = [text for stamp, _, text in entries if stamp >= first]
+        lines = _entries(self.model_log, since)
         deaths = [number for number, line in enumerate(lines) if line.startswith(_WORKER_DIED)]
         if not deaths:
             return None
@@ -340,6 +376,15 @@ def _in_home(name: str) -> list[Path]:
     except (KeyError, OSError):  # no entry, as in a container, or no such folder
         return []
     return [home / ".local" / "state" / "catdog" / "run" / name] if usable else []
+
+
+def _entries(log: Path, since: datetime | None) -> list[str]:
+    """The last lines of a log since a local time, without the time stamp and its space."""
+    if not log.is_file():
+        return []
+    first = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
+    lines = (line.partition(" ") for line in _last_lines(log))
+    return [text for stamp, _, text in lines if stamp >= first]
 
 
 def _last_lines(log: Path) -> list[str]:

@@ -9,8 +9,10 @@ run directory connects them.
 
 import signal
 import subprocess
+import zipfile
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Self
 
 import psutil
@@ -28,6 +30,7 @@ from catdog_serving.torchserve.tokens import KeyFileAuth, open_client
 READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20.0
 _STOPPED_CODES = (0, 128 + signal.SIGTERM)  # Java's, after `terminate` or `catdog stop`
+_ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
 
@@ -82,6 +85,9 @@ class TorchServe:
             self.stop()
             if isinstance(error, NotReadyError):
                 raise NotReadyError(f"{error}\n{tail}") from error
+            if isinstance(error, OSError):
+                where = error.filename or self.run.path
+                raise NotReadyError(f"cannot start with {where}: {error.strerror}") from error
             raise
 
     def stop(self) -> bool:
@@ -136,6 +142,7 @@ class TorchServe:
                 names the workers that are not READY, and the reason.
         """
         since = datetime.now()
+        killed_before = self.run.killed_for_memory()
         found: ModelStatus | None = None
 
         def not_ready(reason: str) -> NotReadyError:
@@ -156,8 +163,13 @@ class TorchServe:
                 # Its threads may be about to end: it has a code only after the last one.
                 code = self._child.wait(STOP_TIMEOUT_S) if self._child else None
                 how = "" if code is None else f" with exit code {code}"
-                raise NotReadyError(f"TorchServe ended{how} while workers were waited for")
-            failure = self.run.last_failure(since)
+                killed = self.run.killed_for_memory()
+                why = f": {killed}" if killed else ""
+                raise NotReadyError(f"TorchServe ended{how} while workers were waited for{why}")
+            failure = self.run.last_failure(since) or self.run.load_failure(since)
+            killed = self.run.killed_for_memory()
+            if failure is None and killed != killed_before:
+                failure = killed
             if failure:  # TorchServe itself would try again for five minutes
                 raise not_ready(failure)
             return False
@@ -181,9 +193,11 @@ class TorchServe:
         """
         code = self._child.wait() if self._child else 0
         tail = self.run.log_tail()
+        killed = self.run.killed_for_memory()
         self.stop()
         if code not in _STOPPED_CODES:
-            raise NotReadyError(f"TorchServe ended by itself with exit code {code}\n{tail}")
+            why = f": {killed}" if killed else ""
+            raise NotReadyError(f"TorchServe ended by itself with exit code {code}{why}\n{tail}")
 
     def terminate(self) -> None:
         """Tell the server to end; `wait` sees it through.
@@ -202,6 +216,7 @@ class TorchServe:
         find_java()
         check_owner(self.config.archive)
         check_archive_format(self.config.archive)
+        self.check_room(self.config.archive)
         self._end_orphans()
         for key, (host, port) in self.config.endpoints().items():
             if is_taken(host, port):
@@ -211,6 +226,21 @@ class TorchServe:
                     f"port {port} on {host} is taken ({key} in {self.config.path}); "
                     f"stop what uses it, or choose another port there{who}"
                 )
+
+    def check_room(self, archive: Path) -> None:
+        """Make sure that TorchServe can unpack an archive: without room it serves no model.
+
+        Raises:
+            NotReadyError: If not.
+        """
+        with zipfile.ZipFile(archive) as packed:
+            needed = sum(entry.file_size for entry in packed.infolist()) + _ROOM_BESIDE
+        free = self.run.free_bytes()
+        if free < needed:
+            raise NotReadyError(
+                f"the unpacked archive, logs and keys take {needed / 1e6:,.0f} MB, and "
+                f"{free / 1e6:,.0f} MB are free for {self.run.path}"
+            )
 
     def _find(self, version: str | None) -> ModelStatus | None:
         """A version, or the default; None if it is not loaded or nothing answers yet."""

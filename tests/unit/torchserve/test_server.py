@@ -1,9 +1,15 @@
 """How a server is started and stopped, where no Java needs to run."""
 
+import errno
+import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,6 +20,7 @@ from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
+from tests.support.control_groups import ControlGroups
 
 
 @pytest.fixture
@@ -23,6 +30,7 @@ def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchSer
     monkeypatch.setattr(module, "find_java", lambda: Path(sys.executable))
     monkeypatch.setattr(module, "check_owner", lambda archive: None)
     monkeypatch.setattr(module, "check_archive_format", lambda archive: None)
+    monkeypatch.setattr(TorchServe, "check_room", lambda *_: None)
     monkeypatch.setattr(ServingConfig, "write_for_server", lambda *_: None)
     monkeypatch.setattr(module, "start_java", lambda *_: _sleeper())
     return made
@@ -139,3 +147,71 @@ def test_workers_that_outlived_their_java_do_not_block_a_start(
     monkeypatch.setattr(module, "_FIRST_REQUESTS", 0)
     server.start()
     assert server.stop()
+
+
+@pytest.mark.parametrize(
+    ("log", "groups_say", "reason"),
+    [
+        ("ERROR ModelServer - Failed to load model: catdog.mar", 0, "Failed to load model: catdog"),
+        ("INFO ModelServer - all is well", 2, "out of memory: the kernel killed 2 since"),
+    ],
+)
+def test_a_start_that_cannot_succeed_says_why_at_once(
+    server: TorchServe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    log: str,
+    groups_say: int,
+    reason: str,
+) -> None:
+    groups = ControlGroups(tmp_path, monkeypatch)
+    groups.put("memory.events", "oom_kill 5")
+    monkeypatch.setattr(module, "STOP_TIMEOUT_S", 2)
+
+    def java(*_: object) -> subprocess.Popen[bytes]:
+        stamp = (datetime.now() + timedelta(minutes=1)).isoformat(timespec="milliseconds")
+        server.run.console_log.write_text(f"{stamp.replace('.', ',')} {log}\n")
+        return _sleeper()
+
+    monkeypatch.setattr(module, "start_java", java)
+    find = TorchServe._find
+
+    def and_killed(self: TorchServe, version: str | None) -> object:
+        groups.put("memory.events", f"oom_kill {5 + groups_say}")  # while workers are waited for
+        return find(self, version)
+
+    monkeypatch.setattr(TorchServe, "_find", and_killed)
+    with pytest.raises(NotReadyError, match=reason):
+        server.start(timeout_s=30)
+    assert not server.run.path.exists()
+
+
+def test_a_disk_without_room_for_the_unpacked_archive_is_found_before_the_start(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "x.mar", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("zeros", bytes(3_000_000))
+    server = TorchServe(make_config(tmp_path / "x.mar"))
+    looked_at = []
+
+    def disk(free: int) -> Callable[[Path], object]:
+        return lambda path: looked_at.append(path) or SimpleNamespace(free=free)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk(67_000_000))
+    server.check_room(server.config.archive)
+    monkeypatch.setattr(shutil, "disk_usage", disk(66_900_000))
+    with pytest.raises(NotReadyError, match="take 67 MB, and 67 MB are free for "):
+        server.check_room(server.config.archive)
+    assert all(server.run.path.is_relative_to(path) and path.is_dir() for path in looked_at)
+
+
+def test_a_start_without_room_for_its_files_leaves_nothing(
+    server: TorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ServingConfig, "write_for_server", full)
+    with pytest.raises(NotReadyError, match=f"{server.run.path}: No space left on device"):
+        server.start()
+    assert not server.run.path.exists()
