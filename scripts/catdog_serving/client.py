@@ -4,11 +4,13 @@
         prediction = client.classify("chelsea.png")
         print(prediction.label, prediction.cat)
 
-A client may be used by several threads at once.
+A client may be used by several threads at once, before and after a fork, and can be pickled.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
@@ -43,6 +45,10 @@ RETRIES = 4
 FIRST_PAUSE_S = 0.2  # at most; doubled with every retry
 LONGEST_PAUSE_S = 10.0
 CONCURRENCY = 16  # fills the batches of one worker twice
+TOO_LARGE = "the file is larger than the server accepts (max_request_size)"
+TOO_LARGE_TIMEOUT_S = 2.0
+_TOO_LARGE_FROM_BYTES = 1 << 20  # a smaller upload is out before it can be refused
+_BLOCK_BYTES = 64 << 10
 
 ImageSource: TypeAlias = "str | Path | bytes | bytearray | IO[bytes] | Image.Image"
 Answer = TypeVar("Answer")
@@ -79,18 +85,36 @@ class CatDogClient:
         self.url = url.rstrip("/")
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
-        self._session = HttpSession()
+        self._connections = connections
+        self._auth = _BearerAuth(token) if token else auth
+        self._retries = retries
+        self._own = self._open()
+
+    def _open(self) -> "_OwnOfProcess":
+        session = HttpSession()
         for scheme in ("http://", "https://"):  # "http" alone would lose to requests' own two
-            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
-        self._session.auth = _BearerAuth(token) if token else auth
-        self._closed = threading.Event()
-        self._retrying = Retrying(
-            retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
-            stop=stop_after_attempt(retries + 1) | stop_when_event_set(self._closed),
-            wait=_pause_s,
-            sleep=sleep_using_event(self._closed),
-            reraise=True,
-        )
+            session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=self._connections))
+        session.auth = self._auth
+        return _OwnOfProcess(session)
+
+    def _in_this_process(self) -> "_OwnOfProcess":
+        """The connections, new ones after a fork: the others are still the parent's."""
+        own = self._own
+        if own.pid != os.getpid():
+            parents, own = own, self._open()
+            own.parents = parents
+            if parents.closed.is_set():
+                own.closed.set()
+            self._own = own
+        return own
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the connections, for pickle and copy."""
+        return {name: value for name, value in vars(self).items() if name != "_own"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._own = self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -100,15 +124,16 @@ class CatDogClient:
 
     def close(self) -> None:
         """Close the connections, and end the pauses of calls that are trying again."""
-        self._closed.set()
-        self._session.close()
+        own = self._in_this_process()
+        own.closed.set()
+        own.session.close()
 
     def classify(self, image: ImageSource, with_map: bool = False) -> Prediction:
         """Classify one image.
 
         Args:
             image: A path, the file's bytes, an open binary file, or a PIL image
-                (sent as PNG).
+                (sent upright, as an RGB PNG).
             with_map: Ask for the prediction's map too; it costs nothing but the bytes.
 
         Raises:
@@ -168,20 +193,31 @@ class CatDogClient:
     ) -> Answer:
         """The answer of one of the server's APIs, tried again as long as that may help."""
         url = f"{self.url}/{api}/{self._model}"
-        answer: Answer = self._retrying(self._post, url, _read(image), read, headers or {})
+        closed = self._in_this_process().closed
+        retrying = Retrying(
+            retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
+            stop=stop_after_attempt(self._retries + 1) | stop_when_event_set(closed),
+            wait=_pause_s,
+            sleep=sleep_using_event(closed),
+            reraise=True,
+        )
+        answer: Answer = retrying(self._post, url, _read(image), read, headers or {})
         return answer
 
     def _post(
         self, url: str, body: bytes, read: Callable[[Any], Answer], headers: Mapping[str, str]
     ) -> Answer:
+        session = self._in_this_process().session
         try:
-            response = self._session.post(
+            response = session.post(
                 url,
-                data=body,
+                data=_Blocks(body) if body else body,
                 headers={"Content-Type": "application/octet-stream", **headers},
                 timeout=self._timeout,
             )
         except requests.RequestException as error:
+            if _is_too_large(session, url, len(body), error):
+                raise InvalidImageError(TOO_LARGE, status=413) from error
             raise ServerUnavailableError(
                 f"no answer from {self.url} ({type(error).__name__}); "
                 "is it running? start it with: catdog serve"
@@ -206,6 +242,48 @@ def _pause_s(state: RetryCallState) -> float:
     return asked_s + random_pause(state)
 
 
+@dataclass
+class _OwnOfProcess:
+    """What a fork must not share: two processes on one connection read each other's answers."""
+
+    session: requests.Session
+    closed: threading.Event = field(default_factory=threading.Event)
+    pid: int = field(default_factory=os.getpid)
+    parents: "_OwnOfProcess | None" = None  # kept after a fork, so that nothing of it is closed
+
+
+class _Blocks:
+    """A body in blocks: the time-out of a write, 5 s, is for each and not for the whole upload."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body)
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for start in range(0, len(self._body), _BLOCK_BYTES):
+            yield self._body[start : start + _BLOCK_BYTES]
+
+
+def _is_too_large(session: requests.Session, url: str, size: int, lost: Exception) -> bool:
+    """Whether that is why an upload broke off: a server that has said 413 reads no further.
+
+    It is asked by the length alone, and answers 413 at once, or 100 and waits for the body.
+    """
+    broke_off = isinstance(lost, requests.ConnectionError)
+    if not broke_off or isinstance(lost, requests.ConnectTimeout) or size < _TOO_LARGE_FROM_BYTES:
+        return False
+    headers = {"Content-Length": str(size), "Expect": "100-continue", "Connection": "close"}
+    try:
+        answer = session.post(
+            url, headers=headers, timeout=(CONNECT_TIMEOUT_S, TOO_LARGE_TIMEOUT_S)
+        )
+    except requests.RequestException:
+        return False  # it waits; or it cannot be reached, as the upload's own error says
+    return answer.status_code == 413
+
+
 class _BearerAuth(AuthBase):
     """Sends a token that the caller knows."""
 
@@ -224,9 +302,18 @@ def _read(image: ImageSource) -> bytes:
         return bytes(image)
     if hasattr(image, "read"):
         return image.read()
+    return _encode(image)
+
+
+def _encode(image: "Image.Image") -> bytes:
+    """A PIL image as PNG, with the pixels that its own file would be classified by."""
+    from catdog.decode import InvalidImage, to_upright_rgb
     from catdog.transforms import encode_png
 
-    return encode_png(image)
+    try:
+        return encode_png(to_upright_rgb(image))
+    except InvalidImage as error:
+        raise InvalidImageError(error.message, kind="InvalidImage") from error
 
 
 def _server_error(response: requests.Response) -> ServerError:
@@ -236,9 +323,7 @@ def _server_error(response: requests.Response) -> ServerError:
     if kind == "InvalidImage":
         return InvalidImageError(message, status=status, kind=kind)
     if status == 413:  # TorchServe's own, without a body
-        return InvalidImageError(
-            "the file is larger than the server accepts (max_request_size)", status=413
-        )
+        return InvalidImageError(TOO_LARGE, status=413)
     if status in (429, 503, 504):  # 429 and 504 come from nginx in front
         return ServerBusyError(
             "the server's queue is full or it has no worker" if status == 503 else message,
