@@ -159,7 +159,8 @@ class Decoder:
                 stack.enter_context(self._memory.reserve(min(needed, self._memory.total_bytes)))
                 if found.lacks_end:
                     _check_rows(image, found, smallest_side)
-                decoded = DecodedImage(to_upright_rgb(image), _upright_size(image, full_size))
+                rgb = _apply_orientation(image, _to_rgb(image))  # a TIFF is turned when it is loaded
+                decoded = DecodedImage(rgb, _upright_size(image, full_size))
             yield decoded
 
     @contextmanager
@@ -420,17 +421,6 @@ def _is_table_profile(profile: bytes) -> bool:
         return False
     tables = [kind in (b"mft1", b"mft2", b"mAB ") for name, kind in kinds if name == b"A2B0"]
     return bool(tables) and all(tables)
-
-
-def to_upright_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as 8-bit RGB, turned upright by its EXIF.
-
-    Raises:
-        InvalidImage: If its pixels have no known range.
-    """
-    if image.mode == "La":  # Pillow knows no other way from it
-        image = image.convert("LA")
-    return _apply_orientation(image, _to_rgb(image))  # a TIFF is turned when it is loaded
 
 
 def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:

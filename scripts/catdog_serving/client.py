@@ -324,7 +324,8 @@ def _server_error(response: requests.Response) -> ServerError:
         return InvalidImageError(message, status=status, kind=kind)
     if status == 413:  # TorchServe's own, without a body
         return InvalidImageError(TOO_LARGE, status=413)
-    if status in (429, 503, 504):  # 429 and 504 come from nginx in front
+    renewing = kind == "InvalidKeyException" and "Retry-After" in response.headers
+    if renewing or status in (429, 503, 504):  # nginx says so, of its own token; and 429 and 504
         return ServerBusyError(
             "the server's queue is full or it has no worker" if status == 503 else message,
             status=status,

@@ -32,6 +32,7 @@ class StandIn:
 
     def reset(self) -> None:
         self.status, self.body = 200, b"{}"
+        self.headers: dict[str, str] = {}
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.open = threading.Event()
 
@@ -41,7 +42,7 @@ class StandIn:
         if self.status == 0:  # break off without an answer
             request.close_connection = True
         else:
-            send(request, self.status, self.body)
+            send(request, self.status, self.body, headers=self.headers)
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +197,7 @@ def test_no_server_is_503_with_retry_after() -> None:
 
 def test_the_servers_own_errors_pass_as_they_are(edge: Edge, upstream: StandIn) -> None:
     key = next(edge.keys)
+    upstream.headers = {"X-Client-Request-Id": "mine"}
     for status in (400, 404, 413, 500, 503, 507):
         upstream.status, upstream.body = status, BUSY
         answer = edge.post(b"x", key)
@@ -250,10 +252,10 @@ def test_keys_are_rotated_without_losing_a_request(edge: Edge, upstream: StandIn
 
 
 def test_the_inference_token_replaces_the_clients_key(edge: Edge, upstream: StandIn) -> None:
-    site = edge.etc / "nginx" / "site.conf"
-    as_it_was = site.read_text()
+    include = edge.etc / "nginx" / "token" / "inference.map"  # as `catdog token --nginx` writes it
+    include.parent.mkdir()
+    include.write_text('default "Bearer token";\n')
     try:
-        site.write_text(as_it_was.replace('default "";\n}', 'default "Bearer token";\n}', 1))
         edge.run("nginx -t && systemctl reload nginx")
         key = next(edge.keys)
 
@@ -264,8 +266,19 @@ def test_the_inference_token_replaces_the_clients_key(edge: Edge, upstream: Stan
 
         wait_until(token_arrives, "the token")
     finally:
-        site.write_text(as_it_was)
+        include.unlink()
         edge.run("nginx -t && systemctl reload nginx")
+        wait_until(lambda: not token_arrives(), "no token")
+
+
+def test_a_refusal_of_nginxs_own_token_asks_to_wait(edge: Edge, upstream: StandIn) -> None:
+    """It may just be renewed; and only a worker repeats the id, whose refusals stand."""
+    key = next(edge.keys)
+    upstream.status, upstream.body = 400, b'{"code": 400, "type": "InvalidKeyException"}'
+    answer = edge.post(b"x", key)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (400, "2")
+    upstream.headers = {"X-Client-Request-Id": "mine"}
+    assert edge.post(b"x", key).headers.get("Retry-After") is None
 
 
 def test_an_upgrade_keeps_the_sites_own_files(edge: Edge) -> None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ from tests.support.processes import wait_until
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 COMMANDS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "edge.md").read_text(), re.DOTALL)
-INSTALL, CERTIFICATE, FIRST_KEY, NEW_KEY, DROP_KEY, UPGRADE = COMMANDS
+INSTALL, CERTIFICATE, FIRST_KEY, NEW_KEY, DROP_KEY, UPGRADE, TOKEN = COMMANDS
 
 # What the operator's machine does and a test must not.
 _STAND_INS = """
@@ -40,6 +41,11 @@ sudo() { "$@"; }
 apt-get() { :; }
 nginx() { "$NGINX_BINARY" -c "$ETC/nginx.conf" -g "pid $FOLDER/nginx.pid;" "$@" || exit; }
 systemctl() { case $1 in restart) nginx ;; reload) nginx -s reload ;; esac; }
+catdog() { "$PYTHON" -m catdog_serving "$@" --config "$CONFIG"; }
+"""
+# `nginx` for a program that calls it: the one of this test.
+_PROGRAM = """#!/bin/sh
+exec {nginx} -c {etc}/nginx.conf -g 'pid {folder}/nginx.pid;' "$@"
 """
 
 
@@ -88,7 +94,8 @@ class Edge:
                 ["bash", "-c", _STAND_INS + commands],
                 cwd=ROOT,
                 env={
-                    "PATH": "/usr/sbin:/usr/bin:/bin",
+                    "PATH": f"{self.folder}/bin:/usr/sbin:/usr/bin:/bin",
+                    "PYTHON": sys.executable,
                     "NGINX_BINARY": str(NGINX),
                     "ETC": str(self.etc),
                     "FOLDER": str(self.folder),
@@ -158,9 +165,12 @@ def running_edge(upstream: str, key_count: int = 40) -> Iterator[Edge]:
     folder = Path(tempfile.mkdtemp(prefix="catdog-edge-"))
     folder.chmod(0o755)
     try:
-        for name in ("etc", "log", "temporary"):
+        for name in ("etc", "log", "temporary", "bin"):
             (folder / name).mkdir()
         edge = Edge(folder, *free_ports(2))
+        program = folder / "bin" / "nginx"
+        program.write_text(_PROGRAM.format(nginx=NGINX, etc=edge.etc, folder=folder))
+        program.chmod(0o755)
         edge.run(INSTALL)
         edge.run(CERTIFICATE)
         write_site(edge, upstream)

@@ -1,6 +1,6 @@
 """A small HTTP server on loopback that answers as a test tells it to."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -37,10 +37,16 @@ def http_server(answer: Answer) -> Iterator[str]:
 
 
 def send(
-    request: BaseHTTPRequestHandler, status: int, body: bytes, length: int | None = None
+    request: BaseHTTPRequestHandler,
+    status: int,
+    body: bytes,
+    length: int | None = None,
+    headers: Mapping[str, str] = {},
 ) -> None:
     """Answer; a `length` larger than the body and then closing is a cut connection."""
     request.send_response(status)
+    for name, value in headers.items():
+        request.send_header(name, value)
     request.send_header("Content-Length", str(len(body) if length is None else length))
     request.end_headers()
     request.wfile.write(body)

@@ -28,7 +28,7 @@ from catdog_serving.client import ImageSource
 from catdog_serving.errors import ServerError
 from catdog_serving.torchserve.private_config import free_ports
 from tests.support.answers import ANSWER
-from tests.support.http_servers import http_server, send
+from tests.support.http_servers import Answer, http_server, send
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
 
@@ -139,6 +139,15 @@ def test_a_server_that_stays_busy_is_given_up() -> None:
     assert len(script.requests) == 3
 
 
+def asking_to_wait(status: int, asked_s: str, body: bytes = b"") -> Answer:
+    """Answers with a Retry-After, as nginx does."""
+
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(request, status, body, headers={"Retry-After": asked_s})
+
+    return answer
+
+
 @pytest.mark.parametrize(
     ("asked", "at_least_s", "below_s"),
     [("3", 3, 4), ("3600", 60, 61), ("Tue, 24 Nov 2026 08:00:00 GMT", 0, 1), ("-5", 0, 1)],
@@ -149,13 +158,7 @@ def test_the_pause_is_at_least_what_the_server_asks_for_and_a_minute_at_most(
     pauses: list[float] = []
     monkeypatch.setattr("catdog_serving.client.sleep_using_event", lambda closed: pauses.append)
 
-    def answer(request: BaseHTTPRequestHandler, body: bytes) -> None:
-        request.send_response(429)
-        request.send_header("Retry-After", asked)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
-
-    with http_server(answer) as url, CatDogClient(url, retries=1) as client:
+    with http_server(asking_to_wait(429, asked)) as url, CatDogClient(url, retries=1) as client:
         with pytest.raises(ServerBusyError):
             client.classify(b"data")
     (pause_s,) = pauses
@@ -170,6 +173,14 @@ def test_other_refusals_are_neither_retried_nor_called_invalid() -> None:
             client.classify(b"data")
     assert not isinstance(caught.value, InvalidImageError)
     assert len(script.requests) == 1
+
+
+def test_nginxs_own_token_that_is_being_renewed_is_waited_for() -> None:
+    """It says so with a Retry-After; a token of the client's own is refused without one."""
+    wrong = b'{"code": 400, "type": "InvalidKeyException", "message": "refused"}'
+    with http_server(asking_to_wait(400, "0", wrong)) as url, CatDogClient(url) as client:
+        with pytest.raises(ServerBusyError, match="refused"):
+            client.classify(b"data")
 
 
 def test_no_server_says_how_to_start_one() -> None:

@@ -35,6 +35,7 @@ COMMANDS = {
         "serve": "Start the server and wait until it is ready.",
         "stop": "Stop the server; nothing of it stays behind.",
         "status": "Show models, versions, workers and queue; exit 0 only when a worker is READY.",
+        "token": "Show when the server's tokens end; --nginx gives nginx the inference token.",
     },
     "Change": {
         "scale": "Change the number of workers without a lost request, until the server stops.",

@@ -25,7 +25,7 @@ from catdog_serving.torchserve.listeners import Listener, find_listener, is_take
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
-from catdog_serving.torchserve.tokens import KeyFileAuth, open_client
+from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20.0
@@ -114,9 +114,14 @@ class TorchServe:
             return None
         return psutil.Process(self._child.pid)
 
+    @property
+    def key_file(self) -> KeyFile:
+        """The server's tokens; a file that is not there where it needs none."""
+        return KeyFile(self.run.key_file, self.config.management_url)
+
     def management(self) -> ManagementClient:
         """A client of this server's management API, with its token where one is needed."""
-        auth = KeyFileAuth(self.run.key_file, "management")
+        auth = KeyFileAuth(self.key_file, "management")
         return ManagementClient(self.config.management_url, auth)
 
     def versions(self) -> list[ModelStatus]:

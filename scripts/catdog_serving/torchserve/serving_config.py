@@ -25,6 +25,7 @@ _CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
 _TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
+_TOKEN_MINUTES = 365 * 24 * 60  # TorchServe's own default is 60
 _PATHS = ("model_store", "metrics_config")
 _NVIDIA_SMI_TIMEOUT_S = 10
 _LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
@@ -162,6 +163,11 @@ class ServingConfig:
         return int(self.values.get("max_request_size", _TORCHSERVE_REQUEST))
 
     @property
+    def token_expiration_min(self) -> float:
+        """Minutes that a token is good for, where the server wants tokens."""
+        return float(self.values.get("token_expiration_min", _TOKEN_MINUTES))
+
+    @property
     def default_jobs(self) -> int:
         """Requests to keep under way so that every worker's next batch is full."""
         entry = self.served_worker_settings
@@ -190,7 +196,7 @@ class ServingConfig:
 
         Paths become absolute, the `models` entry names the version that the archive
         really has (TorchServe ignores it otherwise) and a worker for every GPU, and the
-        tokens are turned off only while every address is loopback.
+        tokens are turned off only while every address is loopback; else they last a year.
         """
         values = self.with_absolute_paths()
         version = archive_version(self.archive)
@@ -199,6 +205,7 @@ class ServingConfig:
         for key in ("vmargs", *_OWN):  # read by TorchServe's launcher, or by us; see java.py
             values.pop(key, None)
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
+        values.setdefault("token_expiration_min", str(_TOKEN_MINUTES))
         target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
 
     def with_absolute_paths(self) -> dict[str, str]:

@@ -1,6 +1,9 @@
-"""TorchServe's tokens: read from the key file that the server wrote."""
+"""TorchServe's tokens: read from the key file that the server wrote, and renewed when they end."""
 
+import fcntl
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -11,57 +14,165 @@ from requests.auth import AuthBase
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import is_loopback
+from catdog_serving.torchserve.management import TIMEOUT_S, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
 Kind = Literal["inference", "management"]
 
 _REFUSED = "InvalidKeyException"
+_WRITING_S = 1.0  # TorchServe writes the file in place; it takes milliseconds
+
+
+@dataclass(frozen=True)
+class Token:
+    """What a server wants to be sent, and until when.
+
+    Attributes:
+        key: It stands behind "Bearer" in a request's Authorization.
+        ends: When the server begins to refuse it.
+    """
+
+    key: str
+    ends: datetime
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until it ends; negative after that."""
+        return (self.ends - datetime.now(UTC)).total_seconds()
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """The key file of one server, and the way to a new token.
+
+    A server has one token of a kind. It makes a new one when it is asked to, and refuses the
+    old one from then on: so two who renew would undo each other. It is done under a lock, by
+    whoever is first to find that the date has passed.
+
+    Attributes:
+        path: The file; a server without tokens writes none.
+        management_url: Where the server is asked for a new token.
+    """
+
+    path: Path
+    management_url: str
+
+    def token(self, kind: Kind) -> Token | None:
+        """The token that the file has now; None without a file.
+
+        Raises:
+            NotReadyError: If there are no tokens in it.
+        """
+        keys = self._read()
+        if keys is None:
+            return None
+        entry = keys[kind]
+        return Token(entry["key"], _date(entry))
+
+    def renewed(self, kind: Kind, key: str | None, left_s: float = 0) -> Token | None:
+        """The token to go on with: another one than `key`, unless that is still good.
+
+        Args:
+            kind: Which of the tokens.
+            key: What was sent, and refused or found to end soon.
+            left_s: It is renewed when fewer seconds than this are left of it.
+
+        Returns:
+            None without a file. One with the same key if the server makes no new one.
+
+        Raises:
+            NotReadyError: If there are no tokens in the file.
+            requests.RequestException: If the server cannot be asked.
+        """
+        try:
+            file = self.path.open("r+")  # never written to; to lock it, NFS wants it like this
+        except FileNotFoundError:
+            return None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            token = self.token(kind)
+            if token is None or token.key != key or token.left_s > left_s:
+                return token
+            self._make_new(kind)
+            return self.token(kind)
+
+    def _make_new(self, kind: Kind) -> None:
+        keys = self._read()
+        if keys is None:
+            return
+        with requests.Session() as session:
+            session.trust_env = False  # it is this machine's own server
+            session.get(
+                f"{self.management_url}/token",
+                params={"type": kind},
+                headers={"Authorization": f"Bearer {keys['API']['key']}"},
+                timeout=TIMEOUT_S,
+            )
+
+    def _read(self) -> dict[str, dict[str, str]] | None:
+        """The file's entries by kind; None without a file."""
+        try:
+            keys = poll(self._whole, _WRITING_S, 0.01)
+        except FileNotFoundError:
+            return None
+        if not keys:
+            raise NotReadyError(
+                f"{self.path} holds no tokens; to have new ones: catdog stop && catdog serve"
+            )
+        return keys
+
+    def _whole(self) -> dict[str, dict[str, str]] | None:
+        """The entries; None while the server is writing them."""
+        try:
+            keys: dict[str, dict[str, str]] = json.loads(self.path.read_text(encoding="utf-8"))
+            for kind in ("inference", "management"):
+                _date(keys[kind])
+            return keys if all(keys[kind]["key"] for kind in keys) and keys["API"] else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
 
 
 class KeyFileAuth(AuthBase):
-    """Sends the token of a key file; reads the file again, once, when it is refused.
+    """Sends the token of a key file; one that is refused is read again, or renewed, once.
 
-    TorchServe writes a new token into the file when it is rotated or the server is
-    restarted, and refuses the old one from then on. Without a file nothing is sent:
-    a server without tokens writes none.
+    The refusal stands, and nothing is renewed, while the file has that very token and its date
+    has not passed. Without a file nothing is sent: a server without tokens writes none.
     """
 
-    def __init__(self, path: Path, kind: Kind) -> None:
-        self._path = path
+    def __init__(self, file: KeyFile, kind: Kind) -> None:
+        self._file = file
         self._kind = kind
-        self._token: str | None = None
+        self._key: str | None = None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token is None:
-            self._token = self._read()
-        if self._token is not None:
-            request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._key is None:
+            token = self._file.token(self._kind)
+            self._key = token.key if token else None
+        if self._key is not None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
         request.hooks["response"].append(self._try_again)
         return request
 
     def _try_again(self, response: requests.Response, **options: Any) -> requests.Response:
-        """Send a refused request once more, if the file has another token by now."""
+        """Send a refused request once more, if there is another token by now."""
         if response.status_code != 400 or _REFUSED not in response.text:
             return response
-        token = self._read()
-        if token is None or response.request.headers.get("Authorization") == f"Bearer {token}":
+        sent = response.request.headers.get("Authorization", "").removeprefix("Bearer ") or None
+        token = self._file.renewed(self._kind, sent)
+        if token is None or token.key == sent:
             return response
-        self._token = token
+        self._key = token.key
         request = response.request.copy()
-        request.headers["Authorization"] = f"Bearer {token}"
+        request.headers["Authorization"] = f"Bearer {token.key}"
         response.close()
         again: requests.Response = response.connection.send(request, **options)
         again.request = request
         return again
 
-    def _read(self) -> str | None:
-        try:
-            keys = json.loads(self._path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None  # no tokens, or the server is writing them just now
-        token: str = keys[self._kind]["key"]
-        return token
+
+def _date(entry: dict[str, str]) -> datetime:
+    return datetime.fromisoformat(entry["expiration time"]).astimezone(UTC)
 
 
 def find_auth(url: str, kind: Kind, config_path: Path | None = None) -> AuthBase | None:
@@ -81,7 +192,8 @@ def find_auth(url: str, kind: Kind, config_path: Path | None = None) -> AuthBase
     own = config.inference_url if kind == "inference" else config.management_url
     if not _is_same_server(url, own):
         return None
-    return KeyFileAuth(RunDirectory.of(config).key_file, kind)
+    key_file = KeyFile(RunDirectory.of(config).key_file, config.management_url)
+    return KeyFileAuth(key_file, kind)
 
 
 def open_client(url: str, config_path: Path | None = None, **options: Any) -> CatDogClient:
@@ -99,5 +211,9 @@ def _is_same_server(url: str, own: str) -> bool:
     asked, served = urlsplit(url), urlsplit(own)
     if asked.port != served.port or asked.hostname is None:
         return False
+    names = {asked.hostname, served.hostname}
+    if len(names) == 1:
+        return True
     listens_everywhere = served.hostname in ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
-    return asked.hostname == served.hostname or (listens_everywhere and is_loopback(asked.hostname))
+    by_name = "localhost" in names and names <= {"localhost", "127.0.0.1", "::1"}
+    return by_name or (listens_everywhere and is_loopback(asked.hostname))

@@ -84,7 +84,12 @@ def test_one_address_off_loopback_keeps_the_tokens_on(
     config = make_config(archive, **{key: value})
     assert not config.is_loopback_only()
     config.write_for_server(tmp_path / "out.properties")
-    assert "disable_token_authorization=false" in (tmp_path / "out.properties").read_text()
+    written = (tmp_path / "out.properties").read_text()
+    assert "disable_token_authorization=false" in written
+    assert "token_expiration_min=525600" in written  # a year; TorchServe's default is an hour
+    shorter = make_config(archive, **{key: value, "token_expiration_min": "60"})
+    shorter.write_for_server(tmp_path / "out.properties")
+    assert "token_expiration_min=60\n" in (tmp_path / "out.properties").read_text()
     make_config(archive).write_for_server(tmp_path / "out.properties")
     assert "disable_token_authorization=true" in (tmp_path / "out.properties").read_text()
 
