@@ -6,7 +6,7 @@ Written when the archive is built, read by every loader, returned by
 
 import json
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from catdog.labels import check_categories
@@ -14,18 +14,42 @@ from catdog.results import ModelId
 from catdog.transforms import Preprocessing
 
 MODEL_INFO_FILE = "model.json"
-# What an archive holds and how; 1 is the first edition's, whose network gave no maps.
-ARCHIVE_FORMAT = 2
+GOLDEN_FOLDER = "golden"
+# What an archive holds and how. The first edition's is 1, whose network gave no maps; of 2, its
+# golden images did not say what they show.
+ARCHIVE_FORMAT = 3
 RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
 
 
 @dataclass(frozen=True)
 class GoldenImage:
-    """An image packed in the archive, with the masses that the network must give it."""
+    """An image packed in the archive: what it shows, and the masses that the network must give it.
+
+    Attributes:
+        file: Its place in the archive, golden/NAME.
+        cat: The mass of the cats, in [0, 1].
+        dog: The mass of the dogs, in [0, 1].
+        shows: The truth, whatever the network says: "cat", "dog" or "neither".
+
+    Raises:
+        ValueError: If its place is another one, or it shows something else.
+    """
 
     file: str
     cat: float
     dog: float
+    shows: str
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.file)
+        if path.parts != (GOLDEN_FOLDER, path.name) or path.name == "..":
+            raise ValueError(f"golden image {self.file!r} is not a file of {GOLDEN_FOLDER}/")
+        if not (isinstance(self.cat, int | float) and isinstance(self.dog, int | float)):
+            raise ValueError(f"golden image {self.file!r} has no masses")
+        if self.shows not in ("cat", "dog", "neither"):
+            raise ValueError(
+                f"golden image {self.file!r} shows a cat, a dog or neither; got {self.shows!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,7 @@ class ModelInfo:
         precision: What the runtime computes in; see `RUNTIMES`.
         preprocessing: The weights' own numbers.
         categories: 1,000 class names in the order of the logits.
-        golden: Images in the archive, with their masses.
+        golden: Images in the archive, at least one, with their masses.
         catdog_version: Version of the packed code.
         code_sha256: SHA-256 over the packed code.
         agreement: With float32; None unless the precision is int8.
@@ -94,6 +118,8 @@ class ModelInfo:
     def __post_init__(self) -> None:
         check_categories(self.categories)
         check_runtime(self.runtime, self.precision)
+        if not self.golden:
+            raise ValueError("there is no golden image: nothing would show that the network works")
         if (self.precision == "int8") != (self.agreement is not None):
             raise ValueError(
                 f"an archive has an agreement with fp32 if it is int8, and only then; "
@@ -114,8 +140,8 @@ class ModelInfo:
         """Read plain values back.
 
         Raises:
-            ValueError: If they are of another archive format, or a fact is missing or unknown;
-                the message names them.
+            ValueError: If they are of another archive format, or a fact is missing, unknown or
+                of another shape; the message names them.
         """
         check_format(values)
         expected = {"format", *(field.name for field in fields(cls))}
@@ -124,6 +150,13 @@ class ModelInfo:
             raise ValueError(
                 f"{MODEL_INFO_FILE}: missing {sorted(missing)}, unknown {sorted(unknown)}"
             )
+        try:
+            return cls._of(values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{MODEL_INFO_FILE}: a fact has another shape: {error}") from error
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> "ModelInfo":
         facts = {name: value for name, value in values.items() if name != "format"}
         preprocessing, agreement = values["preprocessing"], values["agreement"]
         return cls(
@@ -157,6 +190,8 @@ def check_format(facts: dict[str, Any]) -> None:
     Raises:
         ValueError: If not.
     """
+    if not isinstance(facts, dict):
+        raise ValueError(f"{MODEL_INFO_FILE} holds no facts")
     # The first edition's names a network and no format.
     archive_format = facts.get("format", 1 if "network" in facts else ARCHIVE_FORMAT)
     if archive_format != ARCHIVE_FORMAT:

@@ -1,14 +1,17 @@
 """Archives: complete, checked before they are put in place, and what the worker really runs."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 import catdog
 from catdog.model_info import ModelInfo
+from catdog.networks import get_network
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError, RefusedError
@@ -16,6 +19,7 @@ from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.model_archive import archive_version, open_archive
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive, repack
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 
@@ -70,6 +74,49 @@ def test_other_golden_masses_are_refused(archive: Path, tmp_path: Path) -> None:
     changed = repack(archive, tmp_path / "x.mar", model_json=json.dumps(facts).encode())
     with pytest.raises(RefusedError, match="golden/chelsea.png got cat"):
         verify_archive(changed)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_weights_that_do_not_know_a_cat_are_not_packed(tmp_path: Path, runtime: str) -> None:
+    """Such as a network that was never trained, whose export is as exact as any."""
+    torch.manual_seed(0)
+    state = get_network("efficientnet_lite0").build().state_dict()
+    torch.save(state, tmp_path / "mine.pth")
+    target = tmp_path / "x.mar"
+    target.write_bytes(b"the old one")
+    arguments = ["package", "--network", "efficientnet_lite0", "--runtime", runtime]
+    arguments += ["--weights", str(tmp_path / "mine.pth"), "--output", str(target)]
+    refused = catdog_here(*arguments)
+    assert refused.returncode == 4
+    complaint = r"catdog: chelsea\.png shows a cat, and is called .* insist with --insist\n"
+    assert re.fullmatch(complaint, refused.stderr), refused.stderr
+    assert target.read_bytes() == b"the old one"
+    insisted = catdog_here(*arguments, "--insist")
+    assert insisted.returncode == 0, insisted.stderr
+    assert "golden   chelsea.png shows a cat, and is called " in insisted.stdout
+    with pytest.raises(RefusedError, match="chelsea.png shows a cat"):
+        verify_archive(target)
+
+
+def test_labelled_images_are_a_gate_before_an_archive_takes_its_place(
+    tmp_path: Path, photos: list[Path]
+) -> None:
+    for folder in ("right/cats", "right/dogs", "wrong/cats", "wrong/dogs"):
+        (tmp_path / folder).mkdir(parents=True)
+    cat, dog = (next(path for path in photos if path.parent.name == n) for n in ("cats", "dogs"))
+    for folder, photo in {"right/cats": cat, "right/dogs": dog}.items():
+        shutil.copy(photo, tmp_path / folder)
+    for folder, photo in {"wrong/cats": dog, "wrong/dogs": cat}.items():
+        shutil.copy(photo, tmp_path / folder)
+    target = tmp_path / "x.mar"
+    arguments = ["package", "--network", "efficientnet_lite0", "--runtime", "torch"]
+    arguments += ["--output", str(target), "--evaluate"]
+    refused = catdog_here(*arguments, tmp_path / "wrong")
+    assert (refused.returncode, target.exists()) == (4, False)
+    assert re.fullmatch(r"catdog: 0 of 2 .* nothing was changed\n", refused.stderr), refused.stderr
+    packed = catdog_here(*arguments, tmp_path / "right")
+    assert packed.returncode == 0, packed.stderr
+    assert "asked    2 of 2 cats and dogs with the larger mass are right" in packed.stdout
 
 
 def test_an_incomplete_model_json_is_refused(archive: Path, tmp_path: Path) -> None:

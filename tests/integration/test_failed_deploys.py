@@ -11,6 +11,7 @@ import pytest
 
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.archive_cache import BuildArchive
 from tests.support.operators import CAT, assert_one_version, catdog, make_broken, started
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
@@ -23,6 +24,10 @@ from tests.support.raw_requests import send_one, steady_load
         ("wrong weights", r"chelsea.png got cat 0\.\d+, dog 0\.\d+; model.json says cat 0\.92"),
         ("no network", r"\.mar: InvalidProtobuf: "),
         ("junk", r"is not a model archive"),
+        (
+            "does not know a dog",
+            r"chelsea.png shows a dog, and is called cat: .*--insist",
+        ),
         ("changed code", r"its code is not the code that model.json names"),
         ("raises", r"0 of 1 workers of version \d+\.0 are READY, .*ZeroDivisionError"),
         ("never ready", r"0 of 1 workers of version .* worker \d+ is not: not within 6 s"),
@@ -61,6 +66,17 @@ def test_a_broken_archive_leaves_the_old_version_serving(
     assert (answer.status, json.loads(answer.body)["version"]) == (200, before)
     if kind not in ("fails clients", "dies"):
         assert {answer.status for answer in answers} == {200}
+
+
+def test_seeded_weights_take_no_trained_ones_place_by_accident(
+    running: TorchServe, build: BuildArchive
+) -> None:
+    before = assert_one_version(running, 1)
+    sha = file_sha256(running.config.archive)
+    result = catdog(running, "deploy", build("efficientnet_lite0", "seeded", "torch"))
+    assert result.returncode == 4
+    assert re.fullmatch(r"catdog: .*seeded .*untrained.* with --untrained\n", result.stderr)
+    assert (assert_one_version(running, 1), file_sha256(running.config.archive)) == (before, sha)
 
 
 def test_ctrl_c_undoes_a_deploy_and_nobody_else_changes_the_server_meanwhile(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catdog_serving.rollout.deploy import DeployTimes, deploy
+from catdog_serving.rollout.deploy import DeployTimes, Trust, deploy
 from catdog_serving.rollout.rollback import rollback
 from catdog_serving.rollout.scale import scale
 from catdog_serving.torchserve.server import TorchServe
@@ -47,7 +47,7 @@ def test_three_minutes_of_operating_lose_no_request(
             scale(server, 1)
             note("1 worker")
             until(75)
-            deploy(server, untrained)
+            deploy(server, untrained, trust=Trust(untrained=True))
             note("deployed")
             until(120)
             rollback(server, DeployTimes())

@@ -13,12 +13,12 @@ from torchvision.models import ResNet152_Weights
 
 from catdog.classifier import Classifier
 from catdog.decode import HTTP_FORMATS
-from catdog.model_info import ModelInfo
+from catdog.model_info import GoldenImage, ModelInfo
 from catdog.read_settings import Settings
 from catdog.runtime import ModelOutput
 from catdog.torch_module import LogitsAndMaps
 from catdog.transforms import Preprocessing
-from tests.support.paths import ROOT
+from tests.support.paths import ROOT, SAMPLES
 
 CATEGORIES = tuple(ResNet152_Weights.IMAGENET1K_V1.meta["categories"])
 
@@ -33,7 +33,7 @@ def model_info(**changes: Any) -> ModelInfo:
         precision="fp32",
         preprocessing=Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         categories=CATEGORIES,
-        golden=(),
+        golden=(GoldenImage("golden/a.png", 0.9, 0.01, "cat"),),
         catdog_version="0.1.0",
         code_sha256="0" * 64,
         agreement=None,
@@ -45,6 +45,9 @@ def write_model_dir(folder: Path, info: ModelInfo, version: str = "7.0") -> Path
     """A model directory that lacks only the network itself."""
     info.write(folder)
     shutil.copy(ROOT / "config" / "model-config.yaml", folder)
+    for image in info.golden:
+        (folder / image.file).parent.mkdir(exist_ok=True)
+        shutil.copy(SAMPLES / "chelsea.png", folder / image.file)
     (folder / "MAR-INF").mkdir()
     manifest = {"model": {"modelName": "catdog", "modelVersion": version}}
     (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest))

@@ -119,6 +119,10 @@ def make_broken(kind: str, good: Path, target: Path) -> Path:
         case "junk":
             target.write_bytes(b"junk")
             return target
+        case "does not know a dog":
+            facts = json.loads(zipfile.ZipFile(good).read("model.json"))
+            facts["golden"][0]["shows"] = "dog"
+            return repack(good, target, model_json=json.dumps(facts).encode())
         case "changed code":
             return repack(good, target, catdog_handler_py=b"class CatDogHandler: pass\n")
         case "raises":

@@ -9,12 +9,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import catdog
-from catdog.model_info import RUNTIMES, ModelInfo, check_runtime
+from catdog.model_info import GOLDEN_FOLDER, RUNTIMES, ModelInfo, check_runtime
 from catdog.networks import get_network
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import MODEL_NAME
@@ -72,12 +73,22 @@ class ArchiveSpec:
             )
 
 
-def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
+def build_archive(
+    spec: ArchiveSpec,
+    output: Path,
+    *,
+    insist: bool = False,
+    gate: Callable[[Path], object] = lambda _: None,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> ModelInfo:
     """Build, verify, and put in place.
 
     Args:
         spec: What to build.
         output: The .mar to make or replace.
+        insist: Let a network pass that does not know what its golden images show.
+        gate: Gets the checked archive before it takes its place; raises to refuse it.
+        on_step: Is told, for each golden image, what it shows and what it is called.
 
     Returns:
         The new archive's facts.
@@ -85,7 +96,7 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
     Raises:
         NotReadyError: If weights, tools or images to calibrate with are missing.
         RefusedError: If a setting is wrong, int8 is too far from float32, or the built
-            archive fails its check; `output` is untouched then.
+            archive fails its check or the gate's; `output` is untouched then.
     """
     try:
         settings = Settings.read(spec.settings)  # a wrong one fails here and not in the worker
@@ -100,7 +111,8 @@ def build_archive(spec: ArchiveSpec, output: Path) -> ModelInfo:
         made.mkdir()
         info = _fill_model_dir(spec, settings, staging)
         archive = _run_archiver(spec, staging, made)
-        verify_archive(archive, source=staging)
+        verify_archive(archive, source=staging, insist=insist, on_step=on_step)
+        gate(archive)
         replace_file(archive, output)
     return info
 
@@ -110,7 +122,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     try:
         from catdog_serving.build import quantise
         from catdog_serving.build.export import build_module, eager_logits, export
-        from catdog_serving.build.golden_images import GOLDEN_FOLDER, GOLDEN_NAMES, golden_images
+        from catdog_serving.build.golden_images import GOLDEN_SHOWS, golden_images
         from catdog_serving.build.weights import find_weights
     except ImportError as error:
         raise NotReadyError(
@@ -123,7 +135,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
         shutil.copy(source, model_dir)
     shutil.copy(spec.settings, model_dir / SETTINGS_FILE)
     (model_dir / GOLDEN_FOLDER).mkdir()
-    for name in GOLDEN_NAMES:
+    for name in GOLDEN_SHOWS:
         shutil.copy(SAMPLES / name, model_dir / GOLDEN_FOLDER)
 
     module = build_module(weights)

@@ -7,10 +7,13 @@ An int8 network's are its own: how far they are from float32 is for the gate in
 int8_agreement.py.
 """
 
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+
 import numpy as np
 
 from catdog.decode import Decoder, InvalidImage, Limits
-from catdog.model_info import GoldenImage, ModelInfo
+from catdog.model_info import GOLDEN_FOLDER, GoldenImage, ModelInfo
 from catdog.postprocess import class_masses
 from catdog.results import Prediction
 from catdog.transforms import Preprocessing, read_model_input
@@ -18,8 +21,8 @@ from catdog_serving.build.int8_agreement import LogitsOf
 from catdog_serving.errors import RefusedError
 from catdog_serving.sample_images import SAMPLES
 
-GOLDEN_NAMES = ("chelsea.png", "coffee.png")
-GOLDEN_FOLDER = "golden"
+# What each of them shows, which no network has to say.
+GOLDEN_SHOWS = {"chelsea.png": "cat", "coffee.png": "neither"}
 
 # How far the masses of a golden image may be from those in model.json. float32 on
 # two machines differs by about 1e-4 at most; another image or network by 1e-2 and more.
@@ -32,11 +35,11 @@ INT8_TOLERANCE = 0.05
 
 def golden_images(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[GoldenImage, ...]:
     """Let a network say what each golden image's masses are."""
-    pixels = np.stack([sample_pixels(name, preprocessing) for name in GOLDEN_NAMES])
+    pixels = np.stack([sample_pixels(name, preprocessing) for name in GOLDEN_SHOWS])
     masses = class_masses(logits_of(pixels)).tolist()
     return tuple(
-        GoldenImage(f"{GOLDEN_FOLDER}/{name}", cat, dog)
-        for name, (cat, dog) in zip(GOLDEN_NAMES, masses, strict=True)
+        GoldenImage(f"{GOLDEN_FOLDER}/{name}", cat, dog, shows)
+        for (name, shows), (cat, dog) in zip(GOLDEN_SHOWS.items(), masses, strict=True)
     )
 
 
@@ -46,7 +49,7 @@ def sample_pixels(name: str, preprocessing: Preprocessing) -> np.ndarray:
     return read_model_input((SAMPLES / name).read_bytes(), Decoder(limits), preprocessing).crop
 
 
-def check_golden(info: ModelInfo, results: list[Prediction | InvalidImage]) -> None:
+def check_golden(info: ModelInfo, results: Sequence[Prediction | InvalidImage]) -> None:
     """Compare answers for the golden images with what model.json promises.
 
     Raises:
@@ -63,3 +66,49 @@ def check_golden(info: ModelInfo, results: list[Prediction | InvalidImage]) -> N
                 f"cat {image.cat:.4f}, dog {image.dog:.4f} "
                 f"(tolerance {tolerance:g})"
             )
+
+
+def check_shown(
+    info: ModelInfo,
+    results: Sequence[Prediction | InvalidImage],
+    *,
+    insist: bool = False,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Compare answers for the golden images with what they show, as people see them.
+
+    `check_golden` finds an export that computes something else than the weights say; this finds
+    weights that are not those of a network that knows cats from dogs.
+
+    Args:
+        info: The archive's facts. Seeded weights may say anything: all of it says "untrained".
+        results: The answers that `check_golden` let pass.
+        insist: Let wrong answers pass.
+        on_step: Is told, for each image, what it shows and what it is called.
+
+    Raises:
+        RefusedError: If the cat's mass is not the larger one on a cat, likewise for a dog, or an
+            image of neither is called one.
+    """
+    wrong = []
+    for image, result in zip(info.golden, results, strict=True):
+        if isinstance(result, InvalidImage):
+            raise RefusedError(f"{image.file} could not be classified: {result}")
+        shown = image.shows if image.shows == "neither" else f"a {image.shows}"
+        line = (
+            f"{PurePosixPath(image.file).name} shows {shown}, and is called {result.label}: "
+            f"cat {result.cat:.2f}, dog {result.dog:.2f}, {result.top[0].name}"
+        )
+        on_step(f"golden   {line}")
+        is_right = {
+            "cat": result.cat > result.dog,  # false for NaN
+            "dog": result.dog > result.cat,
+            "neither": result.label == "neither",
+        }[image.shows]
+        if not is_right:
+            wrong.append(line)
+    if wrong and not info.untrained and not insist:
+        raise RefusedError(
+            f"{wrong[0]}. These weights do not know it, and nothing was changed; look whether "
+            "they are the right ones, or insist with --insist"
+        )

@@ -2,6 +2,7 @@
 
 import filecmp
 import hashlib
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,19 +20,27 @@ HANDLER, TELEMETRY = (
 )
 
 
-def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
-    """Open an archive and check it as the worker would load it.
+def verify_archive(
+    archive: Path,
+    source: Path | None = None,
+    *,
+    insist: bool = False,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> ModelInfo:
+    """Open an archive and check it as the worker would load it, on a GPU if workers get one.
 
     Args:
         archive: The .mar.
         source: The model directory that it was built from, to compare byte by byte.
+        insist: Let a network pass that does not know what its golden images show.
+        on_step: Is told, for each golden image, what it shows and what it is called.
 
     Raises:
         RefusedError: If a file differs, a fact is wrong, or a golden image gets
-            other masses.
+            other masses or another name than that of what it shows.
     """
     from catdog.classifier import Classifier
-    from catdog_serving.build.golden_images import check_golden
+    from catdog_serving.build.golden_images import check_golden, check_shown
 
     with open_archive(archive) as model_dir:
         try:
@@ -49,14 +58,23 @@ def verify_archive(archive: Path, source: Path | None = None) -> ModelInfo:
                 f"{archive.name}: {error}; build it again with: catdog package"
             ) from error
         try:
-            classifier = Classifier.load(model_dir)
+            classifier = Classifier.load(model_dir, _device_of_workers(info))
             results = classifier.classify(images)
             classifier.close()
         except Exception as error:  # each runtime has its own for a network that is broken
             reason = str(error).strip().splitlines() or [""]
             raise RefusedError(f"{archive.name}: {type(error).__name__}: {reason[0]}") from error
         check_golden(info, results)
+        check_shown(info, results, insist=insist, on_step=on_step)
     return info
+
+
+def _device_of_workers(info: ModelInfo) -> str:
+    if info.runtime == "onnx":
+        return "cpu"
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def code_sha256(folder: Path) -> str:

@@ -106,6 +106,10 @@ WatchOption = Annotated[
         help="How long to watch the new version before the old one goes.",
     ),
 ]
+InsistOption = Annotated[
+    bool,
+    typer.Option("--insist", help="Take weights that do not know what the golden images show."),
+]
 
 
 @contextmanager

@@ -8,7 +8,13 @@ import typer
 
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.int8_agreement import AgreementGate
-from catdog_serving.cli.options import ConfigOption, console, print_line
+from catdog_serving.cli.gate import (
+    MIN_ACCURACY,
+    EvaluateOption,
+    MinAccuracyOption,
+    accuracy_gate,
+)
+from catdog_serving.cli.options import ConfigOption, InsistOption, console, print_line
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.serving_config import ServingConfig
 
@@ -61,6 +67,9 @@ def package(
     output: Annotated[
         Path | None, typer.Option(help="The archive to make (default: model-store/catdog.mar).")
     ] = None,
+    insist: InsistOption = False,
+    evaluate: EvaluateOption = None,
+    min_accuracy: MinAccuracyOption = MIN_ACCURACY,
 ) -> None:
     """Build and check the model archive."""
     target = output or ServingConfig.read(config).archive
@@ -78,8 +87,9 @@ def package(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    gate = accuracy_gate(evaluate, min_accuracy)
     with console.status(f"packaging {network} ..."):
-        info = build_archive(spec, target)
+        info = build_archive(spec, target, insist=insist, gate=gate, on_step=print_line)
     print_line(f"packed  {info.model.name}, {info.runtime} {info.precision}")
     if info.agreement:
         print_line(f"int8    {info.agreement}")

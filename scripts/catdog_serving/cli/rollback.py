@@ -4,6 +4,7 @@ import os
 
 from catdog_serving.cli.options import (
     ConfigOption,
+    InsistOption,
     ReadyOption,
     WatchOption,
     configured_server,
@@ -15,9 +16,13 @@ from catdog_serving.torchserve.server import READY_TIMEOUT_S
 
 
 def rollback(
-    config: ConfigOption, watch_s: WatchOption = WATCH_S, timeout_s: ReadyOption = READY_TIMEOUT_S
+    config: ConfigOption,
+    watch_s: WatchOption = WATCH_S,
+    timeout_s: ReadyOption = READY_TIMEOUT_S,
+    insist: InsistOption = False,
 ) -> None:
     """Deploy what was served before the last deploy."""
     server = configured_server(config)
     os.nice(10)
-    deploy_previous(server, DeployTimes(timeout_s, watch_s), on_step=print_line)
+    times = DeployTimes(timeout_s, watch_s)
+    deploy_previous(server, times, insist=insist, on_step=print_line)

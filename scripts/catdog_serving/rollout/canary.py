@@ -71,10 +71,21 @@ class TrafficWindow:
 
 
 def check_served_golden(
-    server: TorchServe, archive: Path, info: ModelInfo, old: ModelStatus, version: str
+    server: TorchServe,
+    archive: Path,
+    info: ModelInfo,
+    old: ModelStatus,
+    version: str,
+    *,
+    insist: bool,
 ) -> None:
-    """Ask the new version itself for the golden images, as any client would."""
-    from catdog_serving.build.golden_images import check_golden
+    """Ask the new version itself for the golden images, as any client would.
+
+    Raises:
+        RefusedError: If an answer is not what model.json promises or, unless one insists, not what
+            the image shows; or another version gave it.
+    """
+    from catdog_serving.build.golden_images import check_golden, check_shown
 
     with (
         zipfile.ZipFile(archive) as packed,
@@ -87,7 +98,8 @@ def check_served_golden(
         ) as client,
     ):
         results = [client.classify(packed.read(image.file)) for image in info.golden]
-    check_golden(info, list(results))
+    check_golden(info, results)
+    check_shown(info, results, insist=insist)
     answered = {result.version for result in results} - {version}
     if answered:
         raise RefusedError(f"version {version} says that it is {', '.join(answered)}")

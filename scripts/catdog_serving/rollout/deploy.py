@@ -5,12 +5,17 @@ answers its golden images over HTTP, becomes the default, and is watched for a w
 the old version is drained and removed. Any failure on the way goes back.
 """
 
+import json
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from catdog.model_info import ModelInfo
+from catdog.model_info import MODEL_INFO_FILE, ModelInfo
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import (
+    archive_facts,
     check_owner,
     copy_archive,
     file_sha256,
@@ -52,10 +57,26 @@ class DeployTimes:
     watch: float = WATCH_S
 
 
+@dataclass(frozen=True)
+class Trust:
+    """What an operator takes on themselves, and what they ask of an archive beyond the rest.
+
+    Attributes:
+        insist: Serve a network that does not know what its golden images show.
+        untrained: Serve seeded weights in place of trained ones.
+        gate: Gets the checked archive while nothing is changed; raises to refuse it.
+    """
+
+    insist: bool = False
+    untrained: bool = False
+    gate: Callable[[Path], object] = lambda _: None
+
+
 def deploy(
     server: TorchServe,
     archive: Path,
     times: DeployTimes = DeployTimes(),
+    trust: Trust = Trust(),
     *,
     on_step: OnStep = lambda _: None,
 ) -> str:
@@ -69,6 +90,7 @@ def deploy(
         server: One that `catdog serve` or `TorchServe.start` started.
         archive: The .mar, wherever it is; it may be the model store's own catdog.mar.
         times: How long to wait and to watch.
+        trust: What to let pass, and what to ask.
         on_step: Is given a line after each step.
 
     Returns:
@@ -81,7 +103,7 @@ def deploy(
     """
     check_owner(archive)
     with operator(server, "deploy") as management:
-        return take_over(server, management, archive, times, on_step)
+        return take_over(server, management, archive, times, trust, on_step)
 
 
 def take_over(
@@ -89,6 +111,7 @@ def take_over(
     management: ManagementClient,
     archive: Path,
     times: DeployTimes,
+    trust: Trust,
     on_step: OnStep,
 ) -> str:
     """The story of a deploy, from the file to the version that is left."""
@@ -98,9 +121,11 @@ def take_over(
     checked = checked_folder(config) / archive.name
     private_copy(archive, checked)
     on_step(f"archive  {archive}, SHA-256 {file_sha256(checked)}")
-    info = _verified(checked)
+    info = _verified(checked, trust, on_step)
     on_step(f"checked  {_described(info)}; its golden images get their masses")
     old = default_version(management)
+    _check_untrained(info, old, config, trust)
+    trust.gate(checked)
     new = next_version(model.version for model in management.versions())
     workers = max(1, len(old.workers))
     check_memory(old, workers)
@@ -111,7 +136,7 @@ def take_over(
             management.register(staged.name, config.version_settings(staged, workers))
             server.wait_ready(workers, version=new, timeout_s=times.ready)
             on_step(f"ready    version {new} beside {old.version}, workers: {workers}")
-            check_served_golden(server, checked, info, old, new)
+            check_served_golden(server, checked, info, old, new, insist=trust.insist)
             on_step("asked    the golden images get the same masses over HTTP")
             start = scrape(config.metrics_url)
             management.set_default(new)
@@ -124,13 +149,34 @@ def take_over(
     return new
 
 
-def _verified(archive: Path) -> ModelInfo:
+def _verified(archive: Path, trust: Trust, on_step: OnStep) -> ModelInfo:
     from catdog_serving.build.verify import verify_archive
 
     try:
-        return verify_archive(archive)
+        return verify_archive(archive, insist=trust.insist, on_step=on_step)
     except NotReadyError as error:  # it is there, so it is no archive
         raise RefusedError(str(error)) from error
+
+
+def _check_untrained(
+    info: ModelInfo, old: ModelStatus, config: ServingConfig, trust: Trust
+) -> None:
+    """Refuse seeded weights in place of trained ones, unless they are asked for."""
+    if not info.untrained or trust.untrained:
+        return
+    served: dict[str, Any] = {}
+    with suppress(OSError, ValueError, NotReadyError):  # nobody can say what is served
+        folder = _folder_of(old)
+        served = (
+            archive_facts(config.archive)
+            if folder is None
+            else json.loads((folder / MODEL_INFO_FILE).read_bytes())
+        )
+    if served.get("untrained") is False:
+        raise RefusedError(
+            f"{info.model.name}, and what is served is trained; nothing was changed. "
+            "If you mean it, deploy it with --untrained"
+        )
 
 
 def _described(info: ModelInfo) -> str:

@@ -82,7 +82,7 @@ class Worker:
             classifier.info,
             catdog_version="1.2.3",
             precision=precision,
-            golden=(GoldenImage("golden/cat.png", 0.9, 0.01),) * 2,
+            golden=(GoldenImage("golden/cat.png", 0.9, 0.01, "cat"),) * 2,
             agreement=agreement if precision == "int8" else None,
         )
         (answer,) = self.ask(Request({}, {"describe": "True"}))

@@ -18,7 +18,7 @@ AGREEMENT = Agreement(
 
 
 def test_facts_survive_the_file(tmp_path: Path) -> None:
-    info = model_info(golden=(GoldenImage("golden/a.png", 0.5, 0.25),))
+    info = model_info(golden=(GoldenImage("golden/b.png", 0.5, 0.25, "dog"),))
     info.write(tmp_path)
     assert ModelInfo.read(tmp_path) == info
 
@@ -53,14 +53,14 @@ def test_missing_and_unknown_facts_are_named(tmp_path: Path) -> None:
         ModelInfo.read(tmp_path)
 
 
-@pytest.mark.parametrize("other", [None, 1, 3])
+@pytest.mark.parametrize("other", [None, 1, 2, 4])
 def test_an_archive_of_another_format_is_refused(other: int | None) -> None:
-    """The first edition's said nothing about its format."""
+    """The first edition's said nothing about its format; in 2 golden images said no truth."""
     values = model_info().to_dict()
-    assert values.pop("format") == 2
+    assert values.pop("format") == 3
     if other is not None:
         values["format"] = other
-    message = f"archive format {other or 1}, .* reads format 2"
+    message = f"archive format {other or 1}, .* reads format 3"
     with pytest.raises(ValueError, match=message):
         ModelInfo.from_dict(values)
 
@@ -75,3 +75,44 @@ def test_an_unknown_precision_lists_those_there_are() -> None:
 def test_categories_in_another_order_are_refused() -> None:
     with pytest.raises(ValueError, match="not ImageNet-1k"):
         model_info(categories=tuple(reversed(CATEGORIES)))
+
+
+@pytest.mark.parametrize(
+    ("file", "shows"),
+    [
+        *((file, "cat") for file in ("/etc/passwd", "golden/../x", "golden/a/b", "golden/..")),
+        *((file, "cat") for file in ("../golden/x", "golden", "", "model.onnx")),
+        *(("golden/a.png", shows) for shows in ("horse", "", "Cat")),
+    ],
+)
+def test_a_golden_image_lies_in_its_folder_and_shows_what_there_is(file: str, shows: str) -> None:
+    with pytest.raises(ValueError, match=f"golden image {file!r} "):
+        GoldenImage(file, 0.9, 0.1, shows)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"golden": []},
+        {"golden": [1]},
+        {"golden": None},
+        {"golden": [{"file": 1, "cat": 0.1, "dog": 0.1, "shows": "cat"}]},
+        {"golden": [{"file": "golden/a", "cat": "much", "dog": 0.1, "shows": "cat"}]},
+        {"golden": [{"file": "golden/a", "cat": 0.9, "dog": 0.1}]},
+        {"preprocessing": None},
+        {"preprocessing": {"resize_size": 256}},
+        {"categories": 5},
+        {"agreement": [1]},
+        {"runtime": ["onnx"]},
+    ],
+    ids=str,
+)
+def test_facts_of_another_shape_are_one_kind_of_error(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="golden|model.json|categories|runtime"):
+        ModelInfo.from_dict(json.loads(json.dumps(model_info().to_dict())) | change)
+
+
+@pytest.mark.parametrize("facts", [[], None, "x", 1])
+def test_a_model_json_that_is_no_object_is_the_same_kind_of_error(facts: object) -> None:
+    with pytest.raises(ValueError, match="model.json holds no facts"):
+        ModelInfo.from_dict(facts)  # type: ignore[arg-type]

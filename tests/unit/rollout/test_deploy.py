@@ -11,7 +11,7 @@ import pytest
 
 from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.rollout import deploy as module
-from catdog_serving.rollout.deploy import DeployTimes
+from catdog_serving.rollout.deploy import DeployTimes, Trust
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -33,9 +33,9 @@ def test_an_archive_that_is_replaced_meanwhile_is_served_as_it_was_checked(
     sha256 = file_sha256(archive)
     seen: list[dict[str, Any]] = []
 
-    def check(_: Path) -> SimpleNamespace:
+    def check(*_: object) -> SimpleNamespace:
         write_archive(archive, '{"checked": false}')  # as `catdog package` may at this moment
-        return SimpleNamespace()
+        return SimpleNamespace(untrained=False)
 
     @contextmanager
     def switch(*_: object, files: Mapping[Path, Path], **__: object) -> Iterator[None]:
@@ -58,9 +58,8 @@ def test_an_archive_that_is_replaced_meanwhile_is_served_as_it_was_checked(
         monkeypatch.setattr(module, name, stand_in)
     monkeypatch.setattr(ServingConfig, "version_settings", lambda *_: None)
     steps: list[str] = []
+    client = cast(ManagementClient, management)
     with pytest.raises(KeyboardInterrupt):
-        module.take_over(
-            server, cast(ManagementClient, management), archive, DeployTimes(), steps.append
-        )
+        module.take_over(server, client, archive, DeployTimes(), Trust(), steps.append)
     assert steps[0] == f"archive  {archive}, SHA-256 {sha256}"
     assert seen == [{"checked": True}] * 2
