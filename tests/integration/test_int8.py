@@ -17,7 +17,7 @@ from catdog.runtime import load_runtime
 from catdog_serving.build import quantise
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_images
-from catdog_serving.build.golden_images import INT8_TOLERANCE
+from catdog_serving.build.golden_images import REDUCED_TOLERANCE
 from catdog_serving.build.int8_agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.cli.status import print_status
@@ -155,7 +155,7 @@ def test_other_golden_masses_are_refused(int8_archive: Path, tmp_path: Path) -> 
     with open_archive(int8_archive) as model_dir:
         info = (model_dir / "model.json").read_text()
         cat = ModelInfo.read(model_dir).golden[0].cat
-    other = info.replace(str(cat), str(cat - 2 * INT8_TOLERANCE))
+    other = info.replace(str(cat), str(cat - 2 * REDUCED_TOLERANCE))
     assert other != info
     changed = repack(int8_archive, tmp_path / "x.mar", model_json=other.encode())
     with pytest.raises(RefusedError, match=r"got cat .* \(tolerance 0.05\)"):

@@ -7,7 +7,7 @@ import pytest
 
 from catdog.model_info import GoldenImage, ModelInfo
 from catdog.results import ClassProbability, ModelId, Prediction
-from catdog_serving.build.golden_images import check_shown
+from catdog_serving.build.golden_images import check_golden, check_shown
 from catdog_serving.errors import RefusedError
 from tests.support.model_dirs import model_info
 
@@ -16,9 +16,9 @@ CAT, DOG, NEITHER = (
 )
 
 
-def answer(label: str, cat: float, dog: float) -> Prediction:
+def answer(label: str, cat: float, dog: float, precision: str = "fp32") -> Prediction:
     top = (ClassProbability(176, "Saluki", dog),)
-    model = ModelId("net", "mine", "fp32")
+    model = ModelId("net", "mine", precision)
     return Prediction(label, cat, dog, 1 - cat - dog, None, top, None, model, "1.0")
 
 
@@ -62,3 +62,22 @@ def test_each_image_is_told_and_the_wrong_one_is_named() -> None:
         "golden   cat.png shows a cat, and is called cat: cat 0.92, dog 0.01, Saluki",
         "golden   neither.png shows neither, and is called dog: cat 0.00, dog 1.00, Saluki",
     ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "distance", "passes"),
+    [
+        ("fp32", 0.0009, True),
+        ("fp32", 0.002, False),
+        ("int8", 0.04, True),
+        ("bf16", 0.02, True),  # on a GPU; on a CPU the same archive's answers say fp32
+        ("bf16", 0.06, False),
+        ("fp32", nan, False),
+    ],
+)
+def test_masses_may_differ_as_much_as_what_computed_them_rounds(
+    precision: str, distance: float, passes: bool
+) -> None:
+    result = answer("cat", 0.5 + distance, 0.5, precision)
+    with nullcontext() if passes else pytest.raises(RefusedError, match="golden/cat.png got"):
+        check_golden(facts(CAT), [result])
