@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -26,6 +27,7 @@ from catdog_serving.errors import NotReadyError, RefusedError
 MANIFEST = "MAR-INF/MANIFEST.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same content makes the same bytes
 _BLOCK = 1 << 20
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 @contextmanager
@@ -34,7 +36,8 @@ def open_archive(archive: Path) -> Iterator[Path]:
 
     Raises:
         NotReadyError: If there is no such archive, it is not one, or it cannot be read or unpacked.
-        RefusedError: If another user owns it: an archive is code that will be run.
+        RefusedError: If another user owns it or may write to it: an archive is code that will be
+            run.
     """
     check_owner(archive)
     with ExitStack() as stack:
@@ -57,12 +60,17 @@ def check_owner(archive: Path) -> None:
 
 def _check_owner(archive: Path, file: BufferedReader) -> None:
     """The same for a file that is open, whatever has its name by now."""
-    owner = os.fstat(file.fileno()).st_uid
-    if owner not in (os.getuid(), 0):
+    status = os.fstat(file.fileno())
+    if status.st_uid not in (os.getuid(), 0):
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         raise RefusedError(
-            f"{archive} (SHA-256 {sha256[:16]}...) belongs to user {owner}; "
+            f"{archive} (SHA-256 {sha256[:16]}...) belongs to user {status.st_uid}; "
             "an archive is code, and another user's code is not run"
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        raise RefusedError(
+            f"{archive} can be written by others (mode {stat.S_IMODE(status.st_mode):o}), and an "
+            "archive is code; if its content is yours: chmod go-w on it"
         )
 
 
@@ -95,6 +103,7 @@ def private_copy(archive: Path, target: Path) -> None:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             with target.open("wb") as copied:
                 shutil.copyfileobj(source, copied, _BLOCK)
+            keep_from_others(target)
 
 
 def archive_version(archive: Path) -> str:
@@ -250,7 +259,19 @@ def _written(target: Path) -> Iterator[None]:
     """As `_writing`, and the file is on the disk at the end: a full one shows here."""
     with _writing(target):
         yield
+        keep_from_others(target)
         sync(target)
+
+
+def keep_from_others(archive: Path) -> None:
+    """Take the group's and others' right to write, which the umask may have left.
+
+    Raises:
+        OSError: If it cannot be taken.
+    """
+    mode = stat.S_IMODE(archive.stat().st_mode)
+    if mode & _OTHERS_WRITE:
+        archive.chmod(mode & ~_OTHERS_WRITE)
 
 
 def _files(model_dir: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.atomic_write import atomic_write, replace_file
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import (
     archive_facts,
     archive_runtime,
@@ -78,6 +78,39 @@ def test_a_private_copy_stays_what_it_was_when_the_archive_is_replaced(tmp_path:
     assert stat.S_IMODE(target.parent.stat().st_mode) == 0o700
     with pytest.raises(NotReadyError, match="there is no archive"):
         private_copy(tmp_path / "none.mar", target)
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o602, 0o777])
+def test_an_archive_that_others_may_write_is_refused(
+    mode: int, folder: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "x.mar"
+    pack_folder(folder, archive, "1.0")
+    archive.chmod(mode)
+    with pytest.raises(RefusedError, match=rf"written by others \(mode {mode:o}\).* chmod go-w"):
+        archive_version(archive)
+    with pytest.raises(RefusedError, match="chmod go-w"), open_archive(archive):
+        pass
+    with pytest.raises(RefusedError, match="chmod go-w"):
+        private_copy(archive, tmp_path / "private" / "x.mar")
+    archive.chmod(mode & ~0o022)
+    assert archive_version(archive) == "1.0"
+
+
+def test_what_is_written_is_never_others_whatever_the_umask(folder: Path, tmp_path: Path) -> None:
+    packed_folder, same, other, private = (tmp_path / n / "x.mar" for n in "abcd")
+    before = os.umask(0)
+    try:
+        for path in (packed_folder, same, other):
+            path.parent.mkdir()
+        pack_folder(folder, packed_folder, "1.0")
+        copy_archive(packed_folder, same, "1.0")
+        copy_archive(packed_folder, other, "2.0")
+        private_copy(packed_folder, private)
+    finally:
+        os.umask(before)
+    for path in (packed_folder, same, other, private):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_copies_and_renames_are_on_the_disk_before_they_count(

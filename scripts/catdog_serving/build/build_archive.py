@@ -25,6 +25,7 @@ from catdog_serving.build.int8_agreement import AgreementGate, LogitsOf
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
+from catdog_serving.model_archive import keep_from_others
 from catdog_serving.sample_images import SAMPLES
 
 
@@ -111,6 +112,7 @@ def build_archive(
         made.mkdir()
         info = _fill_model_dir(spec, settings, staging)
         archive = _run_archiver(spec, staging, made)
+        keep_from_others(archive)
         verify_archive(archive, source=staging, insist=insist, on_step=on_step)
         gate(archive)
         replace_file(archive, output)

@@ -55,7 +55,7 @@ def check_golden(info: ModelInfo, results: Sequence[Prediction | InvalidImage]) 
     """Compare answers for the golden images with what model.json promises.
 
     Raises:
-        RefusedError: If one differs by more than `TOLERANCE`, or `REDUCED_TOLERANCE` where the answer
+        RefusedError: If one differs by more than `TOLERANCE`, or `REDUCED_TOLERANCE` where it
             was not computed in float32.
     """
     for image, result in zip(info.golden, results, strict=True):
