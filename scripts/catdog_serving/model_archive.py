@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -21,12 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE, check_format
+from catdog_serving.archive_entries import check_end, check_entries
 from catdog_serving.atomic_write import sync
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same content makes the same bytes
 _BLOCK = 1 << 20
+# What Python raises on a file that is no ZIP file, a broken one, or one of other content.
+_BROKEN = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError),
+    *(KeyError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError),
+)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -110,7 +117,9 @@ def archive_version(archive: Path) -> str:
     """The version that an archive is stamped with."""
     check_owner(archive)
     with _zip_file(archive) as packed:
-        version: str = json.loads(packed.read(MANIFEST))["model"]["modelVersion"]
+        version = _json(packed, MANIFEST)["model"]["modelVersion"]
+        if not isinstance(version, str):
+            raise ValueError(f"its version is {version!r}")
     return version
 
 
@@ -121,8 +130,7 @@ def archive_facts(archive: Path) -> dict[str, Any]:
         NotReadyError: If it is not a model archive.
     """
     with _zip_file(archive) as packed:
-        facts: dict[str, Any] = json.loads(packed.read(MODEL_INFO_FILE))
-    return facts
+        return _json(packed, MODEL_INFO_FILE)
 
 
 def archive_settings(archive: Path) -> dict[str, Any]:
@@ -136,19 +144,29 @@ def archive_settings(archive: Path) -> dict[str, Any]:
     from catdog.read_settings import SETTINGS_FILE
 
     with _zip_file(archive) as packed:
-        settings: dict[str, Any] = yaml.safe_load(packed.read(SETTINGS_FILE)) or {}
+        try:
+            settings = yaml.safe_load(packed.read(SETTINGS_FILE)) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{SETTINGS_FILE} is no YAML") from error
+        if not isinstance(settings, dict):
+            raise ValueError(f"{SETTINGS_FILE} holds no settings")
     return settings
 
 
 def check_archive_format(archive: Path) -> None:
-    """Refuse an archive that another edition of catdog packed.
+    """Refuse an archive that may not be unpacked, or that another edition of catdog packed.
 
-    What does not say its format is let through: its worker will report what is wrong with it.
+    One without a model.json is let through: its worker will report what is wrong with it.
+
+    Raises:
+        NotReadyError: If it is not a model archive.
+        RefusedError: If it may not be unpacked, or is of another format.
     """
+    with _zip_file(archive) as packed:
+        has_facts = MODEL_INFO_FILE in packed.namelist()
     try:
-        check_format(archive_facts(archive))
-    except NotReadyError:
-        return
+        if has_facts:
+            check_format(archive_facts(archive))
     except ValueError as error:
         raise RefusedError(f"{archive}: {error}; build it again with: catdog package") from error
 
@@ -164,11 +182,24 @@ def archive_runtime(archive: Path) -> str | None:
 @contextmanager
 def _zip_file(archive: Path) -> Iterator[zipfile.ZipFile]:
     """The ZIP file; what is wrong with it, or with what is read from it, is one clear error."""
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            yield packed
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise NotReadyError(f"{archive} is not a model archive: {error}") from error
+    with _readable(archive) as file:
+        try:
+            check_end(file)
+            with zipfile.ZipFile(file) as packed:
+                check_entries(packed, file)
+                yield packed
+        except RefusedError as error:
+            raise RefusedError(f"{archive} is refused: {error}") from error
+        except _BROKEN as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise NotReadyError(f"{archive} is not a model archive: {reason}") from error
+
+
+def _json(packed: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    values = json.loads(packed.read(name))
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} holds no facts")
+    return values
 
 
 def file_sha256(path: Path) -> str:
@@ -189,7 +220,7 @@ def copy_archive(archive: Path, target: Path, version: str) -> None:
         return
     with (
         _written(target),
-        zipfile.ZipFile(archive) as source,
+        _zip_file(archive) as source,
         zipfile.ZipFile(target, "w") as made,
     ):
         for entry in source.infolist():
@@ -224,12 +255,12 @@ def has_files_of(archive: Path, model_dir: Path) -> bool:
         return False
     files = _files(model_dir)
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with _zip_file(archive) as packed:
             entries = {e.filename: e for e in packed.infolist() if not e.is_dir()}
             if entries.keys() != files.keys():
                 return False
             manifest = _with_version(packed.read(MANIFEST), "")
-    except zipfile.BadZipFile:
+    except (NotReadyError, RefusedError):
         return False
     if manifest != _with_version(files[MANIFEST].read_bytes(), ""):
         return False

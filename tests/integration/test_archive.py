@@ -119,6 +119,16 @@ def test_labelled_images_are_a_gate_before_an_archive_takes_its_place(
     assert "asked    2 of 2 cats and dogs with the larger mass are right" in packed.stdout
 
 
+@pytest.mark.parametrize("name", ["numpy.py", "numpy/__init__.py", "catdog/x.so", "golden/x.png"])
+def test_a_file_that_no_archive_has_is_refused(name: str, archive: Path, tmp_path: Path) -> None:
+    """A worker would import such a numpy, and model.json's hash of the code does not tell of it."""
+    changed = repack(archive, tmp_path / "x.mar")
+    with zipfile.ZipFile(changed, "a") as packed:
+        packed.writestr(name, b"print('run')")
+    with pytest.raises(RefusedError, match=f"holds {name}, which no archive of catdog has"):
+        verify_archive(changed)
+
+
 def test_an_incomplete_model_json_is_refused(archive: Path, tmp_path: Path) -> None:
     changed = repack(archive, tmp_path / "x.mar", model_json=b"{}")
     with pytest.raises(RefusedError, match="missing"):

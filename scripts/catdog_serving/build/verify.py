@@ -7,9 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import catdog
-from catdog.model_info import ModelInfo
+from catdog.model_info import MODEL_INFO_FILE, ModelInfo
+from catdog.read_settings import SETTINGS_FILE
+from catdog.runtime import MODEL_FILES
 from catdog_serving.errors import RefusedError
-from catdog_serving.model_archive import open_archive
+from catdog_serving.model_archive import MANIFEST, open_archive
 
 CORE = Path(catdog.__file__).parent
 # Found without importing them: they import TorchServe's own modules.
@@ -48,6 +50,7 @@ def verify_archive(
                 _check_same_files(source, model_dir)
                 _check_same_files(CORE, model_dir / CORE.name)
             info = ModelInfo.read(model_dir)
+            _check_nothing_else(model_dir, info)
             if info.code_sha256 != code_sha256(model_dir):
                 raise RefusedError(
                     f"{archive.name}: its code is not the code that model.json names"
@@ -75,6 +78,20 @@ def _device_of_workers(info: ModelInfo) -> str:
     import torch
 
     return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _check_nothing_else(model_dir: Path, info: ModelInfo) -> None:
+    """Refuse files that no archive has: the worker would import a numpy.py beside its handler."""
+    known = {
+        *(HANDLER.name, TELEMETRY.name, f"{CORE.name}/py.typed", MANIFEST),
+        *(MODEL_INFO_FILE, SETTINGS_FILE, MODEL_FILES[info.runtime]),
+        *(image.file for image in info.golden),
+    }
+    for path in sorted(path for path in model_dir.rglob("*") if not path.is_dir()):
+        name = path.relative_to(model_dir).as_posix()
+        is_code = name.startswith(f"{CORE.name}/") and path.suffix == ".py"
+        if name not in known and not is_code:
+            raise RefusedError(f"the archive holds {name}, which no archive of catdog has")
 
 
 def code_sha256(folder: Path) -> str:
