@@ -67,12 +67,12 @@ class Settings:
         """Read a model-config.yaml.
 
         Raises:
-            ValueError: If a key is missing, unknown or out of range; the message
-                names the file, the key and the choices.
+            ValueError: If it is no YAML, or a key is missing, unknown or out of range; the
+                message names the file, the key and the choices.
         """
-        values: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}).get("handler", {})
+        values = _read_section(path)
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
+        unknown = sorted(map(str, set(values) - set(known)))
         missing = sorted(set(known) - set(values))
         if unknown or missing:
             raise ValueError(
@@ -83,6 +83,21 @@ class Settings:
             return cls(**values)
         except ValueError as error:
             raise ValueError(f"{path}: section handler: {error}") from error
+
+
+def _read_section(path: Path) -> dict[Any, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ValueError(f"{path} is no YAML{where}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    section = values.get("handler", {}) if isinstance(values, dict) else values
+    if not isinstance(section, dict):
+        raise ValueError(f"{path}: section handler: holds no keys")
+    return section
 
 
 def _check_number(

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.model_archive import archive_version, open_archive
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive, repack
-from tests.support.command_line import catdog_here
+from tests.support.command_line import CATDOG, ENVIRONMENT, catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 
@@ -96,6 +97,24 @@ def test_weights_that_do_not_know_a_cat_are_not_packed(tmp_path: Path, runtime: 
     assert "golden   chelsea.png shows a cat, and is called " in insisted.stdout
     with pytest.raises(RefusedError, match="chelsea.png shows a cat"):
         verify_archive(target)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "torch"])
+def test_a_disk_that_is_full_meanwhile_is_one_line(tmp_path: Path, runtime: str) -> None:
+    """Seen by a file that may not grow: what writes it finds no better error on a full disk."""
+    command = " ".join(
+        [*CATDOG, "package", "--network", "efficientnet_lite0", "--runtime", runtime]
+    )
+    result = subprocess.run(
+        ["sh", "-c", f"ulimit -f 10000; exec {command} --output {tmp_path}/x.mar"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT | {"TMPDIR": str(tmp_path)},
+    )
+    assert result.returncode == 3, result.stderr
+    assert re.fullmatch(r"catdog: cannot make .*x\.mar: .*File too large\n", result.stderr)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labelled_images_are_a_gate_before_an_archive_takes_its_place(

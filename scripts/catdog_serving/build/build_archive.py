@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import catdog
 from catdog.model_info import GOLDEN_FOLDER, RUNTIMES, ModelInfo, check_runtime
@@ -27,6 +29,11 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import keep_from_others
 from catdog_serving.sample_images import SAMPLES
+
+if TYPE_CHECKING:
+    from catdog_serving.build.weights import Weights
+
+_REST_BYTES = 4_000_000  # code, settings, images and categories, twice
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,8 @@ def build_archive(
         The new archive's facts.
 
     Raises:
-        NotReadyError: If weights, tools or images to calibrate with are missing.
+        NotReadyError: If weights, tools or images to calibrate with are missing, or the disk
+            is full or not to be written.
         RefusedError: If a setting is wrong, int8 is too far from float32, or the built
             archive fails its check or the gate's; `output` is untouched then.
     """
@@ -105,8 +113,7 @@ def build_archive(
         raise NotReadyError(f"there are no settings {spec.settings}; see --settings") from error
     except ValueError as error:
         raise RefusedError(str(error)) from error
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".catdog-build-", dir=output.parent) as scratch:
+    with _scratch_beside(output) as scratch:
         staging, made = Path(scratch, "model"), Path(scratch, "made")
         staging.mkdir()
         made.mkdir()
@@ -117,6 +124,31 @@ def build_archive(
         gate(archive)
         replace_file(archive, output)
     return info
+
+
+@contextmanager
+def _scratch_beside(output: Path) -> Iterator[str]:
+    """A folder that goes at the end; what the disk refuses meanwhile is one clear error."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".catdog-build-", dir=output.parent) as scratch:
+            yield scratch
+    except shutil.Error as error:  # of many files that were copied: the first
+        _, target, reason = error.args[0][0]
+        raise NotReadyError(f"cannot make {output}: {target}: {reason}") from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise NotReadyError(f"cannot make {output}: {where}{error.strerror or error}") from error
+
+
+def _check_room(weights: "Weights", folder: Path) -> None:
+    """The network is on the disk twice before the archive takes its place."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in weights.state.values())
+    needed, free = 2 * size + _REST_BYTES, shutil.disk_usage(folder).free
+    if free < needed:
+        raise NotReadyError(
+            f"{folder} has {free // 10**6} MB free, and packing needs about {needed // 10**6}"
+        )
 
 
 def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> ModelInfo:
@@ -132,6 +164,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
         ) from error
 
     weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url)
+    _check_room(weights, model_dir)
     shutil.copytree(CORE, model_dir / CORE.name, ignore=shutil.ignore_patterns("__pycache__"))
     for source in (HANDLER, TELEMETRY):
         shutil.copy(source, model_dir)
@@ -194,7 +227,6 @@ def _run_archiver(spec: ArchiveSpec, model_dir: Path, made: Path) -> Path:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     archive = made / f"{MODEL_NAME}.mar"
     if result.returncode != 0 or not archive.is_file():
-        raise RefusedError(
-            f"torch-model-archiver failed with {result.returncode}: {result.stderr.strip()[-500:]}"
-        )
+        last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise RefusedError(f"torch-model-archiver failed with {result.returncode}: {last[-500:]}")
     return archive

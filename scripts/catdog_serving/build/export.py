@@ -34,7 +34,9 @@ def export(module: LogitsAndMaps, weights: Weights, runtime: str, folder: Path) 
     """Write the float32 model file of `runtime` ("onnx" or "torch"), and say where it is."""
     path = folder / MODEL_FILES[runtime]
     if runtime == "torch":
-        torch.save(dict(weights.state), path)
+        content = io.BytesIO()  # torch's own writer has no name for a full disk
+        torch.save(dict(weights.state), content)
+        path.write_bytes(content.getbuffer())
     else:
         _export_onnx(module, weights.preprocessing.crop_size, path)
     return path

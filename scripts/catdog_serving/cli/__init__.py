@@ -55,7 +55,12 @@ COMMANDS = {
 
 
 _FINALISER_S = 0.05  # longer than one runs
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+# What this machine refuses. A file that is not there is none of it: catdog looks before.
+_REFUSED_BY_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY, errno.EMFILE, errno.ENFILE),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+}
 
 
 class _Command(TyperCommand):
@@ -85,8 +90,10 @@ class _Commands(TyperGroup):
         except BrokenPipeError:
             _end_unread()
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in _REFUSED_BY_MACHINE:
                 raise
+            if error.filename is not None:
+                raise NotReadyError(f"{error.filename}: {error.strerror}") from error
             _drop_output()
             raise NotReadyError(f"cannot write: {error.strerror}") from error
         return result

@@ -63,3 +63,32 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 def test_a_value_out_of_range_names_the_key(tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{key} .*must be|{key} must be"):
         Settings.read(write(tmp_path, **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"handler: [", r"is no YAML \(line 1, column 11\)"),
+        (b"handler:\n\tthreads: 1", r"is no YAML \(line 2, column 1\)"),
+        (b"a: b: c", "is no YAML"),
+        (b"handler: !!python/object:os.x {}", "is no YAML"),
+        (b"\xe9: 1", "is no YAML"),
+        (b"[" * 500, "is no YAML"),
+        (b"- 1", "holds no keys"),
+        (b"", "holds no keys"),
+        (b"text", "holds no keys"),
+        (b"handler: 3", "holds no keys"),
+        (b"handler:", "holds no keys"),
+        (b"handler: {1: 2, x: 3}", r"unknown \['1', 'x'\]"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_no_settings_is_one_line_with_the_files_name(
+    content: bytes, complaint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=complaint) as caught:
+        Settings.read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """The table of commands: complete, grouped, imported only when called; and only cli/ prints."""
 
 import ast
+import errno
 import importlib
 import inspect
 import os
@@ -20,12 +21,12 @@ from catdog_serving.cli.options import print_line
 from catdog_serving.cli.status import print_status
 from catdog_serving.monitoring.snapshot import ServerStatus
 from catdog_serving.torchserve.management import ModelStatus
-from tests.support.command_line import catdog
+from tests.support.command_line import catdog, catdog_here
 from tests.support.paths import ROOT, SAMPLES
 
 CLI = ROOT / "scripts" / "catdog_serving" / "cli"
 NAMES = [name for commands in COMMANDS.values() for name in commands]
-BESIDE_THE_COMMANDS = {"__init__", "backends", "options", "progress"}
+BESIDE_THE_COMMANDS = {"__init__", "backends", "gate", "options", "progress"}
 # A program of its own, whose output is its result: the script that catdog grew from.
 PRINTS = {"scripts/catdog_serving/bench/reference.py"}
 
@@ -141,6 +142,28 @@ cli.main()
         ["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False
     )
     assert (result.returncode, result.stderr) == (code, complaint)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        *((number, 3) for number in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.ENOTDIR)),
+        *((number, 3) for number in (errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE, errno.EDQUOT)),
+        *((number, 70) for number in (errno.ENOENT, errno.EEXIST, errno.ECONNREFUSED)),
+    ],
+    ids=lambda value: errno.errorcode.get(value, value),
+)
+def test_what_the_machine_refuses_is_one_line_and_no_bug(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise OSError(number, os.strerror(number), "/a/place")
+
+    monkeypatch.setattr(importlib.import_module("catdog_serving.cli.stop"), "stop", stop)
+    result = catdog_here("stop")
+    assert result.returncode == code
+    if code == 3:
+        assert result.stderr == f"catdog: /a/place: {os.strerror(number)}\n"
 
 
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,61 @@
+"""What `catdog package` says of settings and places that are not fit, before it packs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from catdog.networks import get_network
+from catdog.transforms import Preprocessing
+from catdog_serving.build import build_archive as module
+from catdog_serving.build.weights import Weights
+from catdog_serving.errors import NotReadyError
+from tests.support.command_line import catdog_here
+from tests.support.paths import ROOT
+
+
+@pytest.mark.parametrize("content", ["handler: [", "- 1", "handler:", "handler: {1: 2, x: 3}", ""])
+def test_settings_that_are_none_are_refused_in_one_line(content: str, tmp_path: Path) -> None:
+    settings = tmp_path / "mine.yaml"
+    settings.write_text(content)
+    result = catdog_here("package", "--settings", settings, "--output", tmp_path / "x.mar")
+    assert result.returncode == 4
+    assert result.stderr.startswith(f"catdog: {settings}")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "output", ["/sys/x.mar", "/proc/x.mar", "/proc/none/x.mar", "{}/file/x.mar", "{}/{long}/x.mar"]
+)
+def test_a_place_that_cannot_be_written_is_one_line(output: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = output.format(tmp_path, long="x" * 300)
+    result = catdog_here("package", "--weights", "seeded", "--output", place)
+    assert result.returncode == 3
+    assert result.stderr.startswith(f"catdog: cannot make {place}: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_room_for_the_network_is_looked_for_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"w": torch.zeros(10_000_000)}  # 40 MB, on the disk twice
+    numbers = Preprocessing(256, 224, (0.5,) * 3, (0.5,) * 3)
+    weights = Weights(get_network("resnet152"), "x", "0", False, state, numbers, ())
+    usage = module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=80_000_000))
+    with pytest.raises(NotReadyError, match="has 80 MB free, and packing needs about 84"):
+        module._check_room(weights, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=90_000_000))
+    module._check_room(weights, tmp_path)
+
+
+def test_the_shipped_settings_go_with_a_place_that_is_made(tmp_path: Path) -> None:
+    """What is refused above is refused for its own reason."""
+    result = catdog_here("package", "--weights", tmp_path / "no.pth", "--output", tmp_path / "a/b")
+    assert result.returncode == 3
+    assert f"no weights '{tmp_path}/no.pth'" in result.stderr
+    assert list((tmp_path / "a").iterdir()) == []
+    assert (ROOT / "config" / "model-config.yaml").is_file()
