@@ -27,6 +27,7 @@ from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.find_images import check_not_read, find_sources
 from catdog_serving.folder.outputs import printable
+from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 
 _UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
@@ -55,6 +56,7 @@ def evaluate(
     sources = find_sources([directory])
     if report:
         check_not_read([report], sources, files_of_server(config, archive))
+        check_own(report)
         check_matplotlib()
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,

@@ -16,6 +16,7 @@ from catdog_serving.atomic_write import atomic_file, atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.own_outputs import check_own, still_own
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,13 +54,14 @@ def write_output(
 
     Raises:
         NotReadyError: If it cannot be written.
+        RefusedError: If what has the name by then was not made by catdog.
     """
     if output_format == "parquet":
         _write_parquet(output, rows)
         return
     blocks = render(output_format, rows, reports, model)
     if not is_stream(output):
-        atomic_write(output, blocks)
+        atomic_write(output, still_own(output, blocks))
         return
     try:
         with output.open("wb") as file:
@@ -249,9 +251,11 @@ def _write_parquet(output: Path, rows: Iterable[ImageResult]) -> None:
 
     schema = parquet_schema()
     remaining = iter(rows)
-    with atomic_file(output) as partial, pq.ParquetWriter(partial, schema) as writer:
-        while group := list(islice(remaining, _ROW_GROUP)):
-            writer.write_table(pa.Table.from_pylist(list(map(_parquet_row, group)), schema))
+    with atomic_file(output) as partial:
+        with pq.ParquetWriter(partial, schema) as writer:
+            while group := list(islice(remaining, _ROW_GROUP)):
+                writer.write_table(pa.Table.from_pylist(list(map(_parquet_row, group)), schema))
+        check_own(output)
 
 
 def parquet_schema() -> "pa.Schema":

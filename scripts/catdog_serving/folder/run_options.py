@@ -16,6 +16,7 @@ from catdog_serving.find_images import (
     find_sources,
 )
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, is_stream
+from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.folder.state_file import files_of, refuse_first_edition, state_of
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
 
@@ -42,7 +43,7 @@ class RunOptions:
 
     Raises:
         UsageError: If some of it does not go together.
-        RefusedError: If a run of catdog 0.1 would be lost.
+        RefusedError: If a run of catdog 0.1 would be lost, or a file that catdog did not make.
         NotReadyError: If the format needs a package that is not installed, or a file cannot be
             written because of its name or its folder.
     """
@@ -119,7 +120,7 @@ class RunOptions:
             check_parquet()
 
     def _check_outputs(self) -> None:
-        """That what is written replaces nothing that is read, nor each other, nor a folder."""
+        """That what is written replaces nothing that is read or a stranger's, nor each other."""
         outputs = [path for path in (self.output, self.report) if path is not None]
         if self.report is not None and is_stream(self.report):
             raise UsageError(f"--report needs a file, and {self.report} is none")
@@ -135,6 +136,7 @@ class RunOptions:
         for path in files:
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 raise UsageError(f"{path} is an image by its name, and no image is written")
+            check_own(path)
         if self.state is not None and not self.restart:
             first = self.state.with_name(self.state.stem)
             refuse_first_edition((first, first.with_name(f"{first.name}.journal.jsonl")))

@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 import catdog
 from catdog_serving.atomic_write import atomic_write
+from catdog_serving.folder.own_outputs import still_own
 
 
 def write_page(
@@ -41,6 +42,7 @@ def write_page(
 
     Raises:
         NotReadyError: If the file cannot be written.
+        RefusedError: If what has the name by then was not made by catdog.
         UndefinedError: If the template names a value that is not there.
     """
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
@@ -48,7 +50,8 @@ def write_page(
     parts = environment().get_template(template).generate({**values, **own})
     # A lone surrogate (an undecodable byte of a file name) cannot be UTF-8; as a character
     # reference it shows as the replacement character.
-    atomic_write(target, (part.encode("utf-8", "xmlcharrefreplace") for part in parts))
+    encoded = (part.encode("utf-8", "xmlcharrefreplace") for part in parts)
+    atomic_write(target, still_own(target, encoded))
 
 
 @cache

@@ -1,16 +1,19 @@
 """What a folder run may write: never over what it reads, and never over a stranger's file."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import CatDogError, RefusedError, UsageError
 from catdog_serving.find_images import Shard
+from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.run_options import RunOptions
-from catdog_serving.remote_path import parse_path
+from catdog_serving.remote_path import AnyPath, parse_path
 from tests.support.stub_backend import NameBackend, touch
 
 SUFFIXES = ("txt", "json", "jsonl", "csv", "parquet")
@@ -213,15 +216,102 @@ def test_a_state_lies_beside_the_first_output() -> None:
     assert options("x").state is None
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_what_is_not_read_may_lie_in_the_folder_and_is_replaced(suffix: str, album: Path) -> None:
+def foreign_parquet() -> bytes:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table({"path": ["a.jpg"], "label": ["cat"]}), buffer)
+    return buffer.getvalue().to_pybytes()
+
+
+STRANGERS = {
+    "notes": b"my notes\nof last week",
+    "json": b'{"some": "json", "model": {"network": "resnet"}}\n',
+    "json lines": b'{"path":"a.jpg","label":"cat"}\n{"path":"b.jpg","label":"dog"}\n',
+    "csv": b"path,label,cat,dog\na.jpg,cat,1,0\n",
+    "table": b"label   cat  dog  file\n",
+    "parquet": foreign_parquet(),
+    "page": b"<!doctype html>\n<title>made 2026-11-27 10:00 by hand</title><p>about catdog</p>",
+}
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"restart": True}], ids=str)
+@pytest.mark.parametrize("name", ["notes", *(f"notes.{suffix}" for suffix in (*SUFFIXES, "html"))])
+@pytest.mark.parametrize("content", STRANGERS.values(), ids=STRANGERS)
+def test_a_strangers_file_is_never_written(
+    content: bytes, name: str, how: dict[str, bool], album: Path, tmp_path: Path
+) -> None:
+    """Whatever it holds and is called; by --report what is called a page."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    before, backend = everything(tmp_path), NameBackend()
+    given = {"report" if name.endswith(".html") else "output": path, **how}
+    with pytest.raises(RefusedError, match="is there, and catdog did not make it; choose another"):
+        run_classify(options(album, **given), backend)
+    assert everything(tmp_path) == before
+    assert not backend.asked
+
+
+def test_a_format_makes_no_text_an_output(album: Path, tmp_path: Path) -> None:
+    """The command of the complaint, and the same with a name that says nothing of a format."""
+    for name, refused in (("notes.json", UsageError), ("notes", RefusedError)):
+        (tmp_path / name).write_text("my notes")
+        before = everything(tmp_path)
+        with pytest.raises(refused):
+            classify(album, format="jsonl", output=tmp_path / name, resume=True)
+        assert everything(tmp_path) == before
+
+
+OWN = (*({"output": f"old.{suffix}"} for suffix in SUFFIXES), {"report": "old.html"})
+
+
+@pytest.mark.parametrize("then", OWN, ids=str)
+@pytest.mark.parametrize("first", [*OWN, {}], ids=str)
+def test_what_catdog_made_or_is_empty_is_replaced(
+    first: dict[str, str], then: dict[str, str], album: Path
+) -> None:
     """As ever: the result of this run takes the place of that of the one before."""
-    touch(album, f"old.{suffix}")
-    output = album / f"old.{suffix}"
-    classify(album, output=output, report=album / "page.html")
-    assert output.read_bytes() not in (f"old.{suffix}".encode(), b"")
+    [(option, name)] = then.items()
+    target = album / name
+    target.write_bytes(b"")
+    if first:
+        [(made_as, made)] = first.items()
+        classify(album, **{made_as: album.parent / made})
+        (album.parent / made).rename(target)
+    before = target.read_bytes()
+    touch(album, "dog.png")
+    classify(album, **{option: target})
+    assert target.read_bytes() not in (before, b"")
     assert not list(album.glob("*.catdog*"))
     assert (album / "cat.png").read_text() == "cat.png"
+
+
+@pytest.mark.parametrize("option", OWN, ids=str)
+def test_a_strangers_file_that_comes_during_the_run_stays_and_no_row_is_lost(
+    option: dict[str, str], album: Path, tmp_path: Path
+) -> None:
+    [(name, file)] = option.items()
+    output = tmp_path / file
+
+    class Busy(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            yield from super().classify_files(paths)
+            output.write_text("my notes")
+
+    with pytest.raises(RefusedError, match="catdog did not make it"):
+        run_classify(options(album, **{name: output}), Busy())
+    assert output.read_text() == "my notes"
+    output.rename(tmp_path / "mine")
+    backend = NameBackend()
+    run_classify(options(album, **{name: output}, resume=True), backend)
+    assert output.exists()
+    assert not backend.asked
+    assert {path.name for path in tmp_path.iterdir()} == {"album", "mine", file}
+
+
+def test_the_first_editions_pages_are_catdogs(album: Path) -> None:
+    page = album / "page.html"
+    page.write_text(f"<!doctype html>{'x' * 10_000}<p>made 2026-11-24 08:05 by catdog 0.1.0</p>")
+    classify(album, report=page)
+    assert b"made 2026-11-24" not in page.read_bytes()
 
 
 @pytest.mark.parametrize("option", ["output", "report"])
