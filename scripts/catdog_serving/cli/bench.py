@@ -17,8 +17,17 @@ from catdog_serving.bench.bench_files import (
     read_images,
     sample_crops,
 )
-from catdog_serving.cli.options import ConfigOption, ImagesOption, console, print_line, progress
+from catdog_serving.cli.options import (
+    ConfigOption,
+    ImagesOption,
+    console,
+    files_of_server,
+    print_line,
+    progress,
+)
 from catdog_serving.evaluation.plots import check_matplotlib
+from catdog_serving.find_images import ImageFiles, check_not_read
+from catdog_serving.folder.own_outputs import check_own, still_own
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 
@@ -36,6 +45,12 @@ def bench(
     check_matplotlib()  # before the half hour, not after it
     serving = ServingConfig.read(config)
     subject = Subject("resnet152", "seeded", config.parent / SETTINGS_FILE)
+    chart = chart or (output.with_suffix(".png") if output else Path("bench.png"))
+    written = [path for path in (output, chart) if path]
+    sources = [ImageFiles(images)] if images else []
+    check_not_read(written, sources, (*files_of_server(config, None), subject.settings))
+    for path in written:
+        check_own(path)
     limits = Settings.read(subject.settings).limits
     encoded = read_images(images, limits) if images else sample_crops()
     with progress() as on_step:
@@ -47,8 +62,7 @@ def bench(
     report = bench_report.to_dict(result) | {"images_from": images_from}
     line = bench_report.to_json_line(report)
     if output:
-        atomic_write(output, [line.encode(), b"\n"])
-    chart = chart or (output.with_suffix(".png") if output else Path("bench.png"))
+        atomic_write(output, still_own(output, [line.encode(), b"\n"]))
     bench_report.write_chart(report, chart)
     console.print(bench_report.table(report))
     for text in (*bench_report.summary_lines(report), f"chart  {chart}"):

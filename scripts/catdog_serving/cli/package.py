@@ -15,7 +15,9 @@ from catdog_serving.cli.gate import (
     accuracy_gate,
 )
 from catdog_serving.cli.options import ConfigOption, InsistOption, console, print_line
-from catdog_serving.model_archive import file_sha256
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.find_images import ImageFiles, check_not_read
+from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 
@@ -87,6 +89,10 @@ def package(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    sources = [ImageFiles(calibration)] if calibration else []
+    check_not_read([target], sources, (config, spec.settings, Path(weights or "")))
+    if output:
+        _check_own(output)
     gate = accuracy_gate(evaluate, min_accuracy)
     with console.status(f"packaging {network} ..."):
         info = build_archive(spec, target, insist=insist, gate=gate, on_step=print_line)
@@ -95,3 +101,16 @@ def package(
         print_line(f"int8    {info.agreement}")
     print_line(f"into    {target}, version {version}")
     print_line(f"SHA-256 {file_sha256(target)}")
+
+
+def _check_own(output: Path) -> None:
+    """Refuse to replace what is no archive; in the default place a torn one may lie."""
+    try:
+        if output.exists() and output.stat().st_size:
+            archive_facts(output)
+    except NotReadyError as error:
+        raise RefusedError(
+            f"{output} is there, and is no archive of catdog; choose another name, or delete it"
+        ) from error
+    except OSError as error:
+        raise NotReadyError(f"cannot read {output}: {error.strerror or error}") from error
