@@ -31,13 +31,31 @@ def atomic_file(path: Path) -> Iterator[Path]:
         NotReadyError: If it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.TemporaryDirectory(prefix=".catdog-", dir=path.parent) as scratch:
             partial = Path(scratch, path.name)
             yield partial
             replace_file(partial, path)
     except OSError as error:
         raise NotReadyError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what is missing above it, to any depth; pathlib makes them by recursion.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    missing = [folder]
+    while missing:
+        try:
+            missing[-1].mkdir(exist_ok=True)
+        except FileNotFoundError:
+            if missing[-1].parent == missing[-1]:
+                raise
+            missing.append(missing[-1].parent)
+        else:
+            missing.pop()
 
 
 def replace_file(path: Path, target: Path) -> None:

@@ -4,10 +4,12 @@ import fnmatch
 import os
 import zlib
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
@@ -47,12 +49,81 @@ class Shard:
         return zlib.crc32(name) % self.count == self.index
 
 
+class _Entry(NamedTuple):
+    """What a folder holds: a file, a folder, or a link to one."""
+
+    path: AnyPath
+    is_folder: bool
+    is_link: bool
+
+
+class RealFolders:
+    """The folders of one run, each of which is walked under one name, whatever links lead to it.
+
+    A link to what lies under a path that was named is not followed: that is found there, and
+    so no image has another path because of a link that comes or goes. Any other folder is
+    walked where it is met first.
+    """
+
+    def __init__(self, sources: Iterable["ImageFiles"]) -> None:
+        """Look at the folders that were named.
+
+        Raises:
+            UsageError: If one is another, or lies inside of it, by a link or a mount.
+        """
+        self._walked: dict[Hashable, AnyPath] = {}  # a folder's identity -> the path it is under
+        self._roots: dict[Hashable, AnyPath] = {}
+        real: dict[bytes, AnyPath] = {}  # where a path leads, as its sort key
+        for root in (source.root for source in sources if source.is_folder):
+            here = local_path(root)
+            if here is None:  # in a store nothing has two names
+                continue
+            with suppress(OSError):  # for the walk to report
+                if (other := self._roots.setdefault(_folder_identity(root), root)) != root:
+                    raise UsageError(f"{root} is {other}; name every image once")
+            real[sort_key(_real(here))] = root
+        self._real = sorted(real)
+        for outer, inner in pairwise(self._real):
+            if lies_under(inner, outer):
+                raise UsageError(f"{real[inner]} lies inside {real[outer]}; name every image once")
+
+    def forget(self, root: AnyPath) -> None:
+        """Let what was walked under a path be walked again."""
+        self._walked = {one: under for one, under in self._walked.items() if under != root}
+
+    def take(self, folder: _Entry, root: AnyPath) -> bool:
+        """Whether a folder is to be walked here, and nowhere else from now on.
+
+        Args:
+            folder: Where it was met.
+            root: The path that was named, and that it was met under.
+
+        Raises:
+            OSError: If it cannot be looked at.
+        """
+        identity = _folder_identity(folder.path)
+        if folder.path != root and (identity in self._roots or self._is_found_elsewhere(folder)):
+            return False
+        if identity in self._walked:
+            return False
+        self._walked[identity] = root
+        return True
+
+    def _is_found_elsewhere(self, folder: _Entry) -> bool:
+        """Whether it is a link to what lies under a path that was named."""
+        here = local_path(folder.path)
+        if here is None or not folder.is_link:
+            return False
+        return root_index(sort_key(_real(here)), self._real) is not None
+
+
 class ImageFiles:
     """The images under one path, in order.
 
     A path that is a file is always taken; in a folder, recursively, the files with an
-    image's suffix. Links to folders are followed, but never in a circle. A folder
-    that cannot be listed is given as if it were a file, so that it is not lost silently.
+    image's suffix. Links to folders are followed, and each real folder is walked once; see
+    `RealFolders`. A folder that cannot be listed is given as if it were a file, so that it
+    is not lost silently.
 
     Attributes:
         root: The path.
@@ -100,6 +171,11 @@ class ImageFiles:
         self._patterns = patterns
         self._shard = shard
         self._never = never
+        self._folders = RealFolders([self])
+
+    def share(self, folders: "RealFolders") -> None:
+        """Walk no folder that another source of the run walks."""
+        self._folders = folders
 
     def missing(self) -> NotReadyError:
         """What is said where nothing is there."""
@@ -110,35 +186,42 @@ class ImageFiles:
         self.is_walked = False
         if self.is_missing:
             return
+        self._folders.forget(self.root)
         base, is_listed = self.root if self.is_folder else self.root.parent, True
-        for path in self._walk(self.root, ()) if self.is_folder else (self.root,):
+        for path in self._walk() if self.is_folder else (self.root,):
             self.found += 1
             is_listed = is_listed and not (self.is_folder and path == self.root)
             if self._shard is None or self._shard.holds(relative_path(path, base)):
                 yield path
         self.is_walked = is_listed
 
-    def _walk(self, folder: AnyPath, ancestors: tuple[object, ...]) -> Iterator[AnyPath]:
-        try:
-            status = folder.stat()
-            entries = _sorted_entries(folder)
-        except OSError:
-            yield folder
-            return
-        identity = (status.st_dev, status.st_ino)
-        if identity in ancestors:
-            return
-        # Looked up for each folder: a file may come, and another take its name, meanwhile.
-        own = _identities(self._never)
-        for path, is_folder in entries:
-            if is_folder:
-                yield from self._walk(path, (*ancestors, identity))
-            elif own and _identity(path) in own:
+    def _walk(self) -> Iterator[AnyPath]:
+        """Depth first, without recursion: folders may be nested deeper than Python's stack is."""
+        pending = [iter([_Entry(self.root, is_folder=True, is_link=False)])]
+        own: set[tuple[int, int]] = set()
+        while pending:
+            entry = next(pending[-1], None)
+            if entry is None:
+                pending.pop()
+            elif entry.is_folder:
+                try:
+                    pending.append(self._listed(entry))
+                except OSError:
+                    yield entry.path
+                # Looked up for each folder: a file may come, and another take its name, meanwhile.
+                own = _identities(self._never)
+            elif own and _identity(entry.path) in own:
                 continue
-            elif self._is_wanted(path):
-                yield path
+            elif self._is_wanted(entry.path):
+                yield entry.path
             else:
                 self.skipped += 1
+
+    def _listed(self, folder: _Entry) -> Iterator[_Entry]:
+        """What a folder holds; nothing if it is walked under another name."""
+        if not self._folders.take(folder, self.root):
+            return iter(())
+        return _sorted_entries(folder.path)
 
     def _is_wanted(self, path: AnyPath) -> bool:
         if not self._patterns:
@@ -168,7 +251,11 @@ def find_sources(
         if lies_under(sort_key(inner), sort_key(outer)):
             twice = "is named twice" if inner == outer else f"lies inside {outer}"
             raise UsageError(f"{inner} {twice}; name every image once")
-    return [ImageFiles(path, patterns, shard, never, may_be_missing) for path in ordered]
+    sources = [ImageFiles(path, patterns, shard, never, may_be_missing) for path in ordered]
+    folders = RealFolders(sources)
+    for source in sources:
+        source.share(folders)
+    return sources
 
 
 def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
@@ -263,13 +350,30 @@ def _identities(paths: Iterable[Path]) -> set[tuple[int, int]]:
     return {found for path in paths if (found := _identity(path))}
 
 
-def _sorted_entries(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
-    """What a folder holds, sorted by name, and whether it is a folder; fails at once."""
+def _folder_identity(folder: AnyPath) -> Hashable:
+    """What all names of a folder have in common.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _sorted_entries(folder: AnyPath) -> Iterator[_Entry]:
+    """What a folder holds, sorted by name; fails at once if it cannot be listed."""
     if isinstance(folder, RemotePath):
-        return ((path, path.is_dir()) for path in folder.iterdir())
+        return (_Entry(path, path.is_dir(), _is_link(path)) for path in folder.iterdir())
     with os.scandir(folder) as entries:
-        names = sorted((os.fsencode(entry.name), _is_folder(entry)) for entry in entries)
-    return ((folder / os.fsdecode(name), is_folder) for name, is_folder in names)
+        found = sorted(
+            (os.fsencode(one.name), _is_folder(one), one.is_symlink()) for one in entries
+        )
+    return (_Entry(folder / os.fsdecode(name), *kind) for name, *kind in found)
+
+
+def _is_link(path: RemotePath) -> bool:
+    here = local_path(path)
+    return here is not None and here.is_symlink()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -4,7 +4,15 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from catdog.results import Breed, ClassProbability, ModelId, Prediction
+from catdog.results import (
+    ActivationMap,
+    Box,
+    Breed,
+    ClassProbability,
+    Explanation,
+    ModelId,
+    Prediction,
+)
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import INVALID_IMAGE, ImageFailure, ImageResult
 from catdog_serving.folder.read_image import read_file
@@ -43,6 +51,16 @@ class NameBackend(Backend):
                 yield ImageResult(file, prediction("cat", 0.8, 0.1, self.model))
             else:
                 yield ImageResult(file, prediction("neither", 0.1, 0.0, self.model))
+
+
+class GreenBackend(NameBackend):
+    """Every image is a cat in the right half of 100 x 60 pixels."""
+
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
+        if content == b"bad":
+            return ImageFailure("InvalidImage", "cannot decode")
+        heat_map = ActivationMap((100, 60), (0, 0, 100, 60), ((0.0, 1.0),))
+        return Explanation(prediction("cat", 0.9, 0.05), Box(50, 0, 100, 60), heat_map)
 
 
 def touch(folder: Path, *names: str) -> None:

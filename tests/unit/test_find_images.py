@@ -1,9 +1,15 @@
 import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_images import (
     ImageFiles,
@@ -12,7 +18,14 @@ from catdog_serving.find_images import (
     find_sources,
     sort_key,
 )
-from tests.support.stub_backend import touch
+from catdog_serving.folder.explain_files import explain_files
+from catdog_serving.folder.image_result import ImageFailure
+from catdog_serving.folder.read_image import read_file
+from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.remote_path import parse_path
+from tests.support.albums import rows_of
+from tests.support.images import encode
+from tests.support.stub_backend import GreenBackend, NameBackend, touch
 
 
 def found(root: Path, *patterns: str) -> list[str]:
@@ -71,6 +84,121 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     (tmp_path / "album" / "self.jpg").symlink_to(tmp_path / "album" / "self.jpg")
     (tmp_path / "album" / "broken.jpg").symlink_to(tmp_path / "gone")
     assert found(tmp_path / "album") == ["a.jpg", "broken.jpg", "other/b.jpg", "self.jpg"]
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes folders in each other, with an image in the last; no path is too long to make one."""
+
+    def make(depth: int) -> Path:
+        top = tmp_path / "deep"
+        top.mkdir()
+        folder = os.open(top, os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=folder)
+            inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        image = os.open("cat.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder)
+        os.write(image, encode(Image.new("RGB", (100, 60))))
+        os.close(image)
+        os.close(folder)
+        return top
+
+    yield make
+    # By itself: what pytest removes its folders with goes down by recursion.
+    subprocess.run(["rm", "-rf", tmp_path / "deep", tmp_path / "maps"], check=True)
+
+
+def test_folders_nested_deeper_than_the_stack(
+    nested: Callable[[int], Path], tmp_path: Path
+) -> None:
+    top = nested(1_100)
+    output, copies = tmp_path / "out.jsonl", tmp_path / "sorted"
+    for how in ("keep_state", "resume"):
+        options = RunOptions((top,), output=output, sort_into=copies, **{how: True})  # type: ignore[arg-type]
+        run_classify(options, NameBackend())
+    (row,) = rows_of(output)
+    assert row["path"] == str(top) + "/d" * 1_100 + "/cat.jpg"
+    assert [path.name for path in copies.rglob("*")] == ["cat", "cat.jpg"]
+    (one,) = explain_files(find_sources([top]), GreenBackend(), tmp_path / "maps")
+    assert one.target.is_file()
+
+
+def test_a_path_that_is_too_long_is_not_lost_silently(nested: Callable[[int], Path]) -> None:
+    (path,) = ImageFiles(nested(2_100))
+    _, failure = read_file(path)
+    assert failure == ImageFailure("Unreadable", "File name too long")
+
+
+def mesh(base: Path) -> list[str]:
+    """Seven folders with two images each, and a link to each other one."""
+    for number in range(7):
+        touch(base / f"{number}", "a.jpg", "b.jpg")
+        for other in set(range(7)) - {number}:
+            (base / f"{number}/to {other}").symlink_to(base / f"{other}")
+    return [f"{number}/{name}.jpg" for number in range(7) for name in "ab"]
+
+
+def test_each_real_folder_is_walked_once_and_under_its_own_name(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    names = mesh(album)
+    (album / "0 first").symlink_to(album / "6")
+    (album / "7 chain").symlink_to(album / "0 first")
+    (album / "up").symlink_to(tmp_path)
+    touch(tmp_path, "outside.jpg")
+    assert found(album) == [*names, "up/outside.jpg"]
+    paths = [Path(f"{album}/{number}") for number in range(7)]
+    assert [str(p.relative_to(album)) for s in find_sources(paths) for p in s] == names
+
+
+def test_a_folder_outside_is_walked_where_it_is_met_first(tmp_path: Path) -> None:
+    touch(tmp_path, "outside/x.jpg", "outside/sub/y.jpg", "a/1.jpg", "b/2.jpg")
+    for link in ("a/o1", "a/o2", "b/o"):
+        (tmp_path / link).symlink_to(tmp_path / "outside")
+    (tmp_path / "a/o sub").symlink_to(tmp_path / "outside/sub")
+    (tmp_path / "a/all").symlink_to(tmp_path)
+    sources = find_sources([tmp_path / "a", tmp_path / "b"])
+    for _ in range(2):  # a source may be walked again
+        paths = [str(path.relative_to(tmp_path)) for source in sources for path in source]
+        assert paths == ["a/1.jpg", "a/all/outside/sub/y.jpg", "a/all/outside/x.jpg", "b/2.jpg"]
+        assert [source.found for source in sources] == [3, 1]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_link_into_another_root_is_not_followed(scheme: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/sub/2.jpg")
+    (tmp_path / "a/link").symlink_to(tmp_path / "b/sub")
+    (tmp_path / "a/whole").symlink_to(tmp_path / "b")
+    sources = find_sources([parse_path(f"{scheme}{tmp_path}/{name}") for name in "ab"])
+    assert [path.name for source in sources for path in source] == ["1.jpg", "2.jpg"]
+    assert [source.found for source in sources] == [1, 1]
+
+
+def test_two_names_of_one_folder_are_one(tmp_path: Path) -> None:
+    touch(tmp_path, "a/sub/1.jpg")
+    (tmp_path / "z").symlink_to("a")
+    (tmp_path / "s").symlink_to("a/sub")
+    with pytest.raises(UsageError, match="z is .*a; name every image once"):
+        find_sources([tmp_path / "a", tmp_path / "z"])
+    with pytest.raises(UsageError, match="s lies inside .*a; name every image once"):
+        find_sources([tmp_path / "a", tmp_path / "s"])
+
+
+def test_a_folder_that_is_mounted_twice_is_walked_once(tmp_path: Path) -> None:
+    touch(tmp_path, "album/a/1.jpg", "album/b/2.jpg")
+    (tmp_path / "album/again").mkdir()
+    script = (
+        "import sys; from pathlib import Path; from catdog_serving.find_images import ImageFiles;"
+        "print([p.name for p in ImageFiles(Path(sys.argv[1]))])"
+    )
+    album = shlex.quote(str(tmp_path / "album"))
+    inside = f'mount --bind {album}/a {album}/again && exec "$@" {album}'
+    command = ["unshare", "-rm", "sh", "-c", inside, "sh", sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        pytest.skip(f"mounts are not allowed here: {result.stderr.strip()}")
+    assert result.stdout == "['1.jpg', '2.jpg']\n"
 
 
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from catdog.decode import Decoder, InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
+from catdog_serving.atomic_write import make_folder
 from catdog_serving.errors import NotReadyError
 from catdog_serving.find_images import (
     ImageFiles,
@@ -97,7 +98,7 @@ def _write_overlay(
     except InvalidImage as invalid:
         return ImageFailure(INVALID_IMAGE, invalid.message)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         drawn = draw_overlay(image, explanation.map, explanation.box)
         drawn.save(target, "JPEG", **_JPEG)
     except OSError as error:

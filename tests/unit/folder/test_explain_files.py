@@ -5,23 +5,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from catdog.results import ActivationMap, Box, Explanation
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files, explained_row
 from catdog_serving.folder.image_result import ImageFailure
 from tests.support.images import encode
-from tests.support.stub_backend import NameBackend, prediction
-
-
-class GreenBackend(NameBackend):
-    """Every image is a cat in the right half of 100 x 60 pixels."""
-
-    def explain(self, content: bytes) -> Explanation | ImageFailure:
-        if content == b"bad":
-            return ImageFailure("InvalidImage", "cannot decode")
-        heat_map = ActivationMap((100, 60), (0, 0, 100, 60), ((0.0, 1.0),))
-        return Explanation(prediction("cat", 0.9, 0.05), Box(50, 0, 100, 60), heat_map)
+from tests.support.stub_backend import GreenBackend
 
 
 def explained(output: Path, *paths: Path) -> list[ExplainedFile]:
