@@ -12,11 +12,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.image_names import IMAGE_SUFFIXES, is_passed_over
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
-)
 
 
 @dataclass(frozen=True)
@@ -110,26 +107,31 @@ class RealFolders:
         return True
 
     def _is_found_elsewhere(self, folder: _Entry) -> bool:
-        """Whether it is a link to what lies under a path that was named."""
+        """Whether it is a link to what lies under a path that was named, and is found there."""
         here = local_path(folder.path)
         if here is None or not folder.is_link:
             return False
-        return root_index(sort_key(_real(here)), self._real) is not None
+        key = sort_key(_real(here))
+        index = root_index(key, self._real)
+        if index is None:
+            return False
+        below = os.fsdecode(key.removeprefix(self._real[index])).split("\0")
+        return not any(is_passed_over(name, is_folder=True) for name in below)
 
 
 class ImageFiles:
     """The images under one path, in order.
 
     A path that is a file is always taken; in a folder, recursively, the files with an
-    image's suffix. Links to folders are followed, and each real folder is walked once; see
-    `RealFolders`. A folder that cannot be listed is given as if it were a file, so that it
-    is not lost silently.
+    image's suffix, and nothing hidden. Links to folders are followed, and each real folder
+    is walked once; see `RealFolders`. A folder that cannot be listed is given as if it were a
+    file, so that it is not lost silently.
 
     Attributes:
         root: The path.
         is_missing: There is nothing there, which only a run that goes on may allow.
         found: Files found so far, those of other shards too.
-        skipped: Files passed over for their name so far.
+        skipped: Files passed over so far, those of passed-over folders too.
         is_walked: It was walked to its end, and a folder could be listed.
     """
 
@@ -203,6 +205,8 @@ class ImageFiles:
             entry = next(pending[-1], None)
             if entry is None:
                 pending.pop()
+            elif entry.path != self.root and is_passed_over(entry.path.name, entry.is_folder):
+                self.skipped += _count_files(entry)
             elif entry.is_folder:
                 try:
                     pending.append(self._listed(entry))
@@ -256,6 +260,27 @@ def find_sources(
     for source in sources:
         source.share(folders)
     return sources
+
+
+def list_folder(folder: Path) -> tuple[list[Path], int]:
+    """The folders in a folder, sorted by name, and the number of files in it that are in none.
+
+    What is passed over is none of the folders, and its files are counted.
+
+    Raises:
+        NotReadyError: If it cannot be listed.
+    """
+    try:
+        entries = list(_sorted_entries(folder))
+    except OSError as error:
+        raise NotReadyError(f"cannot look at {folder}: {error.strerror or error}") from error
+    folders, others = [], 0
+    for entry in entries:
+        if entry.is_folder and not is_passed_over(entry.path.name, is_folder=True):
+            folders.append(folder / entry.path.name)
+        else:
+            others += _count_files(entry)
+    return folders, others
 
 
 def check_outside(target: Path, paths: Iterable[AnyPath]) -> None:
@@ -369,6 +394,21 @@ def _sorted_entries(folder: AnyPath) -> Iterator[_Entry]:
             (os.fsencode(one.name), _is_folder(one), one.is_symlink()) for one in entries
         )
     return (_Entry(folder / os.fsdecode(name), *kind) for name, *kind in found)
+
+
+def _count_files(entry: _Entry) -> int:
+    """The files in a folder that is passed over, but for those behind links; 1 for a file."""
+    count, pending = 0, [entry]
+    while pending:
+        one = pending.pop()
+        if not one.is_folder:
+            count += 1
+        elif one is entry or not one.is_link:
+            try:
+                pending.extend(_sorted_entries(one.path))
+            except OSError:
+                count += 1
+    return count
 
 
 def _is_link(path: RemotePath) -> bool:

@@ -65,6 +65,35 @@ def test_other_files_are_counted_as_skipped(tmp_path: Path) -> None:
     assert files.skipped == 2
 
 
+NO_ALBUMS = (
+    *("@eaDir", "@Recycle", "@Recently-Snapshot", "@tmp", "#recycle", "#snapshot", "__MACOSX"),
+    *("$RECYCLE.BIN", "System Volume Information", "lost+found", ".thumbnails", ".Trash-1000"),
+    *(".ipynb_checkpoints", ".git", "@EADIR", "__macosx"),
+)
+
+
+@pytest.mark.parametrize("patterns", [(), ("*.jpg",)])
+def test_hidden_files_and_what_systems_make_are_skipped(
+    patterns: tuple[str, ...], tmp_path: Path
+) -> None:
+    touch(tmp_path, "a.jpg", "sub/b.jpg", "sub/@eaDir.jpg", "._a.jpg", "sub/.hidden.jpg")
+    for folder in NO_ALBUMS:
+        touch(tmp_path / folder, "c.jpg", "deep/d.jpg")
+        touch(tmp_path / "sub" / folder, "e.jpg")
+    (tmp_path / ".git/again").symlink_to(tmp_path / ".git")
+    files = ImageFiles(tmp_path, patterns)
+    assert [path.name for path in files] == ["a.jpg", "@eaDir.jpg", "b.jpg"]
+    assert files.skipped == 2 + 3 * len(NO_ALBUMS)
+
+
+def test_what_is_hidden_is_taken_when_it_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, ".hidden/@eaDir/a.jpg", "._b.jpg", "album/.raw/c.jpg")
+    (tmp_path / "album/link").symlink_to(tmp_path / "album/.raw")
+    paths = (tmp_path / ".hidden/@eaDir", tmp_path / "._b.jpg", tmp_path / "album")
+    names = [path.name for source in find_sources(paths) for path in source]
+    assert sorted(names) == ["._b.jpg", "a.jpg", "c.jpg"]
+
+
 def test_a_named_file_is_always_tried(tmp_path: Path) -> None:
     touch(tmp_path, "image.dat")
     assert list(ImageFiles(tmp_path / "image.dat")) == [tmp_path / "image.dat"]

@@ -22,7 +22,7 @@ from catdog_serving.cli.options import (
     print_line,
 )
 from catdog_serving.cli.progress import FolderProgress
-from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
+from catdog_serving.evaluation.evaluation import LABELS, Evaluation, LabelledFolder, evaluate_folder
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.find_images import check_not_read, find_sources
@@ -53,11 +53,12 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure accuracy on images whose class is known by their folder."""
-    sources = find_sources([directory])
+    everything = find_sources([directory])
     if report:
-        check_not_read([report], sources, files_of_server(config, archive))
+        check_not_read([report], everything, files_of_server(config, archive))
         check_own(report)
         check_matplotlib()
+    sources = list(LabelledFolder.find(directory).sources.values())
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
         FolderProgress(sources, errors) as progress,
@@ -92,6 +93,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(f"\n{len(evaluation.failures)} failed and are no part of any accuracy")
     for failure in evaluation.failures:
         print_line(f"  {printable(str(failure.path))}: {failure.error.message}", console)
+    if evaluation.skipped:
+        console.print(f"\n{evaluation.skipped} other files skipped")
     if evaluation.model:
         print_line(f"\nmodel: {evaluation.model}, version {evaluation.version}", console)
 

@@ -15,6 +15,7 @@ from catdog_serving.cli.options import (
     UrlOption,
     console,
     errors,
+    print_line,
 )
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.find_images import find_sources
@@ -37,10 +38,13 @@ def explain(
         open_backend(backend.value, config, archive, url, jobs) as opened,
         FolderProgress(find_sources(paths), shown) as progress,
     ):
-        print_line = progress.print if console.is_terminal else print
-        print_line(explained_header())
-        for one in explain_files(find_sources(paths), opened, output):
-            print_line(explained_row(one))
+        show = progress.print if console.is_terminal else print
+        show(explained_header())
+        sources = find_sources(paths)
+        for one in explain_files(sources, opened, output):
+            show(explained_row(one))
             progress.add(isinstance(one.outcome, ImageFailure))
+    if skipped := sum(source.skipped for source in sources):
+        print_line(f"{skipped} other files skipped", errors)
     if progress.failed:
         raise typer.Exit(1)

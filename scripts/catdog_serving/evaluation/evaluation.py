@@ -11,7 +11,7 @@ Files that failed are counted and listed; they are no part of any accuracy.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +30,7 @@ from catdog_serving.evaluation.metrics import (
     roc_auc,
     threshold_curve,
 )
-from catdog_serving.find_images import ImageFiles
+from catdog_serving.find_images import ImageFiles, find_sources, list_folder
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import ImageFailure
 
@@ -119,6 +119,7 @@ class Evaluation:
         mistakes: The 20 with the highest mass on the wrong animal, the worst first.
         failures: Files that could not be classified.
         samples: All the others.
+        skipped: Files that are no images.
     """
 
     model: ModelId | None
@@ -135,6 +136,7 @@ class Evaluation:
     mistakes: tuple[Sample, ...]
     failures: tuple[Failure, ...]
     samples: tuple[Sample, ...] = field(repr=False)
+    skipped: int = 0
 
     @property
     def untrained(self) -> bool:
@@ -163,6 +165,7 @@ class Evaluation:
                 {"path": str(f.path), "truth": f.truth, "error": asdict(f.error)}
                 for f in self.failures
             ],
+            "skipped": self.skipped,
         }
 
 
@@ -179,27 +182,63 @@ def evaluate_folder(
     Raises:
         NotReadyError: If the folders are not as they should be.
     """
-    folders = class_folders(directory)
+    classes = LabelledFolder.find(directory)
 
     def outcomes() -> Iterator[tuple[str, Path, Prediction | ImageFailure]]:
-        for truth, folder in folders.items():
-            for result in backend.classify_files(ImageFiles(folder)):
+        for truth, source in classes.sources.items():
+            for result in backend.classify_files(source):
                 on_image(isinstance(result.outcome, ImageFailure))
                 yield truth, cast("Path", result.path), result.outcome
 
-    return evaluate(outcomes())
+    evaluation = evaluate(outcomes())
+    return replace(evaluation, skipped=classes.skipped)
 
 
-def class_folders(directory: Path) -> dict[str, Path]:
-    """The folder of each truth, by its name: `cats`, `Dog`, `neither`, `other`.
+@dataclass(frozen=True)
+class LabelledFolder:
+    """The class folders of a folder.
 
-    Raises:
-        NotReadyError: If one is missing, empty, there twice, or of another name.
+    Attributes:
+        sources: Truth -> the images of its folder; no image is of two.
+        other_files: Files beside the class folders, which are none of a class.
     """
+
+    sources: dict[str, ImageFiles]
+    other_files: int
+
+    @classmethod
+    def find(cls, directory: Path) -> "LabelledFolder":
+        """The folder of each truth, by its name: `cats`, `Dog`, `neither`, `other`.
+
+        Raises:
+            NotReadyError: If one is missing, empty, there twice, or of another name.
+        """
+        folders, other_files = _class_folders(directory)
+        for truth in ("cat", "dog"):
+            if truth not in folders:
+                raise NotReadyError(
+                    f"{directory} has no folder {truth}s; name a folder that has one"
+                )
+        sources = {source.root: source for source in find_sources(list(folders.values()))}
+        found = {truth: sources[folders[truth]] for truth in TRUTHS if truth in folders}
+        for source in found.values():
+            if next(iter(source), None) is None:
+                raise NotReadyError(f"{source.root} holds no images; every class needs one")
+        return cls(found, other_files)
+
+    @property
+    def skipped(self) -> int:
+        """Files that are no images, as far as the folders were walked."""
+        return self.other_files + sum(source.skipped for source in self.sources.values())
+
+
+def _class_folders(directory: Path) -> tuple[dict[str, Path], int]:
+    """The folder of each truth that is there, and how many files lie beside them."""
     if not directory.is_dir():
         raise NotReadyError(f"there is no folder {directory}")
+    folders, other_files = list_folder(directory)
     found: dict[str, Path] = {}
-    for path in sorted(path for path in directory.iterdir() if path.is_dir()):
+    for path in folders:
         truth = _FOLDER_NAMES.get(path.name.lower())
         if truth is None:
             raise NotReadyError(
@@ -208,13 +247,8 @@ def class_folders(directory: Path) -> dict[str, Path]:
             )
         if truth in found:
             raise NotReadyError(f"{found[truth]} and {path} are the same class; keep one")
-        if next(iter(ImageFiles(path)), None) is None:
-            raise NotReadyError(f"{path} holds no images; every class needs at least one")
         found[truth] = path
-    for truth in ("cat", "dog"):
-        if truth not in found:
-            raise NotReadyError(f"{directory} has no folder {truth}s; name a folder that has one")
-    return {truth: found[truth] for truth in TRUTHS if truth in found}
+    return found, other_files
 
 
 def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageFailure]]) -> Evaluation:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_images import (
-    IMAGE_SUFFIXES,
     ImageFiles,
     Shard,
     check_not_read,
@@ -18,6 +17,7 @@ from catdog_serving.find_images import (
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, is_stream
 from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.folder.state_file import files_of, refuse_first_edition, state_of
+from catdog_serving.image_names import IMAGE_SUFFIXES
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from catdog_serving.cli.evaluate import print_evaluation
 from catdog_serving.errors import NotReadyError
 from catdog_serving.evaluation.evaluation import (
     Evaluation,
-    class_folders,
+    LabelledFolder,
     evaluate,
     evaluate_folder,
 )
@@ -176,7 +177,8 @@ def test_class_folders_are_found_by_name(tmp_path: Path, names: tuple[str, ...])
     touch(tmp_path, *(f"{name}/a.jpg" for name in names), "README.txt")
     truths = ("cat", "dog", "neither")[: len(names)]
     expected = {truth: tmp_path / name for truth, name in zip(truths, names, strict=True)}
-    assert class_folders(tmp_path) == expected
+    sources = LabelledFolder.find(tmp_path).sources
+    assert {truth: source.root for truth, source in sources.items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_wrong_folders_are_named(tmp_path: Path, files: tuple[str, ...], message
     folder = tmp_path / "labelled"
     touch(folder, *files)
     with pytest.raises(NotReadyError, match=message):
-        class_folders(folder)
+        LabelledFolder.find(folder)
 
 
 def test_a_folder_is_classified_by_the_backend(tmp_path: Path) -> None:
@@ -208,3 +210,26 @@ def test_a_folder_is_classified_by_the_backend(tmp_path: Path) -> None:
     }
     assert sorted(seen) == [False, False, False, True]
     assert [m.path for m in evaluation.mistakes] == [tmp_path / "dogs" / "cat.jpg"]
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".cats"])
+def test_hidden_folders_are_no_classes_and_are_counted(hidden: str, tmp_path: Path) -> None:
+    touch(tmp_path, "cats/cat.jpg", "dogs/x.jpg")
+    with NameBackend() as backend:
+        before = evaluate_folder(tmp_path, backend, lambda failed: None)
+        touch(tmp_path, f"{hidden}/cats/a.jpg", f"{hidden}/b.jpg", f"cats/{hidden}/c.jpg")
+        touch(tmp_path, "dogs/._x.jpg", "dogs/notes.txt", "README.txt")
+        after = evaluate_folder(tmp_path, backend, lambda failed: None)
+    assert after == replace(before, skipped=6)
+    assert after.to_dict()["skipped"] == 6
+    assert "\n6 other files skipped\n" in shown(after)
+    assert "skipped" not in shown(before)
+
+
+def test_an_image_that_two_classes_link_to_counts_once(tmp_path: Path) -> None:
+    touch(tmp_path, "set/cats/cat.jpg", "set/dogs/x.jpg", "more/y.jpg")
+    (tmp_path / "set/cats/more").symlink_to(tmp_path / "more")
+    (tmp_path / "set/dogs/more").symlink_to(tmp_path / "more")
+    (tmp_path / "set/dogs/cats").symlink_to(tmp_path / "set/cats")
+    with NameBackend() as backend:
+        assert len(evaluate_folder(tmp_path / "set", backend, lambda failed: None).samples) == 3
