@@ -159,7 +159,9 @@ class Decoder:
                 stack.enter_context(self._memory.reserve(min(needed, self._memory.total_bytes)))
                 if found.lacks_end:
                     _check_rows(image, found, smallest_side)
-                rgb = _apply_orientation(image, _to_rgb(image))  # a TIFF is turned when it is loaded
+                rgb = _apply_orientation(
+                    image, _to_rgb(image)
+                )  # a TIFF is turned when it is loaded
                 decoded = DecodedImage(rgb, _upright_size(image, full_size))
             yield decoded
 

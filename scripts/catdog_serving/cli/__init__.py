@@ -8,6 +8,7 @@ back, or passes lines to the function that it was given for them.
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from catdog_serving.errors import CatDogError, NotReadyError
+from catdog_serving.printable import printable, printable_lines
 
 # The heading in `catdog --help` -> the command -> what it does.
 COMMANDS = {
@@ -137,15 +139,18 @@ def _signal_again(ignored: Any) -> None:
 def main() -> None:
     """Run the command line; errors that catdog knows end it in one line."""
     sys.unraisablehook = _signal_again
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name may be no text in the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CatDogError as error:
-        sys.stderr.write(f"catdog: {error}\n")
+        sys.stderr.write(f"catdog: {printable_lines(str(error))}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # outside of a command, such as in its help
         _end_unread()
     except Exception:  # a bug: not 1, which says that some images failed
-        traceback.print_exc()
+        sys.stderr.write("\n".join(map(printable, traceback.format_exc().split("\n"))))
         sys.exit(os.EX_SOFTWARE)

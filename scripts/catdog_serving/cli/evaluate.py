@@ -26,8 +26,8 @@ from catdog_serving.evaluation.evaluation import LABELS, Evaluation, LabelledFol
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.find_images import check_not_read, find_sources
-from catdog_serving.folder.outputs import printable
 from catdog_serving.folder.own_outputs import check_own
+from catdog_serving.printable import printable
 from catdog_serving.reports.evaluation_report import write_evaluation_report
 
 _UNBOUNDED_WIDTH = 10_000  # for pipes: rows are never cut or folded there
@@ -96,7 +96,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     if evaluation.skipped:
         console.print(f"\n{evaluation.skipped} other files skipped")
     if evaluation.model:
-        print_line(f"\nmodel: {evaluation.model}, version {evaluation.version}", console)
+        console.print()
+        print_line(f"model: {evaluation.model}, version {evaluation.version}", console)
 
 
 def _figures(evaluation: Evaluation) -> Table:

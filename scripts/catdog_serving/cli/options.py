@@ -2,26 +2,39 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.printable import printable
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
 
 class _Console(Console):
-    """Leaves it to the command line how a command ends whose output nobody reads."""
+    """Shows no control characters; leaves it to the command line what a broken pipe means."""
 
     def on_broken_pipe(self) -> None:
         raise
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if segment.control or text == "\n" or text.isprintable():
+                yield segment
+            else:
+                shown = "\n".join(map(printable, text.split("\n")))
+                yield Segment(shown, segment.style)
 
 
 console = _Console()  # standard output
@@ -120,7 +133,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
         def on_step(line: str) -> None:
             if errors.is_terminal:
-                status.update(Text(line))
+                status.update(Text(printable(line)))
             else:
                 print_line(line, errors)
 
@@ -144,5 +157,5 @@ def files_of_server(config: Path, archive: Path | None) -> tuple[Path, ...]:
 
 
 def print_line(line: str, shown_on: Console = console) -> None:
-    """A line as it is: without colours, markup, emoji or folds."""
-    shown_on.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    """One line as it is, without colours, markup, emoji or folds; see `printable`."""
+    shown_on.print(printable(line), highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -20,9 +20,10 @@ from catdog_serving.find_images import (
 )
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import INVALID_IMAGE, UNWRITABLE, ImageFailure
-from catdog_serving.folder.outputs import STYLES, failed_row, printable
+from catdog_serving.folder.outputs import STYLES, failed_row
 from catdog_serving.folder.read_image import folder_decoder, read_file
 from catdog_serving.ordered_map import ordered_map
+from catdog_serving.printable import printable
 from catdog_serving.remote_path import AnyPath
 
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet

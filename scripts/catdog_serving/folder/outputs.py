@@ -17,6 +17,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.image_result import FolderReport, ImageResult
 from catdog_serving.folder.own_outputs import check_own, still_own
+from catdog_serving.printable import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -201,11 +202,12 @@ def failed_row(path: str, reason: str) -> Text:
 def summary_lines(reports: Sequence[FolderReport], model: ModelId) -> Iterator[str]:
     """What the reference prints for each folder, and which model it was."""
     yield ""
-    yield from map(_summary_line, reports)
+    for report in reports:
+        yield from _summary_of(report)
     yield f"model: {model}"
 
 
-def _summary_line(report: FolderReport) -> str:
+def _summary_of(report: FolderReport) -> Iterator[str]:
     """As the reference prints it, with what it left out: failures and other files."""
     extra = "".join(
         f", {count} {what}"
@@ -216,18 +218,12 @@ def _summary_line(report: FolderReport) -> str:
         )
         if count
     )
-    line = (
+    yield (
         f"{printable(report.folder)}: {report.images} images in {report.seconds:.2f} s, "
         f"{report.images_per_s:.2f} images/s{extra}"
     )
-    if report.mean_cat is None or report.mean_dog is None:
-        return line
-    return f"{line}\n  mean masses: cat {report.mean_cat:.4f}, dog {report.mean_dog:.4f}"
-
-
-def printable(text: str) -> str:
-    """A name without what would move the cursor or colour the terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    if report.mean_cat is not None and report.mean_dog is not None:
+        yield f"  mean masses: cat {report.mean_cat:.4f}, dog {report.mean_dog:.4f}"
 
 
 def check_parquet() -> None:
