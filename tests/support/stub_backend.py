@@ -36,7 +36,7 @@ class NameBackend(Backend):
         self.jobs = 1
         self.asked: list[AnyPath] = []
 
-    def explain(self, content: bytes) -> ImageFailure:
+    def explain(self, content: bytes) -> Explanation | ImageFailure:
         return ImageFailure(INVALID_IMAGE, "this backend explains nothing")
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:

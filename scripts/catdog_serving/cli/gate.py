@@ -8,7 +8,7 @@ import typer
 
 from catdog_serving.cli.options import print_line
 from catdog_serving.errors import RefusedError
-from catdog_serving.evaluation.evaluation import class_folders, evaluate_folder
+from catdog_serving.evaluation.evaluation import LabelledFolder, evaluate_folder
 from catdog_serving.folder.local_backend import LocalBackend
 
 MIN_ACCURACY = 0.9
@@ -44,7 +44,7 @@ def accuracy_gate(directory: Path | None, least: float) -> Callable[[Path], None
     """
     if directory is None:
         return lambda _: None
-    class_folders(directory)
+    LabelledFolder.find(directory)
 
     def check(archive: Path) -> None:
         with LocalBackend(archive) as backend:
