@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from catdog_serving.errors import NotReadyError
@@ -46,16 +47,9 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: If it cannot.
     """
-    missing = [folder]
-    while missing:
-        try:
-            missing[-1].mkdir(exist_ok=True)
-        except FileNotFoundError:
-            if missing[-1].parent == missing[-1]:
-                raise
-            missing.append(missing[-1].parent)
-        else:
-            missing.pop()
+    missing = list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
+    for path in (*reversed(missing[1:]), folder):
+        path.mkdir(exist_ok=True)
 
 
 def replace_file(path: Path, target: Path) -> None:
