@@ -4,18 +4,36 @@ With a stand-in the test decides when an upstream answers, and sees what really 
 """
 
 import json
+import os
+import re
+import resource
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 
+import psutil
 import pytest
 import requests
 
 from catdog_serving.torchserve.private_config import free_ports
-from tests.support.edge import DROP_KEY, NEW_KEY, UPGRADE, Edge, running_edge
+from tests.support.edge import (
+    DROP_KEY,
+    NEW_KEY,
+    UPGRADE,
+    Edge,
+    raw_request,
+    receive,
+    running_edge,
+    status_and_body,
+)
 from tests.support.http_servers import http_server, send
+from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 
 BUSY = b'{\n  "code": 503,\n  "type": "ServiceUnavailableException",\n  "message": "no worker"\n}\n'
@@ -182,6 +200,83 @@ def test_64_requests_are_under_way_at_most(edge: Edge, upstream: StandIn) -> Non
         finally:
             upstream.open.set()
         assert {future.result().status_code for future in waiting} == {200}
+
+
+@pytest.fixture
+def _many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 8_000:
+        pytest.skip(f"a process may have {hard} files open here, and 3,000 connections are to be")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def _one_patient_worker(edge: Edge) -> Iterator[None]:
+    """nginx as on a machine with one processor, and no time-out that makes room meanwhile."""
+    conf = edge.etc / "nginx.conf"
+    as_it_was = conf.read_text()
+    patient = re.sub(r"client_header_timeout \d+s", "client_header_timeout 300s", as_it_was)
+    conf.write_text(patient.replace("worker_processes auto;", "worker_processes 1;"))
+    reload_and_wait(edge)
+    yield
+    conf.write_text(as_it_was)
+    reload_and_wait(edge)
+
+
+def reload_and_wait(edge: Edge) -> None:
+    """Reload, and wait until no worker of before answers any more."""
+    before = set(psutil.Process(edge.pid).children())
+    edge.run("nginx -t && systemctl reload nginx")
+    wait_until(
+        lambda: before.isdisjoint(psutil.Process(edge.pid).children()), "the new workers", 30
+    )
+
+
+@pytest.mark.usefixtures("_many_files", "_one_patient_worker")
+def test_idle_connections_of_one_address_shut_nobody_out(edge: Edge) -> None:
+    """3,000: silent, with the first bytes of TLS, or, which nginx never drops, of a request."""
+    hello = client_hello()
+    context = ssl.create_default_context(cafile=str(edge.certificate))
+    with ExitStack() as stack:
+        for number in range(3_000):
+            if number % 5 in (0, 1):
+                idle = stack.enter_context(edge.connect(context, "127.0.0.2"))
+                idle.sendall(b"GET /docs HTTP/1.1\r\nHost: ")
+            else:
+                plain = stack.enter_context(edge.connect_plain("127.0.0.2"))
+                plain.sendall(hello if number % 5 == 2 else b"")
+        for _ in range(20):
+            with edge.connect(context, "127.0.0.3") as connection:
+                connection.sendall(raw_request("GET /docs HTTP/1.1", ""))
+                assert status_and_body(receive(connection))[0] == 200
+
+
+@pytest.mark.parametrize("begins_tls", [False, True])
+def test_a_connection_that_sends_nothing_is_closed(edge: Edge, begins_tls: bool) -> None:
+    with edge.connect_plain("127.0.0.1") as connection:
+        if begins_tls:
+            connection.sendall(client_hello())
+        receive(connection)  # ends when nginx closes it
+
+
+def client_hello() -> bytes:
+    """What a client sends first when it begins TLS."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def test_the_firewalls_rules_are_valid() -> None:
+    """Those of docs/edge.md; that they refuse the 201st connection of an address was tried once."""
+    (rules,) = re.findall(r"```nft\n(.*?)```", (ROOT / "docs/edge.md").read_text(), re.DOTALL)
+    nft = shutil.which("nft", path="/usr/sbin:/usr/bin")
+    if nft is None or os.geteuid() != 0:
+        pytest.skip("only root can check the rules, with Debian's package nftables")
+    subprocess.run([nft, "-c", "-f", "-"], input=rules, text=True, check=True)
 
 
 # --- a server in trouble

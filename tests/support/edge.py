@@ -126,10 +126,16 @@ class Edge:
     def post(self, body: bytes, key: str, **headers: str) -> requests.Response:
         return self.request("POST", "/predictions/catdog", key=key, data=body, headers=headers)
 
-    def connect(self, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
+    def connect(
+        self, context: ssl.SSLContext | None = None, source: str = "127.0.0.1"
+    ) -> ssl.SSLSocket:
         context = context or ssl.create_default_context(cafile=str(self.certificate))
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        return context.wrap_socket(plain, server_hostname="localhost")
+        return context.wrap_socket(self.connect_plain(source), server_hostname="localhost")
+
+    def connect_plain(self, source: str) -> socket.socket:
+        """A connection of the TLS port's from an address of this machine, before any TLS."""
+        address = ("127.0.0.1", self.port)
+        return socket.create_connection(address, timeout=30, source_address=(source, 0))
 
     def exchange(self, sent: bytes) -> bytes:
         """Everything that comes back for these bytes until the connection is closed."""
