@@ -36,6 +36,7 @@ from tests.support.http_servers import http_server, send
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 
+OCTETS = "application/octet-stream"
 BUSY = b'{\n  "code": 503,\n  "type": "ServiceUnavailableException",\n  "message": "no worker"\n}\n'
 
 
@@ -127,6 +128,37 @@ def test_of_the_clients_headers_only_the_named_ones_pass(edge: Edge, upstream: S
         "Accept": "image/png",
         "Catdog-Map": "true",
     }
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        ("application/x-www-form-urlencoded", OCTETS),  # curl --data-binary without a type
+        ("Application/X-WWW-Form-URLencoded; charset=utf-8", OCTETS),
+        ("multipart/form-data", OCTETS),
+        ("multipart/mixed; boundary=x", OCTETS),
+        ("x/y", OCTETS),
+        ("", OCTETS),
+        (None, OCTETS),
+        ("image/png", "image/png"),
+        ("IMAGE/PNG", "IMAGE/PNG"),
+        ("application/json", "application/json"),
+        ("multipart/form-data; boundary=x", "multipart/form-data; boundary=x"),
+    ],
+)
+def test_a_type_that_torchserve_chokes_on_does_not_pass(
+    edge: Edge, upstream: StandIn, sent: str | None, received: str
+) -> None:
+    headers = [] if sent is None else [f"Content-Type: {sent}"]
+    request = raw_request(
+        "POST /predictions/catdog HTTP/1.1",
+        next(edge.keys),
+        *headers,
+        "Content-Length: 1",
+        body=b"x",
+    )
+    assert status_and_body(edge.exchange(request))[0] == 200
+    assert [seen[2]["Content-Type"] for seen in upstream.seen] == [received]
 
 
 def test_two_request_ids_never_both_arrive(edge: Edge, upstream: StandIn) -> None:
@@ -253,12 +285,11 @@ def test_idle_connections_of_one_address_shut_nobody_out(edge: Edge) -> None:
                 assert status_and_body(receive(connection))[0] == 200
 
 
-@pytest.mark.parametrize("begins_tls", [False, True])
-def test_a_connection_that_sends_nothing_is_closed(edge: Edge, begins_tls: bool) -> None:
-    with edge.connect_plain("127.0.0.1") as connection:
-        if begins_tls:
-            connection.sendall(client_hello())
-        receive(connection)  # ends when nginx closes it
+def test_a_connection_that_sends_nothing_is_closed(edge: Edge) -> None:
+    with edge.connect_plain("127.0.0.1") as silent, edge.connect_plain("127.0.0.1") as begun:
+        begun.sendall(client_hello())
+        receive(silent)  # ends when nginx closes it
+        receive(begun)
 
 
 def client_hello() -> bytes:

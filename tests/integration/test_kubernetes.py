@@ -165,6 +165,8 @@ def test_only_predictions_and_metrics_can_be_reached() -> None:
     ports = {p["name"] for c in containers().values() for p in c.get("ports", ())}
     assert targets == ports == {"https", "metrics"}
     assert ServingConfig.read(ROOT / "config" / "config.properties").is_loopback_only()
+    confs = [path.read_text() for path in (ROOT / "config").rglob("*.conf")]
+    assert not any("grpc" in conf or ":7070" in conf for conf in confs)
     policy = manifest("base/network-policy.yaml")["spec"]
     assert policy["egress"] == []
     assert {p["port"] for rule in policy["ingress"] for p in rule["ports"]} == {"https", "metrics"}

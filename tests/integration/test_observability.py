@@ -1,6 +1,8 @@
 """The request log and the metrics, read back from a real server."""
 
 import re
+import socket
+from urllib.parse import urlsplit
 
 import requests
 
@@ -86,6 +88,18 @@ def test_the_metrics_count_what_was_sent(server: TorchServe) -> None:
     for stage in ("preprocess", "inference", "postprocess"):
         key = f'catdog_stage_seconds_sum{{stage="{stage}"}}'
         assert now[key] > before.get(key, 0)
+
+
+def test_images_of_clients_that_went_away_are_computed(server: TorchServe) -> None:
+    """As docs/reliability.md says of TorchServe."""
+    before = metrics(server)
+    address = urlsplit(server.config.inference_url)
+    head = f"POST /predictions/catdog HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CAT)}\r\n\r\n"
+    for _ in range(3):
+        with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+            client.sendall(head.encode() + CAT)
+    label = 'catdog_pictures_total{label="cat",version="1.0"}'
+    wait_until(lambda: metrics(server)[label] - before.get(label, 0) == 3, "three images")
 
 
 def test_every_metric_is_documented(server: TorchServe) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from catdog import __version__
 from catdog.read_settings import Settings
+from catdog_handler import STATUSES
 from catdog_serving import errors
 from catdog_serving.torchserve.serving_config import parse_properties
 from catdog_telemetry import METRICS
@@ -72,6 +73,32 @@ def test_every_key_that_the_code_reads_is_described() -> None:
     keys = set(re.findall(r"""values(?:\.get\(|\.pop\(|\[)"(\w+)\"""", source.read_text()))
     assert "number_of_gpu" in keys
     assert keys - described("settings.md") - {"disable_token_authorization", "models"} == set()
+
+
+# Statuses
+
+
+def statuses_of_nginx() -> set[str]:
+    """Those that nginx answers by itself, or passes on under another number."""
+    conf = (ROOT / "config/nginx.conf").read_text()
+    routes = (ROOT / "config/nginx/routes.conf").read_text()
+    site = (ROOT / "config/nginx/site.conf").read_text()
+    maps = re.findall(r"map \$status \$\w+ \{(.*?)\}", conf, re.DOTALL)
+    found = {status for entries in maps for status in re.findall(r"^ +(\d+) ", entries, re.M)}
+    for listed in re.findall(r"error_page ([\d ]+?)(?: =(\d+))? /\.error", routes):
+        found |= {listed[1]} if listed[1] else set(listed[0].split())
+    return found | set(re.findall(r"return ([45]\d\d)", routes + site))
+
+
+def test_every_status_is_in_the_tables_of_the_api() -> None:
+    document = (ROOT / "docs/api.md").read_text()
+    rows = set(re.findall(r"^\| (\d{3}) \|", document, re.MULTILINE))
+    openapi = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
+    everywhere = statuses_of_nginx() | {str(code) for code, _ in STATUSES.values()}
+    assert {"400", "403", "414", "429", "501", "505"} < everywhere
+    assert everywhere - rows == set()
+    for api in ("/predictions/catdog", "/explanations/catdog"):
+        assert set(openapi["paths"][api]["post"]["responses"]) == rows
 
 
 # Environment variables
