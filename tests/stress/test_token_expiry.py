@@ -33,7 +33,7 @@ def test_no_answer_is_lost_while_tokens_end(
         archive, inference_address=f"http://0.0.0.0:{port}", token_expiration_min="1"
     )
     with TorchServe(config) as server, running_edge(f"127.0.0.1:{port}") as edge:
-        here = {"CONFIG": str(config.path), "XDG_RUNTIME_DIR": str(server.run.path.parent)}
+        here = {"CONFIG": str(config.path)}
         edge.run(TOKEN, **here)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(edge.certificate))
         over = threading.Event()
@@ -57,7 +57,7 @@ def test_no_answer_is_lost_while_tokens_end(
         def command_line() -> None:
             options = ("--config", config.path)
             for words in (("classify", CAT, "--url", url), ("status",)):
-                done = catdog(*words, *options, **here)
+                done = catdog(*words, *options)
                 assert done.returncode == 0, done.stderr
 
         def hand_to_nginx() -> None:

@@ -1,6 +1,5 @@
 """catdog token, with a stand-in for TorchServe and one for nginx."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,10 +27,9 @@ class Site:
         return self.folder / "token" / "inference.map"
 
     def token(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        run_directory = {k: v for k, v in os.environ.items() if k == "XDG_RUNTIME_DIR"}
         path = {"PATH": f"{self.folder}:/usr/bin:/bin"}
         config = ("--config", self.server.config.path)
-        return catdog_here("token", *config, *arguments, **run_directory, **path)
+        return catdog_here("token", *config, *arguments, **path)
 
     def nginx(self, status: int, says: str = "") -> None:
         """Have nginx end with that status; what it was called with is in the file `calls`."""
