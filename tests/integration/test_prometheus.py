@@ -14,8 +14,8 @@ import requests
 import yaml
 
 from catdog_serving.torchserve.private_config import free_ports
+from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.server import TorchServe
-from catdog_serving.torchserve.serving_config import parse_properties
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
 from tests.support.raw_requests import send_all

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.archive_cache import repack
@@ -295,6 +297,38 @@ def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: M
         process.kill()
         process.wait()
     assert_nothing_left(server)
+
+
+def test_a_checkout_with_an_odd_name_serves(archive: Path, tmp_path: Path) -> None:
+    """Its configuration's folder, that is, and the run folder; Java and workers get them whole."""
+    root = tmp_path / "a b'\"#ü%20"
+    shutil.copytree(ROOT / "config", root / "config")
+    source = ServingConfig.read(root / "config" / "config.properties")
+    with tempfile.TemporaryDirectory(dir="/tmp", suffix=" 'ü#") as folder:
+        config = private_config(source, root, archive, values={"run_directory": folder})
+        server = TorchServe(config)
+        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "LANG": "C"}
+
+        def here(*words: object) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "catdog_serving", *words, "--config", config.path]
+            return subprocess.run(
+                command, cwd=root, env=environment, capture_output=True, text=True, check=False
+            )
+
+        try:
+            started = here("serve")
+            assert started.returncode == 0, started.stderr
+            (curl,) = re.findall(r"^try +(curl .*)$", started.stdout, re.MULTILINE)
+            answer = subprocess.run([*shlex.split(curl), "-s"], stdout=-1, check=True, cwd=root)
+            assert json.loads(answer.stdout)["label"] == "cat"
+            asked = requests.get(f"{config.metrics_url}/metrics", timeout=10).text
+            assert "catdog_pictures_total" in asked
+            assert (server.run.path / "logs" / "access.log").is_file()
+            stopped = here("stop")
+            assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
+        finally:
+            server.stop()
+        assert_nothing_left(server)
 
 
 AS_AN_ORDINARY_USER = [  # root that has to obey modes

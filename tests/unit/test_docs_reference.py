@@ -14,7 +14,7 @@ from catdog import __version__
 from catdog.read_settings import Settings
 from catdog_handler import STATUSES
 from catdog_serving import errors
-from catdog_serving.torchserve.serving_config import parse_properties
+from catdog_serving.torchserve.properties import parse_properties
 from catdog_telemetry import METRICS
 from tests.support.paths import ROOT
 

@@ -1,6 +1,7 @@
 """catdog serve."""
 
 import os
+import shlex
 import signal
 from typing import Annotated
 
@@ -48,8 +49,10 @@ def _print_ready(server: TorchServe) -> None:
     token = ""
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")
-        token = f" -H \"Authorization: Bearer $(jq -r .inference.key '{server.run.key_file}')\""
+        keys = shlex.quote(str(server.run.key_file))
+        token = f' -H "Authorization: Bearer $(jq -r .inference.key {keys})"'
     url = f"{server.config.inference_url}/predictions/catdog"
+    image = shlex.quote(os.path.relpath(sample_images.CAT))
     # For curl, too, 127.0.0.1 is the proxy's own machine.
     direct = " --noproxy '*'" if any(os.environ.get(name) for name in _CURL_PROXIES) else ""
-    print_line(f"try      curl{direct} -T {os.path.relpath(sample_images.CAT)}{token} {url}")
+    print_line(f"try      curl{direct} -T {image}{token} {url}")

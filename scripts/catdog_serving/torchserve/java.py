@@ -26,8 +26,11 @@ _QUIET = (
 
 # The server gets these and nothing else: no PYTHONPATH (it would shadow the archive's code),
 # no TorchServe variables of another server, no secrets of the shell.
-_KEPT_VARIABLES = ("PATH", "HOME", "USER", "LANG", "TZ", "LD_LIBRARY_PATH")
-_KEPT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_")
+_KEPT_VARIABLES = ("PATH", "HOME", "USER", "TZ", "LD_LIBRARY_PATH")
+_KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_")
+
+# Of the names of files Java understands what the locale can spell; with LANG=C that is ASCII.
+_LOCALE = {"LC_ALL": "C.UTF-8"}
 
 
 def find_java() -> Path:
@@ -53,14 +56,15 @@ def find_java() -> Path:
 
 def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[bytes]:
     """Start the server in its run directory, in a session of its own."""
-    packages = _torchserve_home()
+    # A colon in the path would end the class path, and PYTHONPATH, which TorchServe makes of it.
+    run.torchserve_home.symlink_to(_torchserve_home())
     command = [
         str(find_java()),
         *_QUIET,
-        f"-Dmodel_server_home={packages}",
+        f"-Dmodel_server_home={run.torchserve_home}",
         run.java_option,
         *config.java_options(),
-        *("-cp", f".:{packages}/ts/frontend/*"),
+        *("-cp", f".:{run.torchserve_home.name}/ts/frontend/*"),
         SERVER_CLASS,
         *("--python", sys.executable),
         *("-f", str(run.config)),
@@ -96,4 +100,4 @@ def _environment(run: RunDirectory) -> dict[str, str]:
         if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
     }
     temporary = {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
-    return kept | temporary | ONNXRUNTIME_ENVIRONMENT
+    return kept | temporary | _LOCALE | ONNXRUNTIME_ENVIRONMENT

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from catdog.results import MODEL_NAME
+from catdog_serving.torchserve.properties import write_properties
 from catdog_serving.torchserve.serving_config import ADDRESSES, GRPC, ServingConfig
 
 
@@ -46,7 +47,7 @@ def private_config(
         entry = source.worker_settings | dict(worker_settings)
         properties["models"] = json.dumps({MODEL_NAME: {source.named_version: entry}})
     properties |= values or {}
-    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    write_properties(path, properties)
     return ServingConfig.read(path)
 
 

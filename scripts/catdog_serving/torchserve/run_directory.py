@@ -83,6 +83,11 @@ class RunDirectory:
         return self.path / "tmp"
 
     @property
+    def torchserve_home(self) -> Path:
+        """A link to the site-packages that hold TorchServe."""
+        return self.path / "home"
+
+    @property
     def java_option(self) -> str:
         """What Java is told of `temporary`; it also tells this server's Java from any other."""
         return f"-Djava.io.tmpdir={self.temporary}"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import is_loopback
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
 from catdog_serving.torchserve.management import VersionSettings
+from catdog_serving.torchserve.properties import parse_properties, write_properties
 
 ADDRESSES = ("inference_address", "management_address", "metrics_address")
 GRPC = (
@@ -28,6 +31,8 @@ _TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
 _TOKEN_MINUTES = 365 * 24 * 60  # TorchServe's own default is 60
 _PATHS = ("model_store", "metrics_config")
 _NVIDIA_SMI_TIMEOUT_S = 10
+# TorchServe's ConfigManager puts an environment variable there.
+_VARIABLE = re.compile(r"\$\$[^$]+\$\$")
 _LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
 
 
@@ -50,12 +55,18 @@ class ServingConfig:
         Raises:
             NotReadyError: If it is missing or lacks a key that catdog needs.
         """
-        if not path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotReadyError(
                 f"there is no configuration {path}; run this from catdog's folder, or name a "
                 "config.properties with --config"
-            )
-        config = cls(path.resolve(), parse_properties(path.read_text(encoding="utf-8")))
+            ) from None
+        except OSError as error:
+            raise NotReadyError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise NotReadyError(f"{path} is not UTF-8: save it as that ({error.reason})") from error
+        config = cls(path.resolve(), parse_properties(text))
         required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
         missing = sorted(required - set(config.values))
         if missing:
@@ -206,7 +217,13 @@ class ServingConfig:
             values.pop(key, None)
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
         values.setdefault("token_expiration_min", str(_TOKEN_MINUTES))
-        target.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
+        for key, value in values.items():
+            if _VARIABLE.search(value):
+                raise NotReadyError(
+                    f"{key} would be {value}, and TorchServe takes $$...$$ for a variable; "
+                    "rename that folder"
+                )
+        write_properties(target, values)
 
     def with_absolute_paths(self) -> dict[str, str]:
         """The values, for a file that lies elsewhere."""
@@ -215,33 +232,29 @@ class ServingConfig:
             if key in values:
                 values[key] = str(self.root / values[key])
         if "vmargs" in values:
-            values["vmargs"] = " ".join(
+            values["vmargs"] = shlex.join(
                 f"{_LOG_OPTION}{self.root / option.removeprefix(_LOG_OPTION)}"
                 if option.startswith(_LOG_OPTION)
                 else option
-                for option in values["vmargs"].split()
+                for option in self._java_options()
             )
         return values
+
+    def _java_options(self) -> list[str]:
+        """The options of `vmargs`: one whose path has a space stands between quotes."""
+        try:
+            return shlex.split(self.values.get("vmargs", ""))
+        except ValueError as error:
+            raise NotReadyError(f"{self.path}: vmargs: {error}") from error
 
     def java_options(self) -> list[str]:
         """The options of `vmargs`, with the log configuration as the URI that Java wants."""
         return [
-            f"{_LOG_OPTION}{Path(option.removeprefix(_LOG_OPTION)).as_uri()}"
+            f"{_LOG_OPTION}{(self.root / option.removeprefix(_LOG_OPTION)).as_uri()}"
             if option.startswith(_LOG_OPTION)
             else option
-            for option in self.with_absolute_paths().get("vmargs", "").split()
+            for option in self._java_options()
         ]
-
-
-def parse_properties(text: str) -> dict[str, str]:
-    """Java properties as far as TorchServe's own files use them: # comments, \\ continuations."""
-    values = {}
-    for line in text.replace("\\\n", "").splitlines():
-        stripped = line.strip()
-        if stripped and not stripped.startswith(("#", "!")):
-            key, _, value = stripped.partition("=")
-            values[key.strip()] = value.strip()
-    return values
 
 
 def default_config() -> Path:

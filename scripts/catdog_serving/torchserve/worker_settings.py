@@ -8,7 +8,8 @@ from pathlib import Path
 from catdog.results import MODEL_NAME
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import RefusedError
-from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
+from catdog_serving.torchserve.properties import parse_properties
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 # `models=` with all its continuation lines.
 _MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\r\n\\]|\\\r?\n|\\.)*", re.MULTILINE)

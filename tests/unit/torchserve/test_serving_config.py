@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -7,7 +9,9 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.torchserve.management import VersionSettings
-from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
+from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.properties import parse_properties
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
 
@@ -21,9 +25,71 @@ def fake_archive(tmp_path: Path, version: str) -> Path:
     return path
 
 
-def test_properties_have_comments_and_continuations() -> None:
-    text = "# note\n! note\na=1\n b = x=y \nc={\\\n  1,\\\n 2}\n\n"
-    assert parse_properties(text) == {"a": "1", "b": "x=y", "c": "{  1, 2}"}
+ODD_NAMES = [
+    "a b",
+    "tr ",
+    " b",
+    "q\"x'y",
+    "h#z",
+    "ü",
+    "猫🐈",
+    "a:b=c",
+    "a%20b",
+    "a\\b",
+    "a\\u00e9",
+    "$x",
+]
+
+
+@pytest.fixture
+def odd_root(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A checkout whose path is no plain word."""
+    root = tmp_path / request.param
+    shutil.copytree(ROOT / "config", root / "config")
+    (root / "model-store").mkdir()
+    shutil.copy(fake_archive(tmp_path, "1.0"), root / "model-store")
+    return root
+
+
+@pytest.mark.parametrize("odd_root", ODD_NAMES, indirect=True)
+def test_the_name_of_the_checkout_reaches_java_whole(odd_root: Path, tmp_path: Path) -> None:
+    config = ServingConfig.read(odd_root / "config" / "config.properties")
+    log = f"-Dlog4j.configurationFile={(odd_root / 'config' / 'log4j2.xml').as_uri()}"
+    shipped = ServingConfig.read(SHIPPED).java_options()
+    assert [log if "log4j" in option else option for option in shipped] == config.java_options()
+    config.write_for_server(tmp_path / "out.properties")
+    written = as_java_reads((tmp_path / "out.properties").read_text(encoding="latin-1"))
+    assert written["model_store"] == str(odd_root / "model-store")
+    assert written["metrics_config"] == str(odd_root / "config" / "metrics.yaml")
+    assert json.loads(written["models"])["catdog"]["1.0"]["batchSize"] == 8
+    private = private_config(config, tmp_path / "private", None)
+    assert private.java_options() == config.java_options()
+    assert private.values["metrics_config"] == written["metrics_config"]
+
+
+def as_java_reads(text: str) -> dict[str, str]:
+    """A second opinion on what our own files say: no comments, a key and = and a value a line."""
+    values = {}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        assert value == value.strip()
+        escapes = re.sub(r'"', r"\"", value)  # what is left is a JSON string's escapes
+        values[key] = json.loads(f'"{escapes}"')
+    return values
+
+
+@pytest.mark.parametrize("odd_root", ["$$x$$"], indirect=True)
+def test_a_name_that_torchserve_would_replace_is_refused(odd_root: Path, tmp_path: Path) -> None:
+    config = ServingConfig.read(odd_root / "config" / "config.properties")
+    with pytest.raises(NotReadyError, match="rename that folder"):
+        config.write_for_server(tmp_path / "out.properties")
+
+
+@pytest.mark.parametrize("content", [b"a=\xe9\n", b"\xff\xfea\x00=\x00"])
+def test_a_file_in_another_encoding_is_one_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.properties").write_bytes(content)
+    with pytest.raises(NotReadyError, match="config.properties is not UTF-8"):
+        ServingConfig.read(tmp_path / "config.properties")
 
 
 def test_the_shipped_configuration_is_complete_and_safe() -> None:

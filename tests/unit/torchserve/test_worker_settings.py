@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import RefusedError
-from catdog_serving.torchserve.serving_config import ServingConfig, parse_properties
+from catdog_serving.torchserve.properties import parse_properties
+from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.worker_settings import (
     WorkerSettings,
     replace_worker_settings,
