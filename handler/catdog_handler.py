@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog.classifier import Answer, Classifier
-from catdog.cpu import WORKERS_VARIABLE
+from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.decode import InvalidImage, InvalidReason
 from catdog.overlay import draw_overlay
 from catdog.results import MAP_HEADER, Explanation
@@ -53,6 +53,8 @@ class CatDogHandler:
         self.telemetry.started()
         properties = context.system_properties
         gpu_id = properties.get("gpu_id")
+        if VISIBLE_GPUS_VARIABLE in os.environ:  # CUDA reads it when it is first asked
+            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ[VISIBLE_GPUS_VARIABLE]
         self.classifier = Classifier.load(
             Path(properties["model_dir"]),
             device="cpu" if gpu_id is None else f"cuda:{gpu_id}",

@@ -8,6 +8,9 @@ from catdog.control_groups import cpu_quota
 # The environment variable by which the handler is told how many workers there are:
 # TorchServe tells a worker nothing about the others.
 WORKERS_VARIABLE = "CATDOG_WORKERS"
+# CUDA_VISIBLE_DEVICES on its way past Java, which ends at names such as GPU-4a1b; the handler
+# gives it its name back.
+VISIBLE_GPUS_VARIABLE = "CATDOG_VISIBLE_DEVICES"
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 

@@ -34,7 +34,7 @@ class HttpSession(requests.Session):
     def rebuild_proxies(
         self, prepared_request: requests.PreparedRequest, proxies: Mapping[str, str] | None
     ) -> dict[str, str]:
-        found = super().rebuild_proxies(prepared_request, proxies)  # of a redirect
+        found = super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
         return {} if is_this_machine(str(prepared_request.url)) else found
 
     def rebuild_auth(
@@ -42,8 +42,8 @@ class HttpSession(requests.Session):
     ) -> None:
         url = str(prepared_request.url)
         if not is_this_machine(url):
-            super().rebuild_auth(prepared_request, response)
-        elif self.should_strip_auth(str(response.request.url), url):
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        elif self.should_strip_auth(response.request.url, url):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
 
 

@@ -13,9 +13,10 @@ from tests.support.configs import MakeConfig
 from tests.support.paths import SAMPLES
 from tests.support.versions import as_default, loaded_beside
 
-# The two questions that TorchServe asks, for a machine with two GPUs.
+# The two questions that TorchServe asks, and catdog's own, for a machine with two GPUs.
 NVIDIA_SMI = """#!/bin/sh
 case "$*" in
+*--query-gpu=index,uuid*) printf '0, GPU-aaaa\\n1, GPU-bbbb\\n' ;;
 *--query-gpu=index*) printf 'index\\n0\\n1\\n' ;;
 *) echo 'utilization.gpu [%], utilization.memory [%], memory.used [MiB]'
    echo '1 %, 1 %, 10 MiB' ;;

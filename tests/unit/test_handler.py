@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import logging
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,19 @@ def test_a_worker_takes_its_own_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     initialize(tmp_path, gpu)
     assert loaded_on == [f"cuda:{gpu}"]
+
+
+@pytest.mark.parametrize("named", ["GPU-aaaa", ""])
+@pytest.mark.usefixtures("loaded_on")
+def test_cuda_sees_the_gpus_that_the_shell_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """Java, which cannot read UUIDs, is told nothing of them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "what is put back after the test")
+    monkeypatch.setenv("CATDOG_VISIBLE_DEVICES", named)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    initialize(tmp_path, 0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == named
 
 
 def test_without_cuda_a_gpu_worker_takes_the_cpu_and_warns(

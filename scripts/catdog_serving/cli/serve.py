@@ -46,6 +46,8 @@ def _print_ready(server: TorchServe) -> None:
     archive = server.config.archive
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
     print_line(f"archive  {sha256}")
+    for line in server.config.check_addresses():
+        print_line(f"warning  {line}")
     token = ""
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from catdog.cpu import WORKERS_VARIABLE
+from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
@@ -99,5 +99,7 @@ def _environment(run: RunDirectory) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
     }
+    if "CUDA_VISIBLE_DEVICES" in kept:
+        kept[VISIBLE_GPUS_VARIABLE] = kept.pop("CUDA_VISIBLE_DEVICES")
     temporary = {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
     return kept | temporary | _LOCALE | ONNXRUNTIME_ENVIRONMENT

@@ -218,6 +218,7 @@ class TorchServe:
         """Find what usually goes wrong while it is cheap to say so."""
         if self.is_running():
             raise NotReadyError("the server of this configuration runs already; see: catdog status")
+        self.config.check_addresses()
         find_java()
         check_owner(self.config.archive)
         check_archive_format(self.config.archive)

@@ -4,17 +4,16 @@ import json
 import os
 import re
 import shlex
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from catdog.results import MODEL_NAME
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.http_session import is_loopback
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
+from catdog_serving.torchserve.gpus import visible_gpus
 from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.properties import parse_properties, write_properties
 
@@ -23,14 +22,20 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
-_OWN = ("run_directory",)  # keys that TorchServe does not know
+_OWN = ("run_directory", "allow_remote")  # keys that TorchServe does not know
+# Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
+_INSIDE = {
+    "management_address": "change what is served",
+    "metrics_address": "read the metrics, which need no token",
+    "grpc_inference_address": "ask over gRPC, past nginx and its limits",
+    "grpc_management_address": "change what is served",
+}
 _CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
 _TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
 _TOKEN_MINUTES = 365 * 24 * 60  # TorchServe's own default is 60
 _PATHS = ("model_store", "metrics_config")
-_NVIDIA_SMI_TIMEOUT_S = 10
 # TorchServe's ConfigManager puts an environment variable there.
 _VARIABLE = re.compile(r"\$\$[^$]+\$\$")
 _LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
@@ -136,7 +141,7 @@ class ServingConfig:
             return int(configured)
         if not self.archive.is_file() or archive_runtime(self.archive) != "torch":
             return 0
-        return gpu_count()
+        return visible_gpus()
 
     @property
     def served_worker_settings(self) -> dict[str, Any]:
@@ -202,6 +207,36 @@ class ServingConfig:
         """Whether nobody outside this machine can reach any of the five addresses."""
         return all(is_loopback(host) for host, _ in self.endpoints().values())
 
+    def check_addresses(self) -> list[str]:
+        """Make sure that what is meant for this machine alone is not open to others by mistake.
+
+        Returns:
+            A line for each address that is open to others on purpose.
+
+        Raises:
+            RefusedError: If management, metrics or gRPC is not on loopback, and `allow_remote`
+                does not name that address.
+            NotReadyError: If `allow_remote` names something else.
+        """
+        allowed = set(re.split(r"[,\s]+", self.values.get("allow_remote", ""))) - {""}
+        if unknown := sorted(allowed - set(_INSIDE)):
+            raise NotReadyError(
+                f"{self.path}: allow_remote names {', '.join(unknown)}; it takes "
+                f"{', '.join(_INSIDE)}"
+            )
+        open_to_others = []
+        for key, danger in _INSIDE.items():
+            value = self.values[key]
+            if is_loopback(urlsplit(value).hostname or value):
+                continue
+            if key not in allowed:
+                raise RefusedError(
+                    f"{key}={value} is not loopback: whoever reaches it can {danger}. Leave it on "
+                    f"127.0.0.1, or say in {self.path} that it is meant: allow_remote={key}"
+                )
+            open_to_others.append(f"{key}={value}: whoever reaches it can {danger}")
+        return open_to_others
+
     def write_for_server(self, target: Path) -> None:
         """Write what the server really runs on.
 
@@ -264,20 +299,3 @@ def default_config() -> Path:
         return Path(chosen)
     here = Path("config", "config.properties")
     return here if here.is_file() else _CHECKOUT / here
-
-
-def gpu_count() -> int:
-    """How many GPUs nvidia-smi lists, as for TorchServe; 0 without it, or if it has no driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return 0
-    result = subprocess.run(
-        [program, "--query-gpu=index", "--format=csv"],
-        capture_output=True,
-        text=True,
-        timeout=_NVIDIA_SMI_TIMEOUT_S,
-        check=False,
-    )
-    if result.returncode != 0:
-        return 0
-    return sum(line.strip().isdecimal() for line in result.stdout.splitlines())

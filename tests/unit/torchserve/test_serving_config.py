@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.errors import NotReadyError, UsageError
+from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.properties import parse_properties
@@ -158,6 +158,45 @@ def test_one_address_off_loopback_keeps_the_tokens_on(
     assert "token_expiration_min=60\n" in (tmp_path / "out.properties").read_text()
     make_config(archive).write_for_server(tmp_path / "out.properties")
     assert "disable_token_authorization=true" in (tmp_path / "out.properties").read_text()
+
+
+INSIDE = {
+    "management_address": ("http://0.0.0.0:8081", "http://[::]:8081", "http://192.0.2.1:8081"),
+    "metrics_address": ("http://0.0.0.0:8082", "http://example.com:8082"),
+    "grpc_inference_address": ("0.0.0.0", "::"),
+    "grpc_management_address": ("0.0.0.0", "example.com"),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in INSIDE.items() for v in values])
+def test_only_predictions_are_for_others_unless_the_file_says_so(
+    make_config: MakeConfig, key: str, value: str
+) -> None:
+    with pytest.raises(RefusedError, match=f"allow_remote={key}$"):
+        make_config(None, **{key: value}).check_addresses()
+    others = ",".join(set(INSIDE) - {key})
+    with pytest.raises(RefusedError, match=f"^{key}="):
+        make_config(None, **{key: value, "allow_remote": others}).check_addresses()
+    (line,) = make_config(None, **{key: value, "allow_remote": key}).check_addresses()
+    assert line.startswith(f"{key}={value}: whoever reaches it can ")
+    with pytest.raises(NotReadyError, match="allow_remote names inference, true; it takes man"):
+        make_config(None, allow_remote="true, inference").check_addresses()
+
+
+def test_loopback_and_the_inference_address_are_free(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(
+        fake_archive(tmp_path, "1.0"),
+        inference_address="http://0.0.0.0:8080",
+        management_address="http://[::1]:8081",
+        metrics_address="http://localhost:8082",
+        grpc_inference_address="127.0.0.2",
+        allow_remote="management_address, metrics_address",
+    )
+    assert config.check_addresses() == []
+    config.write_for_server(tmp_path / "out.properties")
+    assert "allow_remote" not in (tmp_path / "out.properties").read_text()
 
 
 def test_a_missing_file_or_key_says_what_to_do(tmp_path: Path, make_config: MakeConfig) -> None:
