@@ -2,8 +2,8 @@
 
 import io
 import json
-import os
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
