@@ -123,6 +123,16 @@ def archive_version(archive: Path) -> str:
     return version
 
 
+def unpacked_bytes(archive: Path) -> int:
+    """What the files in an archive take when they are unpacked.
+
+    Raises:
+        NotReadyError: If it is not a model archive.
+    """
+    with _zip_file(archive) as packed:
+        return sum(entry.file_size for entry in packed.infolist())
+
+
 def archive_facts(archive: Path) -> dict[str, Any]:
     """An archive's model.json, of whatever version of catdog.
 

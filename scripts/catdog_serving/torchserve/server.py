@@ -9,7 +9,6 @@ run directory connects them.
 
 import signal
 import subprocess
-import zipfile
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Self
 import psutil
 
 from catdog_serving.errors import NotReadyError, ServerError
-from catdog_serving.model_archive import check_archive_format, check_owner
+from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
 from catdog_serving.torchserve.listeners import Listener, find_listener, is_taken
@@ -237,10 +236,9 @@ class TorchServe:
         """Make sure that TorchServe can unpack an archive: without room it serves no model.
 
         Raises:
-            NotReadyError: If not.
+            NotReadyError: If not, or if it is no archive.
         """
-        with zipfile.ZipFile(archive) as packed:
-            needed = sum(entry.file_size for entry in packed.infolist()) + _ROOM_BESIDE
+        needed = unpacked_bytes(archive) + _ROOM_BESIDE
         free = self.run.free_bytes()
         if free < needed:
             raise NotReadyError(
