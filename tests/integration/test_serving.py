@@ -299,6 +299,47 @@ def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: M
     assert_nothing_left(server)
 
 
+def test_of_four_starts_at_once_one_wins_and_the_others_say_so(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    """From four shells, whose variables differ."""
+    config = make_config(archive)
+    server = TorchServe(config)
+    shells: list[dict[str, str]] = [
+        {},
+        {"XDG_RUNTIME_DIR": "/run/user/0"},
+        {"HOME": "/nonexistent", "TMPDIR": "/var/tmp"},
+        {"SUDO_USER": "alice", "HOME": "/"},
+    ]
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path],
+            env={"PATH": "/usr/bin:/bin"} | shell,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for shell in shells
+    ]
+    try:
+        ends = []
+        for start in starts:
+            output, errors = start.communicate(timeout=180)
+            ends.append((start.returncode, output + errors))
+        won = [text for code, text in ends if code == 0 and "runs already" not in text]
+        others = [(code, text) for code, text in ends if text not in won]
+        assert len(won) == 1, ends
+        for code, text in others:
+            told = "runs already" if code == 0 else "another command is starting this server"
+            assert code in (0, 3), text
+            assert told in text or "runs already" in text
+        assert server.versions()[0].ready_workers == 1
+        assert len(processes_of(server)) == 2
+    finally:
+        server.stop()
+    assert_nothing_left(server)
+
+
 def test_a_checkout_with_an_odd_name_serves(archive: Path, tmp_path: Path) -> None:
     """Its configuration's folder, that is, and the run folder; Java and workers get them whole."""
     root = tmp_path / "a b'\"#ü%20"
