@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catdog.networks import Network
 from catdog.results import SEEDED
 from catdog.transforms import Preprocessing
 from catdog_serving.build.download import download
+from catdog_serving.build.weights_file import load_state
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import file_sha256
@@ -72,8 +73,9 @@ def find_weights(network: Network, wanted: str | None, base_url: str | None = No
         return Weights(network, SEEDED, state_sha256(state), True, state, preset, categories)
     path = _published_file(network, wanted, base_url) or _local_file(network, wanted)
     sha256 = file_sha256(path)
+    state = load_state(network, path)
     weights_id = wanted if wanted in network.weights else _id_of_file(path, sha256)
-    return Weights(network, weights_id, sha256, False, _load(network, path), preset, categories)
+    return Weights(network, weights_id, sha256, False, state, preset, categories)
 
 
 def _preset(network: Network, wanted: str) -> tuple[Preprocessing, tuple[str, ...]]:
@@ -169,16 +171,3 @@ def _hash_in_name(name: str) -> str:
 def _id_of_file(path: Path, sha256: str) -> str:
     """The file's name with the start of its hash, so that two trainings never share an id."""
     return path.stem if _hash_in_name(path.name) else f"{path.stem}-{sha256[:8]}"
-
-
-def _load(network: Network, path: Path) -> dict[str, Any]:
-    """Load a state and make sure that it fits, strictly."""
-    import torch
-
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        network.build().load_state_dict(state, strict=True)
-    except Exception as error:  # torch raises many types on a file that is no state of this network
-        reason = str(error).strip().splitlines()[0]
-        raise NotReadyError(f"{path} holds no weights of {network.name}: {reason}") from error
-    return state
