@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_meanwhile_is_one_line(tmp_path: Path, runtime: str)
         [*CATDOG, "package", "--network", "efficientnet_lite0", "--runtime", runtime]
     )
     result = subprocess.run(
-        ["sh", "-c", f"ulimit -f 10000; exec {command} --output {tmp_path}/x.mar"],
+        ["sh", "-c", f"ulimit -f 10000; exec {command} --output {tmp_path}/out/x.mar"],
         capture_output=True,
         text=True,
         check=False,
@@ -114,7 +114,7 @@ def test_a_disk_that_is_full_meanwhile_is_one_line(tmp_path: Path, runtime: str)
     )
     assert result.returncode == 3, result.stderr
     assert re.fullmatch(r"catdog: cannot make .*x\.mar: .*File too large\n", result.stderr)
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_labelled_images_are_a_gate_before_an_archive_takes_its_place(
