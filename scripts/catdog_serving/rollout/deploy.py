@@ -29,7 +29,6 @@ from catdog_serving.rollout.canary import TrafficWindow, check_served_golden, wa
 from catdog_serving.rollout.free_memory import check_memory
 from catdog_serving.rollout.switch import (
     OnStep,
-    checked_folder,
     default_version,
     drain,
     operator,
@@ -40,6 +39,7 @@ from catdog_serving.rollout.switch import (
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.staged_files import checked_folder
 
 WATCH_S = 10
 
@@ -118,7 +118,7 @@ def take_over(
     config = server.config
     earlier = scrape(config.metrics_url)
     # `catdog package` may replace the archive at any time: from here on it is this copy.
-    checked = checked_folder(config) / archive.name
+    checked = checked_folder(config.model_store) / archive.name
     private_copy(archive, checked)
     on_step(f"archive  {archive}, SHA-256 {file_sha256(checked)}")
     info = _verified(checked, trust, on_step)

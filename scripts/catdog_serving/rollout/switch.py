@@ -11,7 +11,6 @@ was killed leaves its pending switch in the run directory, and the next command 
 """
 
 import json
-import shutil
 import signal
 import threading
 import time
@@ -25,10 +24,12 @@ import psutil
 
 from catdog_serving.atomic_write import replace_file
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
+from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.staged_files import next_archive, remove_staged
 
 OnStep = Callable[[str], None]
 
@@ -36,6 +37,8 @@ OnStep = Callable[[str], None]
 GRACE_S = 1.0
 # Only requests that name the old version themselves can make a drain last that long.
 DRAIN_TIMEOUT_S = 300.0
+# A version that TorchServe was asked to load shows within this time: it unpacks the archive first.
+REGISTERED_S = 5.0
 # Nobody will answer what waits for workers that are gone for so long: a worker that died is
 # READY again within 10 s.
 NO_WORKER_S = 30.0
@@ -64,7 +67,7 @@ def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
     with server.run.operator_lock(command), server.management() as management:
         pending = read_pending(server.run)
         if pending is not None:
-            _finish(server.run, management, pending)
+            _finish(server, management, pending)
         _remove_staged(server)
         try:
             yield management
@@ -74,14 +77,31 @@ def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
 
 def _remove_staged(server: TorchServe) -> None:
     """Delete what commands lay into the model store, but for what a pending switch needs yet."""
-    if read_pending(server.run) is not None:
-        return
-    for leftover in server.config.model_store.glob(".catdog-*.mar"):
-        leftover.unlink()
-    shutil.rmtree(checked_folder(server.config), ignore_errors=True)
+    if read_pending(server.run) is None:
+        remove_staged(server.config.model_store)
 
 
 # --- commit or undo -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A complete file that is to take another's place.
+
+    Attributes:
+        staged: Where it lies until then.
+        target: The place.
+        sha256: Of the file: at the place, it tells that this was done. A note of catdog 0.1 has
+            none.
+    """
+
+    staged: str
+    target: str
+    sha256: str = ""
+
+    def is_done(self) -> bool:
+        target = Path(self.target)
+        return not self.sha256 or (target.is_file() and file_sha256(target) == self.sha256)
 
 
 @dataclass(frozen=True)
@@ -91,12 +111,12 @@ class PendingSwitch:
     Attributes:
         keep: The one that is to be the default.
         drop: The one that is to go.
-        files: What replaces what, in this order; a file that is gone has done so already.
+        files: What replaces what, in this order, where that was not done already.
     """
 
     keep: str
     drop: str
-    files: tuple[tuple[str, str], ...] = ()
+    files: tuple[Replacement, ...] = ()
 
 
 @contextmanager
@@ -125,7 +145,8 @@ def switch(
             be replaced: the next command tries again.
     """
     undone = PendingSwitch(keep=old, drop=new)
-    committed = PendingSwitch(new, old, tuple((str(a), str(b)) for a, b in files.items()))
+    replacements = (Replacement(str(a), str(b), file_sha256(a)) for a, b in files.items())
+    committed = PendingSwitch(new, old, tuple(replacements))
     decided = False
     write_pending(server.run, undone)
     try:
@@ -142,7 +163,7 @@ def switch(
         with _signals_held():
             on_step(f"undoing  version {new} goes, and {old} stays")
             try:
-                _finish(server.run, management, undone)
+                _finish(server, management, undone)
             except CatDogError as stuck:
                 raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
             on_step(f"undone   version {old} serves as before")
@@ -152,15 +173,16 @@ def switch(
 
 
 def _replace(run: RunDirectory, pending: PendingSwitch) -> None:
-    for name, target in pending.files:
+    for file in pending.files:
         try:
-            replace_file(Path(name), Path(target))
-        except FileNotFoundError:
-            continue  # done by the command that was killed
+            replace_file(Path(file.staged), Path(file.target))
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and file.is_done():
+                continue  # by the command that was killed
             raise NotReadyError(
-                f"version {pending.keep} serves, but {target} cannot be replaced: "
-                f"{error.strerror}; mend that, and the next command such as catdog deploy goes on"
+                f"version {pending.keep} serves, but {file.target} cannot be replaced by "
+                f"{file.staged}: {error.strerror}; mend that, and the next command such as "
+                "catdog deploy goes on, or restart the server: it serves what is there then"
             ) from error
     if pending.files:
         run.record_loaded()
@@ -188,24 +210,28 @@ def read_pending(run: RunDirectory) -> PendingSwitch | None:
     if not path.is_file():
         return None
     values = json.loads(path.read_bytes())
-    files = tuple((name, target) for name, target in values.get("files", ()))
-    return PendingSwitch(values["keep"], values["drop"], files)
+    found = values.get("files", ())
+    files = (Replacement(*f) if isinstance(f, list) else Replacement(**f) for f in found)
+    return PendingSwitch(values["keep"], values["drop"], tuple(files))
 
 
 def remove_pending(run: RunDirectory) -> None:
     (run.path / _PENDING).unlink(missing_ok=True)
 
 
-def _finish(run: RunDirectory, management: ManagementClient, pending: PendingSwitch) -> None:
+def _finish(server: TorchServe, management: ManagementClient, pending: PendingSwitch) -> None:
     """Replace files, make sure that one version is the default, and let the other one go."""
-    _replace(run, pending)
+    _replace(server.run, pending)
+    if next_archive(server.config.model_store).exists():
+        # It may have been asked for just now, by a command that did not wait for the answer.
+        poll(lambda: management.version(pending.drop), REGISTERED_S, _PAUSE_S)
     loaded = {model.version: model for model in management.versions()}
     if pending.drop in loaded and pending.keep in loaded:
         if loaded[pending.drop].default:
             management.set_default(pending.keep)
         drain(management, pending.drop)
         management.unregister(pending.drop)
-    remove_pending(run)
+    remove_pending(server.run)
 
 
 @contextmanager
@@ -318,13 +344,8 @@ def served_folder(model: ModelStatus) -> Path:
 @contextmanager
 def staged_archive(config: ServingConfig) -> Iterator[Path]:
     """A path in the model store, where TorchServe finds archives; gone at the end."""
-    path = config.model_store / ".catdog-next.mar"
+    path = next_archive(config.model_store)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-def checked_folder(config: ServingConfig) -> Path:
-    """Where a deploy keeps the archive that it checks, under its own name."""
-    return config.model_store / ".catdog-deploy"

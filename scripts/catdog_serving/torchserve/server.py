@@ -24,6 +24,7 @@ from catdog_serving.torchserve.listeners import Listener, find_listener, is_take
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
 from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180
@@ -68,6 +69,7 @@ class TorchServe:
         with self.run.start_lock():
             self._check_before_start()
             self.run.create()
+            remove_staged(self.config.model_store, ABANDONED_S)
             self._start_and_wait(timeout_s)
 
     def _start_and_wait(self, timeout_s: float) -> None:

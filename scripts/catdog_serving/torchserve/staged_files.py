@@ -1,0 +1,43 @@
+"""What commands lay into the model store for a while, and what of it a killed one has left."""
+
+import shutil
+import time
+from pathlib import Path
+
+from catdog_serving.errors import NotReadyError
+
+# No deploy takes so long.
+ABANDONED_S = 3600.0
+
+
+def next_archive(model_store: Path) -> Path:
+    """The archive that comes up beside what is served; TorchServe finds it here by its name."""
+    return model_store / ".catdog-next.mar"
+
+
+def checked_folder(model_store: Path) -> Path:
+    """Where a deploy keeps the archive that it checks, under its own name."""
+    return model_store / ".catdog-deploy"
+
+
+def remove_staged(model_store: Path, older_than_s: float = 0) -> None:
+    """Delete all of it; nobody may be using it.
+
+    Args:
+        model_store: Where it lies.
+        older_than_s: Leave what changed since: another server of this model store may be using it.
+
+    Raises:
+        NotReadyError: If it cannot be deleted.
+    """
+    latest = time.time() - older_than_s
+    try:
+        for leftover in (*model_store.glob(".catdog-*.mar"), checked_folder(model_store)):
+            if not leftover.exists() or leftover.stat().st_mtime > latest:
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
+    except OSError as error:
+        raise NotReadyError(f"cannot delete {error.filename}: {error.strerror}") from error
