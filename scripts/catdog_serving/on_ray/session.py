@@ -25,10 +25,16 @@ _CONNECT_TIMEOUT_S = 10
 # Ray reads these when it is imported. Its messages about lost actors would go to standard
 # output, in between the rows.
 _QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
 }
+
+
+def _silence() -> None:
+    """Set what Ray reads when it is imported: nothing is sent home, whatever the shell says."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
 @contextmanager
@@ -50,8 +56,7 @@ def running_ray(address: str | None, archive_bytes: int) -> Iterator[None]:
             f"Ray Data does not run through {address}; start the command on a machine of the "
             "cluster with --address auto, or HOST:PORT of its head"
         )
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    _silence()
     if address is None:
         _close_to_others()
     try:

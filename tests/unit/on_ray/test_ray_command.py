@@ -1,13 +1,16 @@
 """What `catdog classify` refuses about Ray, URIs and Parquet before any work, and how."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import pack_folder
+from catdog_serving.on_ray.session import _silence
 from tests.support.command_line import catdog_here
 from tests.support.model_dirs import model_info, write_model_dir
 from tests.support.paths import SAMPLES
@@ -87,3 +90,11 @@ main()
     assert complaint in result.stderr
     assert result.stderr.endswith(f"; run: {install_hint('ray')}\n")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("said", [{}, {"RAY_USAGE_STATS_ENABLED": "1"}])
+def test_ray_sends_nothing_home_whatever_the_shell_says(said: dict[str, str]) -> None:
+    with patch.dict(os.environ, {**said, "RAY_BACKEND_LOG_LEVEL": "debug"}):
+        _silence()
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "debug"  # that is the operator's own choice
