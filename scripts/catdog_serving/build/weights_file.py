@@ -43,7 +43,7 @@ _COMPLAINTS = {
     ),
 }
 # Bottleneck blocks or not, and how many there are in each layer.
-_RESNETS = {
+_RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
     (False, (2, 2, 2, 2)): "ResNet-18",
     (False, (3, 4, 6, 3)): "ResNet-34",
     (True, (3, 4, 6, 3)): "ResNet-50",
