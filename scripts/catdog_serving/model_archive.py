@@ -12,7 +12,6 @@ import re
 import shutil
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE, check_format
 from catdog_serving.archive_entries import check_end, check_entries
-from catdog_serving.atomic_write import sync
+from catdog_serving.atomic_write import scratch_folder, sync
 from catdog_serving.errors import NotReadyError, RefusedError
 
 MANIFEST = "MAR-INF/MANIFEST.json"
@@ -49,12 +48,12 @@ def open_archive(archive: Path) -> Iterator[Path]:
     check_owner(archive)
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="catdog-"))
+            folder = stack.enter_context(scratch_folder())
             with _zip_file(archive) as packed:
                 packed.extractall(folder)
         except OSError as error:
             raise NotReadyError(f"cannot unpack {archive}: {error.strerror or error}") from error
-        yield Path(folder)
+        yield folder
 
 
 def check_owner(archive: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from catdog.model_info import GOLDEN_FOLDER, RUNTIMES, ModelInfo, check_runtime
 from catdog.networks import get_network
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import MODEL_NAME
-from catdog_serving.atomic_write import replace_file
+from catdog_serving.atomic_write import replace_file, scratch_folder
 from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.int8_agreement import AgreementGate, LogitsOf
 from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
@@ -114,7 +113,7 @@ def build_archive(
     except ValueError as error:
         raise RefusedError(str(error)) from error
     with _scratch_beside(output) as scratch:
-        staging, made = Path(scratch, "model"), Path(scratch, "made")
+        staging, made = scratch / "model", scratch / "made"
         staging.mkdir()
         made.mkdir()
         info = _fill_model_dir(spec, settings, staging)
@@ -127,11 +126,11 @@ def build_archive(
 
 
 @contextmanager
-def _scratch_beside(output: Path) -> Iterator[str]:
+def _scratch_beside(output: Path) -> Iterator[Path]:
     """A folder that goes at the end; what the disk refuses meanwhile is one clear error."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".catdog-build-", dir=output.parent) as scratch:
+        with scratch_folder(output.parent) as scratch:
             yield scratch
     except shutil.Error as error:  # of many files that were copied: the first
         _, target, reason = error.args[0][0]

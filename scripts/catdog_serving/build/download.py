@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import HttpSession
 
@@ -34,7 +32,8 @@ def download(
         NotReadyError: If the file cannot be had; the message says why.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _partial_file(target) as partial:
+    with scratch_folder(target.parent) as scratch:
+        partial = scratch / target.name
         try:
             digest = _stream(url, partial, target.name, read_timeout_s)
         except requests.RequestException as error:
@@ -68,18 +67,6 @@ def _stream(url: str, partial: Path, name: str, read_timeout_s: float) -> str:
             digest.update(chunk)
             progress.advance(task, len(chunk))
     return digest.hexdigest()
-
-
-@contextmanager
-def _partial_file(target: Path) -> Iterator[Path]:
-    """A file beside `target`, on the same disk, that is gone in the end."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(descriptor)
-    partial = Path(name)
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -16,7 +16,6 @@ What was chosen, by the measurements in docs/int8.md:
   (Percentile) was never better.
 """
 
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from catdog.model_info import Agreement
 from catdog.no_telemetry import import_onnxruntime
 from catdog.runtime import MODEL_FILES, OnnxRuntime
 from catdog.torch_module import LogitsAndMaps
+from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.build.calibration import CalibrationImages
 from catdog_serving.build.export import eager_logits, export
 from catdog_serving.build.int8_agreement import LogitsOf, logits_in_batches, measure_agreement
@@ -58,8 +58,8 @@ def export_int8(
         were held out.
     """
     target = folder / MODEL_FILES["onnx"]
-    with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
-        exported = export(module, weights, "onnx", Path(scratch))
+    with scratch_folder() as scratch:
+        exported = export(module, weights, "onnx", scratch)
         quantise(exported, target, images.calibration)
     runtime = OnnxRuntime(target, 0, "int8")
 
@@ -82,8 +82,8 @@ def quantise(source: Path, target: Path, calibration: np.ndarray) -> None:
         target: The .onnx to make.
         calibration: Pixels, uint8, shape (C, 3, S, S).
     """
-    with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
-        prepared = Path(scratch, "prepared.onnx")
+    with scratch_folder() as scratch:
+        prepared = scratch / "prepared.onnx"
         # Its symbolic shapes serve transformers; the shapes of ONNX itself suffice here.
         shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph

@@ -1,6 +1,7 @@
 """catdog explain: an image with its map and box drawn, for each image of files and folders."""
 
 import errno
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.text import Text
 from catdog.decode import Decoder, InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
-from catdog_serving.atomic_write import make_folder
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
 from catdog_serving.find_images import (
     ImageFiles,
@@ -29,6 +30,8 @@ from catdog_serving.remote_path import AnyPath
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet
 LONGER_SIDE = 2048  # of an overlay, in pixels
 _JPEG = {"quality": 90, "optimize": True}
+# Too long with the suffix, or no name on that disk: no reason to leave out the others.
+_OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _BOX_WIDTH = 19  # four numbers of four digits
 
 
@@ -98,14 +101,15 @@ def _write_overlay(
         image = decode_to_draw(decoder, content, LONGER_SIDE)
     except InvalidImage as invalid:
         return ImageFailure(INVALID_IMAGE, invalid.message)
+    drawn = io.BytesIO()
+    draw_overlay(image, explanation.map, explanation.box).save(drawn, "JPEG", **_JPEG)
     try:
-        make_folder(target.parent)
-        drawn = draw_overlay(image, explanation.map, explanation.box)
-        drawn.save(target, "JPEG", **_JPEG)
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # with the suffix; no reason to leave out the others
-            return ImageFailure(UNWRITABLE, f"cannot write {target.name}: {error.strerror}")
-        raise NotReadyError(f"cannot write {target}: {error.strerror or error}") from error
+        atomic_write(target, [drawn.getvalue()])
+    except NotReadyError as error:
+        reason = error.__cause__
+        if isinstance(reason, OSError) and reason.errno in _OF_ONE_NAME:
+            return ImageFailure(UNWRITABLE, f"cannot write {target.name}: {reason.strerror}")
+        raise
     return explanation
 
 

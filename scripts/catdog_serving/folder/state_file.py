@@ -8,12 +8,12 @@ import errno
 import fcntl
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.state_lock import lock_file, locks_work
 
@@ -181,8 +181,8 @@ def _make(place: Path, vfs: str, fill: Callable[[sqlite3.Connection], object]) -
     for rest in files_of(place)[1:3]:
         if os.path.lexists(rest):  # SQLite would take it for the new state's
             raise RefusedError(f"{rest} is left of a state that is gone; delete it")
-    with tempfile.TemporaryDirectory(prefix=".catdog-", dir=place.parent) as scratch:
-        new = Path(scratch, "state")
+    with scratch_folder(place.parent) as scratch:
+        new = scratch / "state"
         with closing(_connect(new, "rwc", vfs)) as connection:
             connection.executescript(SCHEMA)
             fill(connection)

@@ -1,13 +1,12 @@
 """What runs in an actor of Ray Data: a whole archive, which answers for files."""
 
 import pickle
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import catdog
+from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.on_ray.poison_files import AttemptCounter, classify_block
@@ -49,8 +48,8 @@ class FolderActor:
                 f"a node of the cluster has catdog {catdog.__version__}, and this machine "
                 f"{version}; install the same on both"
             )
-        with tempfile.TemporaryDirectory(prefix="catdog-") as folder:
-            copy = Path(folder, "catdog.mar")
+        with scratch_folder() as folder:
+            copy = folder / "catdog.mar"
             copy.write_bytes(ray.get(archive).data)
             self._backend = LocalBackend(copy, with_maps, device, threads)
 

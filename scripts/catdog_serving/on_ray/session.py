@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog.cpu import usable_cores
+from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
 
@@ -67,7 +68,8 @@ def running_ray(address: str | None, archive_bytes: int) -> Iterator[None]:
         raise NotReadyError(
             f"--backend ray needs {error.name}; run: {install_hint('ray')}"
         ) from error
-    with tempfile.TemporaryDirectory(prefix="catdog-", dir=_short_folder()) as folder:
+    with scratch_folder(_short_folder()) as scratch:
+        folder = str(scratch)
         settings: dict[str, Any] = {"address": address}
         if address is None:
             settings = {
@@ -111,7 +113,7 @@ def _close_to_others() -> None:
 
 def _short_folder() -> Path:
     usual = Path(tempfile.gettempdir())
-    return usual if len(os.fsencode(usual)) + 16 <= _MAX_PATH_BYTES else Path("/tmp")  # noqa: S108
+    return usual if len(os.fsencode(usual)) + 21 <= _MAX_PATH_BYTES else Path("/tmp")  # noqa: S108
 
 
 @contextmanager

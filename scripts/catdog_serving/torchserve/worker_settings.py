@@ -61,9 +61,7 @@ def write_worker_settings(path: Path, settings: WorkerSettings) -> None:
     """
     path = path.resolve()  # behind a link, the file is replaced and not the link
     changed = replace_worker_settings(path.read_bytes().decode(), settings)
-    mode = path.stat().st_mode
     atomic_write(path, [changed.encode()])
-    path.chmod(mode)
 
 
 def replace_worker_settings(text: str, settings: WorkerSettings) -> str:

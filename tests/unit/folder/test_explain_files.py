@@ -1,5 +1,7 @@
 """catdog explain on files and folders, with a stand-in for the network."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import ExplainedFile, explain_files, explained_row
 from catdog_serving.folder.image_result import ImageFailure
 from tests.support.images import encode
-from tests.support.stub_backend import GreenBackend
+from tests.support.stub_backend import GreenBackend, touch
 
 
 def explained(output: Path, *paths: Path) -> list[ExplainedFile]:
@@ -74,6 +76,30 @@ def test_a_name_that_is_too_long_with_its_suffix_costs_the_others_nothing(tmp_pa
     assert isinstance(long.outcome, ImageFailure)
     assert "File name too long" in long.outcome.message
     assert short.target.is_file()
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_a_full_disk_leaves_the_overlay_as_it_was(there_before: bool, tmp_path: Path) -> None:
+    touch(tmp_path / "maps", ".keep")
+    noise = Image.effect_noise((800, 600), 90).convert("RGB")
+    (tmp_path / "a.png").write_bytes(encode(noise))
+    if there_before:
+        explained(tmp_path / "maps", tmp_path / "a.png")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "maps").iterdir()}
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from tests.unit.folder.test_explain_files import explained
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
+explained(Path(sys.argv[1], "maps"), Path(sys.argv[1], "a.png"))
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "NotReadyError: cannot write" in result.stderr
+    assert "File too large" in result.stderr
+    after = {path.name: path.read_bytes() for path in (tmp_path / "maps").iterdir()}
+    assert after == before
 
 
 @pytest.mark.parametrize("link", [None, "symbolic", "hard"])
