@@ -32,7 +32,8 @@ def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProces
 
 def catdog_here(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `catdog ARGUMENTS` in this process, by the function that the command starts with."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
     output, errors = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
     words = ["catdog", *map(str, arguments)]
     with (

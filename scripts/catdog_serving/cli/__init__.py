@@ -125,10 +125,25 @@ app = _Commands(
 )
 
 
+def exit_on(number: signal.Signals, code: int | None = None) -> None:
+    """End as Ctrl-C does when a signal comes, so that what was begun is undone.
+
+    Args:
+        number: The signal.
+        code: The exit code; None for a shell's.
+    """
+    code = 128 + number if code is None else code
+    signal.signal(number, lambda *_: sys.exit(code))
+
+
 def _signal_again(ignored: Any) -> None:
     """Repeat a signal that came while a finaliser ran: Python ignores what is raised in one."""
-    numbers = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
-    number = numbers.get(ignored.exc_type)
+    number = None
+    if ignored.exc_type is KeyboardInterrupt:
+        number = signal.SIGINT
+    elif ignored.exc_type is SystemExit:
+        hung_up = ignored.exc_value.code == 128 + signal.SIGHUP
+        number = signal.SIGHUP if hung_up else signal.SIGTERM
     if number is None:
         sys.__unraisablehook__(ignored)
     else:
@@ -139,6 +154,9 @@ def _signal_again(ignored: Any) -> None:
 def main() -> None:
     """Run the command line; errors that catdog knows end it in one line."""
     sys.unraisablehook = _signal_again
+    exit_on(signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        exit_on(signal.SIGHUP)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name may be no text in the terminal's encoding
             stream.reconfigure(errors="backslashreplace")

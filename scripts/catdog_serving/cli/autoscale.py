@@ -1,14 +1,15 @@
 """catdog autoscale."""
 
+import signal
 from functools import partial
 from typing import Annotated
 
 import typer
 
+from catdog_serving.cli import exit_on
 from catdog_serving.cli.options import (
     ConfigOption,
     configured_server,
-    exit_on_sigterm,
     print_line,
 )
 from catdog_serving.rollout.autoscale import Autoscaler, AutoscaleSettings
@@ -32,7 +33,7 @@ def autoscale(
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
     settings = AutoscaleSettings(low, high, down_window_s=calm)
     server = configured_server(config)
-    exit_on_sigterm(0)
+    exit_on(signal.SIGTERM, code=0)
     print_line(
         f"autoscale {low} to {high} workers, a snapshot every {interval:g} s; Ctrl-C ends it and "
         f"leaves the workers{'; dry run' if dry_run else ''}"

@@ -1,5 +1,6 @@
 """catdog classify."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from catdog.results import ModelId
+from catdog_serving.cli import exit_on
 from catdog_serving.cli.backends import open_backend
 from catdog_serving.cli.options import (
     AddressOption,
@@ -21,7 +23,6 @@ from catdog_serving.cli.options import (
     UrlOption,
     console,
     errors,
-    exit_on_sigterm,
     files_of_server,
     print_line,
 )
@@ -115,7 +116,7 @@ def classify(
     )
     with_maps = report is not None  # to show them in it
     with open_backend(backend.value, config, archive, url, jobs, with_maps, address) as opened:
-        exit_on_sigterm()  # so that it leaves one file, and no process of Ray's
+        exit_on(signal.SIGTERM)  # again: Ray takes it for itself
         reports = run_classify(options, opened)
     if any(one.failed for one in reports):
         raise typer.Exit(1)

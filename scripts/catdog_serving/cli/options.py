@@ -1,7 +1,5 @@
-"""What several commands have in common: their options, where they write, and how they are ended."""
+"""What several commands have in common: their options, and where they write."""
 
-import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -39,11 +37,6 @@ class _Console(Console):
 
 console = _Console()  # standard output
 errors = _Console(stderr=True)
-
-
-def exit_on_sigterm(code: int = 128 + signal.SIGTERM) -> None:
-    """End as Ctrl-C does, so that what was begun is undone; the default code is a shell's."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(code))
 
 
 class BackendName(StrEnum):
@@ -127,8 +120,7 @@ InsistOption = Annotated[
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Say what is going on, on standard error; a server started meanwhile never outlives us."""
-    exit_on_sigterm()
+    """Say what is going on, on standard error."""
     with errors.status("starting") as status:
 
         def on_step(line: str) -> None:
@@ -141,8 +133,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 
 def configured_server(config: Path) -> TorchServe:
-    """The server of a configuration; SIGTERM ends the command as Ctrl-C does from now on."""
-    exit_on_sigterm()
+    """The server of a configuration."""
     return TorchServe(ServingConfig.read(config))
 
 

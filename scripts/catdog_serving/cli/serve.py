@@ -35,7 +35,7 @@ def serve(
             server.start()
     _print_ready(server)
     if foreground:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.terminate())
         server.wait()
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, UrlOption, exit_on_sigterm, print_line
+from catdog_serving.cli.options import ConfigOption, UrlOption, print_line
 from catdog_serving.errors import UsageError
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.page import WebSettings, running_page
@@ -34,7 +34,6 @@ def web(
             f"on {host} others can reach the page: give --auth USER:PASSWORD, "
             "or set CATDOG_WEB_AUTH"
         )
-    exit_on_sigterm()
     read = ServingConfig.read(config)
     settings = WebSettings(host, port, _user(auth), url or read.inference_url, read)
     with running_page(settings) as address:

@@ -236,12 +236,12 @@ def _finish(server: TorchServe, management: ManagementClient, pending: PendingSw
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM have their effect at the end: undoing half of it would be worse."""
+    """Signals have their effect at the end: undoing half of it would be worse."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, lambda came, _: held.append(came)) for number in numbers]
     try:
         yield

@@ -210,19 +210,18 @@ def test_no_other_package_prints() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [(number, 128 + number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)],
 )
 def test_a_signal_that_comes_while_a_finaliser_runs_is_not_lost(number: int, code: int) -> None:
     program = f"""
 import signal, time
 import catdog_serving.cli as cli
-from catdog_serving.cli.options import exit_on_sigterm
 class Closed:
     def __del__(self):
         signal.raise_signal({int(number)})
         print("not seen")
 def command():
-    exit_on_sigterm()
     Closed()
     time.sleep(60)
 cli.app = command
