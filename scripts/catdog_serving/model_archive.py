@@ -58,8 +58,6 @@ def open_archive(archive: Path) -> Iterator[Path]:
 
 def check_owner(archive: Path) -> None:
     """Refuse an archive that is missing, or that another user could have written."""
-    if not archive.is_file():
-        raise NotReadyError(f"there is no archive {archive}; build it with: catdog package")
     with _readable(archive) as file:
         _check_owner(archive, file)
 
@@ -84,7 +82,7 @@ def _check_owner(archive: Path, file: BufferedReader) -> None:
 def _readable(archive: Path) -> Iterator[BufferedReader]:
     try:
         file = archive.open("rb")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise NotReadyError(
             f"there is no archive {archive}; build it with: catdog package"
         ) from None
@@ -260,8 +258,6 @@ def pack_folder(model_dir: Path, target: Path, version: str) -> None:
 
 def has_files_of(archive: Path, model_dir: Path) -> bool:
     """Whether an archive has the files of an unpacked one; its version may be another."""
-    if not archive.is_file():
-        return False
     files = _files(model_dir)
     try:
         with _zip_file(archive) as packed:

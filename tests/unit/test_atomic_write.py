@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,8 @@ from catdog_serving.atomic_write import (
     scratch_folder,
 )
 from catdog_serving.errors import NotReadyError
+from tests.support.leftovers import make_old, names
+from tests.support.ordinary_user import as_ordinary_user
 from tests.support.processes import wait_until
 from tests.support.stub_backend import touch
 
@@ -39,15 +39,6 @@ def at_work(target: Path) -> tuple[subprocess.Popen[bytes], Path]:
     (scratch,) = target.parent.glob(".catdog-*")
     make_old(scratch)
     return process, scratch
-
-
-def make_old(path: Path) -> None:
-    then = time.time() - 120
-    os.utime(path, (then, then), follow_symlinks=False)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_what_a_killed_process_left_goes_and_what_a_live_one_has_stays(tmp_path: Path) -> None:
@@ -127,32 +118,12 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert (tmp_path / "out.bin").read_text() == "out.bin"
 
 
-def as_nobody(work: Callable[[], None]) -> int:
-    """Do something as an ordinary user; gives the exit code, 0 if nothing was raised."""
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            work()
-        except BaseException as error:
-            os.write(2, f"{error!r}\n".encode())
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user for a while")
-def test_a_folder_that_may_be_written_but_not_listed_is_written_into(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_may_be_written_but_not_listed_is_written_into(tmp_path: Path) -> None:
     folder = tmp_path / "drop"
     folder.mkdir()
-    os.chown(folder, 65534, 65534)
     folder.chmod(0o300)
-    monkeypatch.chdir(folder)  # the folders above it are closed to others
-    assert as_nobody(lambda: atomic_write(Path("out.csv"), [b"whole"])) == 0
+    assert as_ordinary_user(lambda: atomic_write(folder / "out.csv", [b"whole"])) == 0
+    folder.chmod(0o700)
     assert names(folder) == ["out.csv"]
 
 

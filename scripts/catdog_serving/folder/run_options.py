@@ -82,6 +82,10 @@ class RunOptions:
                 raise UsageError(f"{path} is a folder; name a file in it")
         for path in self.own_files:
             _check_name(path)
+        if self.sort_into is not None:
+            _check_name(self.sort_into)
+            if self.sort_into.exists() and not self.sort_into.is_dir():
+                raise UsageError(f"{self.sort_into} is no folder to sort into")
 
     def _check_together(self) -> None:
         for option in ("resume", "restart", "keep_state"):
@@ -184,6 +188,6 @@ def _check_name(path: Path) -> None:
     try:
         with suppress(FileNotFoundError):
             path.lstat()
-        path.is_dir()  # what it links to
+            path.stat()  # what it links to
     except OSError as error:
         raise NotReadyError(f"cannot write {path}: {error.strerror or error}") from error

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.command_line import ENVIRONMENT
 from tests.support.configs import MakeConfig
+from tests.support.leftovers import make_old, names
 from tests.support.processes import wait_until
-from tests.unit.test_atomic_write import make_old, names
 
 # The longest step of packaging takes as long as it is let, or fails.
 PACKAGE = """

@@ -330,7 +330,7 @@ def test_whatever_ends_a_run_it_says_how_to_go_on(
 def test_a_sorting_that_fails_says_how_to_go_on(
     album: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "sorted").write_text("a file")
+    touch(tmp_path, "sorted/cat", "sorted/neither")  # where folders should be
     options = {"sort_into": tmp_path / "sorted", "move": True}
     with pytest.raises(NotReadyError, match="and the same command with --resume goes on"):
         classify(album, output=output, **options)
