@@ -12,7 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.image_names import IMAGE_SUFFIXES, is_passed_over
+from catdog_serving.image_names import is_image, is_passed_over
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
 
 
@@ -122,10 +122,10 @@ class RealFolders:
 class ImageFiles:
     """The images under one path, in order.
 
-    A path that is a file is always taken; in a folder, recursively, the files with an
-    image's suffix, and nothing hidden. Links to folders are followed, and each real folder
-    is walked once; see `RealFolders`. A folder that cannot be listed is given as if it were a
-    file, so that it is not lost silently.
+    A path that is a file is always taken; in a folder, recursively, the files that are images
+    by their suffix or content, and nothing hidden. Links to folders are followed, and each real
+    folder is walked once; see `RealFolders`. A folder that cannot be listed is given as if it
+    were a file, so that it is not lost silently.
 
     Attributes:
         root: The path.
@@ -229,7 +229,7 @@ class ImageFiles:
 
     def _is_wanted(self, path: AnyPath) -> bool:
         if not self._patterns:
-            return path.suffix.lower() in IMAGE_SUFFIXES
+            return is_image(path)
         relative = relative_path(path, self.root).as_posix()
         return any(
             fnmatch.fnmatchcase(relative if "/" in pattern else path.name, pattern)

@@ -133,14 +133,14 @@ class RemotePath:
         prefix = self.place.removesuffix(self._place_inside)
         return (RemotePath(self.scheme, prefix + info.path, self._status(info)) for info in found)
 
-    def read_bytes(self) -> bytes:
-        """The content.
+    def read_bytes(self, size: int | None = None) -> bytes:
+        """The content, or so many bytes of it from its beginning.
 
         Raises:
             OSError: If it cannot be read.
         """
         with _plain_errors(), self._file_system.open_input_stream(self._place_inside) as stream:
-            content: bytes = stream.read()
+            content: bytes = stream.read(size)
         return content
 
     @property

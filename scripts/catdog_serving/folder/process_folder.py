@@ -112,7 +112,7 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
         if state is None or not state.all_moved(source.root):
             raise NotReadyError(
                 f"{source.root} holds no images ({source.skipped} other files); "
-                "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
+                "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF files"
             )
 
 

@@ -1,7 +1,7 @@
 """Read an image file of a folder, in whatever format, and make of it what a server takes.
 
 A server takes the formats of `HTTP_FORMATS` only. For folders, HEIC (with the package
-pillow-heif) and TIFF are decoded here and uploaded as PNG.
+pillow-heif), AVIF and TIFF are decoded here and uploaded as PNG.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import stat
 from functools import cache
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, features
 
 from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
 from catdog.results import Prediction
@@ -23,12 +23,11 @@ from catdog_serving.folder.image_result import (
     FileInfo,
     ImageFailure,
 )
+from catdog_serving.image_names import is_avif, is_heic
 from catdog_serving.remote_path import AnyPath
 
 # Larger files are no photos, and would be read into memory as a whole.
 MAX_FILE_BYTES = 256 * 1024 * 1024
-
-_HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 
 # Only what protects this process: the server checks its own, narrower ones. Pillow itself
 # warns above 89 million.
@@ -68,7 +67,8 @@ def _why_no_file(path: AnyPath) -> str:
 
 def folder_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that files of a folder may have on this machine."""
-    return (*FOLDER_FORMATS, "HEIF") if _register_heic() else FOLDER_FORMATS
+    others = [("AVIF", features.check("avif")), ("HEIF", _register_heic())]
+    return tuple(dict.fromkeys([*FOLDER_FORMATS, *(name for name, is_here in others if is_here)]))
 
 
 @cache
@@ -80,17 +80,14 @@ def folder_decoder() -> Decoder:
     return Decoder(_LIMITS, folder_formats())
 
 
-def is_heic(content: bytes) -> bool:
-    """Whether the content begins as HEIC does (ISO/IEC 23008-12, the `ftyp` box)."""
-    return content[4:8] == b"ftyp" and content[8:12] in _HEIC_BRANDS
-
-
 def missing_decoder(content: bytes) -> ImageFailure | None:
-    """Says what to install if the content is HEIC and nothing here can read it."""
+    """Says what to install if the content is HEIC or AVIF and nothing here can read it."""
     if is_heic(content) and not _register_heic():
         return ImageFailure(
             INVALID_IMAGE, f"the image is HEIC; to read it, run: {install_hint('heic')}"
         )
+    if is_avif(content) and not features.check("avif"):
+        return ImageFailure(INVALID_IMAGE, "the image is AVIF, which the Pillow here cannot read")
     return None
 
 
@@ -115,8 +112,8 @@ class Upload(NamedTuple):
 
 
 def to_upload(content: bytes) -> Upload | ImageFailure:
-    """The content as the server takes it: HEIC and TIFF as PNG, all else as it is."""
-    if not is_heic(content) and detect_format(content) != "TIFF":
+    """The content as the server takes it: HEIC, AVIF and TIFF as PNG, all else as it is."""
+    if not (is_heic(content) or is_avif(content)) and detect_format(content) != "TIFF":
         return Upload(content)
     missing = missing_decoder(content)
     if missing:

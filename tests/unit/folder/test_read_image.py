@@ -21,6 +21,10 @@ def heic(image: Image.Image) -> bytes:
     return encode(image, "HEIF", quality=-1)  # lossless
 
 
+def avif(image: Image.Image) -> bytes:
+    return encode(image, "AVIF", quality=100)
+
+
 def pixels(content: bytes, formats: tuple[str, ...]) -> np.ndarray:
     return np.asarray(decode_image(content, LIMITS, formats)).astype(int)
 
@@ -30,8 +34,8 @@ def test_what_the_server_takes_is_sent_as_it_is() -> None:
         assert to_upload(content) == (content, None, None)
 
 
-@pytest.mark.parametrize("make", [heic, lambda image: encode(image, "TIFF")])
-def test_heic_and_tiff_are_sent_as_png_with_the_same_pixels(make) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("make", [heic, avif, lambda image: encode(image, "TIFF")])
+def test_heic_avif_and_tiff_are_sent_as_png_with_the_same_pixels(make) -> None:  # type: ignore[no-untyped-def]
     content = make(quadrants())
     upload = to_upload(content)
     assert isinstance(upload, Upload)
