@@ -1,6 +1,5 @@
 """Find the images under files and folders, sorted, one folder in memory at a time."""
 
-import fnmatch
 import os
 import zlib
 from bisect import bisect_right
@@ -12,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.image_names import is_image, is_passed_over
+from catdog_serving.image_names import Selection
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
 
 
@@ -62,8 +61,8 @@ class RealFolders:
     walked where it is met first.
     """
 
-    def __init__(self, sources: Iterable["ImageFiles"]) -> None:
-        """Look at the folders that were named.
+    def __init__(self, sources: Sequence["ImageFiles"]) -> None:
+        """Look at the folders that were named, for one selection of what lies below.
 
         Raises:
             UsageError: If one is another, or lies inside of it, by a link or a mount.
@@ -80,6 +79,7 @@ class RealFolders:
                     raise UsageError(f"{root} is {other}; name every image once")
             real[sort_key(_real(here))] = root
         self._real = sorted(real)
+        self._selection = sources[0].selection if sources else Selection()
         for outer, inner in pairwise(self._real):
             if lies_under(inner, outer):
                 raise UsageError(f"{real[inner]} lies inside {real[outer]}; name every image once")
@@ -115,8 +115,9 @@ class RealFolders:
         index = root_index(key, self._real)
         if index is None:
             return False
-        below = os.fsdecode(key.removeprefix(self._real[index])).split("\0")
-        return not any(is_passed_over(name, is_folder=True) for name in below)
+        below = PurePosixPath(*os.fsdecode(key.removeprefix(self._real[index])).split("\0"))
+        folders = [below, *below.parents][:-1]  # without the path itself that was named
+        return not any(self._selection.passes_over(one, is_folder=True) for one in folders)
 
 
 class ImageFiles:
@@ -129,6 +130,7 @@ class ImageFiles:
 
     Attributes:
         root: The path.
+        selection: What of it is taken.
         is_missing: There is nothing there, which only a run that goes on may allow.
         found: Files found so far, those of other shards too.
         skipped: Files passed over so far, those of passed-over folders too.
@@ -142,13 +144,13 @@ class ImageFiles:
         shard: Shard | None = None,
         never: Collection[Path] = (),
         may_be_missing: bool = False,
+        exclude: Sequence[str] = (),
     ) -> None:
         """Look at a path.
 
         Args:
             root: The file or folder.
-            patterns: If any: take the files that match one, whatever their suffix. Such as
-                *.jpg for the name, or 2024/*.jpg for the path below root (* matches / there).
+            patterns, exclude: Which of what lies in a folder; see `Selection`.
             shard: Take only the files of this part.
             never: The run's own files. They are no images, by whatever name.
             may_be_missing: Take a path that does not exist for a file that is gone.
@@ -170,7 +172,7 @@ class ImageFiles:
         self.found = 0
         self.skipped = 0
         self.is_walked = False
-        self._patterns = patterns
+        self.selection = Selection(tuple(patterns), tuple(exclude))
         self._shard = shard
         self._never = never
         self._folders = RealFolders([self])
@@ -205,19 +207,22 @@ class ImageFiles:
             entry = next(pending[-1], None)
             if entry is None:
                 pending.pop()
-            elif entry.path != self.root and is_passed_over(entry.path.name, entry.is_folder):
+                continue
+            path, is_folder, _ = entry
+            below = relative_path(path, self.root)
+            if path != self.root and self.selection.passes_over(below, is_folder):
                 self.skipped += _count_files(entry)
-            elif entry.is_folder:
+            elif is_folder:
                 try:
                     pending.append(self._listed(entry))
                 except OSError:
-                    yield entry.path
+                    yield path
                 # Looked up for each folder: a file may come, and another take its name, meanwhile.
                 own = _identities(self._never)
-            elif own and _identity(entry.path) in own:
+            elif own and _identity(path) in own:
                 continue
-            elif self._is_wanted(entry.path):
-                yield entry.path
+            elif self.selection.takes(path, below):
+                yield path
             else:
                 self.skipped += 1
 
@@ -227,15 +232,6 @@ class ImageFiles:
             return iter(())
         return _sorted_entries(folder.path)
 
-    def _is_wanted(self, path: AnyPath) -> bool:
-        if not self._patterns:
-            return is_image(path)
-        relative = relative_path(path, self.root).as_posix()
-        return any(
-            fnmatch.fnmatchcase(relative if "/" in pattern else path.name, pattern)
-            for pattern in self._patterns
-        )
-
 
 def find_sources(
     paths: Sequence[AnyPath],
@@ -243,6 +239,7 @@ def find_sources(
     shard: Shard | None = None,
     never: Collection[Path] = (),
     may_be_missing: bool = False,
+    exclude: Sequence[str] = (),
 ) -> list[ImageFiles]:
     """The given files and folders, in the order of `sort_key`; see `ImageFiles`.
 
@@ -255,17 +252,19 @@ def find_sources(
         if lies_under(sort_key(inner), sort_key(outer)):
             twice = "is named twice" if inner == outer else f"lies inside {outer}"
             raise UsageError(f"{inner} {twice}; name every image once")
-    sources = [ImageFiles(path, patterns, shard, never, may_be_missing) for path in ordered]
+    sources = [
+        ImageFiles(path, patterns, shard, never, may_be_missing, exclude) for path in ordered
+    ]
     folders = RealFolders(sources)
     for source in sources:
         source.share(folders)
     return sources
 
 
-def list_folder(folder: Path) -> tuple[list[Path], int]:
+def list_folder(folder: Path, exclude: Sequence[str] = ()) -> tuple[list[Path], int]:
     """The folders in a folder, sorted by name, and the number of files in it that are in none.
 
-    What is passed over is none of the folders, and its files are counted.
+    What is passed over, as `Selection` has it, is none of the folders, and its files are counted.
 
     Raises:
         NotReadyError: If it cannot be listed.
@@ -275,8 +274,10 @@ def list_folder(folder: Path) -> tuple[list[Path], int]:
     except OSError as error:
         raise NotReadyError(f"cannot look at {folder}: {error.strerror or error}") from error
     folders, others = [], 0
+    selection = Selection(exclude=tuple(exclude))
     for entry in entries:
-        if entry.is_folder and not is_passed_over(entry.path.name, is_folder=True):
+        below = relative_path(entry.path, folder)
+        if entry.is_folder and not selection.passes_over(below, is_folder=True):
             folders.append(folder / entry.path.name)
         else:
             others += _count_files(entry)

@@ -1,9 +1,15 @@
 """Which of the files in a folder are images: by their names, and else by how they begin."""
 
+import fnmatch
 import mimetypes
 import os
 import re
 import stat
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
 
 from catdog.structure import detect_format
 from catdog_serving.remote_path import AnyPath, RemotePath, local_path
@@ -37,9 +43,66 @@ _NO_ALBUMS = frozenset(
 )
 
 
-def is_passed_over(name: str, is_folder: bool) -> bool:
-    """Whether what has this name is hidden, or no person's; only below what was named itself."""
-    return name.startswith(".") or (is_folder and name.casefold() in _NO_ALBUMS)
+@dataclass(frozen=True)
+class Selection:
+    """Which of what lies below a path that was named is taken.
+
+    Patterns are a shell's (`*.jpg`), for a name, or with a "/" for the path below the one that
+    was named, where * matches / too. Upper and lower case are the same, and so are the two
+    forms of Unicode: one disk keeps é as one character, another as two.
+
+    Attributes:
+        patterns: If any: take the files that match one, whatever they are.
+        exclude: Pass over the files and folders that match one.
+    """
+
+    patterns: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def passes_over(self, below: PurePath, is_folder: bool) -> bool:
+        """Whether a file or folder is hidden, a system's, or excluded.
+
+        Args:
+            below: Its path below the one that was named.
+            is_folder: Which it is.
+        """
+        name = below.name
+        if name.startswith(".") or (is_folder and name.casefold() in _NO_ALBUMS):
+            return True
+        return _match(self._excluding, below)
+
+    def takes(self, path: AnyPath, below: PurePath) -> bool:
+        """Whether a file that is not passed over is taken."""
+        return _match(self._taking, below) if self.patterns else is_image(path)
+
+    @cached_property
+    def _taking(self) -> list["_Pattern"]:
+        return list(map(_Pattern, self.patterns))
+
+    @cached_property
+    def _excluding(self) -> list["_Pattern"]:
+        return list(map(_Pattern, self.exclude))
+
+
+class _Pattern:
+    """One pattern, as it is and in its form without case."""
+
+    def __init__(self, pattern: str) -> None:
+        self._is_path = "/" in pattern
+        self._plain = re.compile(fnmatch.translate(pattern))
+        self._folded = re.compile(fnmatch.translate(_fold(pattern)))
+
+    def matches(self, below: PurePath) -> bool:
+        text = below.as_posix() if self._is_path else below.name
+        return bool(self._plain.match(text) or self._folded.match(_fold(text)))
+
+
+def _match(patterns: Sequence[_Pattern], below: PurePath) -> bool:
+    return any(pattern.matches(below) for pattern in patterns)
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def is_image(path: AnyPath) -> bool:

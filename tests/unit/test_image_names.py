@@ -81,3 +81,41 @@ def test_what_has_no_content_is_not_waited_for(
 def test_a_name_that_promises_an_image_is_tried_whatever_it_holds(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jfif", "c.avif", "d.mpo", "e.hif")
     assert names(tmp_path) == ["a.jpg", "b.jfif", "c.avif", "d.mpo", "e.hif"]
+
+
+@pytest.mark.parametrize("option", ["patterns", "exclude"])
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("*.JPG", "a.jpg"),
+        ("*.jpg", "a.JPG"),
+        ("\u00e9*", "e\u0301t\u00e9.jpg"),  # as macOS and as others keep it
+        ("e\u0301*", "\u00e9t\u00e9.jpg"),
+        ("?t?.jpg", "e\u0301te\u0301.jpg"),
+        ("STRASSE*", "straße.jpg"),
+        ("stra?e.jpg", "straße.jpg"),
+        ("[A-C]*", "b.jpg"),
+        ("*\udcff*", "b\udcff.jpg"),
+        ("2024/*", "2024/deep/x.jpg"),
+        ("Été/*", "ÉTÉ/x.jpg"),
+    ],
+)
+def test_patterns_know_no_case_and_no_unicode_form(
+    pattern: str, name: str, option: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, name, "zzz.png")
+    taken = option == "patterns"
+    assert names(tmp_path, **{option: (pattern,)}) == [Path(name).name if taken else "zzz.png"]
+
+
+def test_what_is_excluded_is_passed_over_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "thumbs/b.jpg", "thumbs/notes.txt", "2024/thumbs/c.jpg", "2024/d.jpg")
+    touch(tmp_path, "2024/raw/e.jpg", "2025/raw/f.jpg", "small_a.jpg")
+    (tmp_path / "link").symlink_to("2024/raw")
+    files = ImageFiles(tmp_path, exclude=("Thumbs", "2024/raw", "small_*", "nothing"))
+    assert [str(path.relative_to(tmp_path)) for path in files] == [
+        *("2024/d.jpg", "2025/raw/f.jpg", "a.jpg", "link/e.jpg")
+    ]
+    assert files.skipped == 5
+    assert names(tmp_path, patterns=("*.jpg",), exclude=("*",)) == []
+    assert names(tmp_path / "thumbs", exclude=("thumbs",)) == ["b.jpg"]  # it is named itself

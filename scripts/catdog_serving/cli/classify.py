@@ -17,6 +17,7 @@ from catdog_serving.cli.options import (
     AddressOption,
     ArchiveOption,
     ConfigOption,
+    ExcludeOption,
     FolderBackendName,
     FolderBackendOption,
     JobsOption,
@@ -63,6 +64,7 @@ def classify(
         list[str] | None,
         typer.Option(help="Only files that match, such as '*.jpg'; may be repeated."),
     ] = None,
+    exclude: ExcludeOption = None,
     output_format: Annotated[
         Format | None,
         typer.Option("--format", help="Default: by the suffix of --output, else a table."),
@@ -101,6 +103,7 @@ def classify(
     options = RunOptions(
         paths=tuple(map(parse_path, paths)),
         patterns=tuple(glob or ()),
+        exclude=tuple(exclude or ()),
         shard=Shard.parse(shard) if shard else None,
         format=output_format,
         output=output,

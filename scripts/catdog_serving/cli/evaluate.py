@@ -14,6 +14,7 @@ from catdog_serving.cli.options import (
     BackendName,
     BackendOption,
     ConfigOption,
+    ExcludeOption,
     JobsOption,
     UrlOption,
     console,
@@ -47,6 +48,7 @@ def evaluate(
     archive: ArchiveOption = None,
     url: UrlOption = None,
     jobs: JobsOption = None,
+    exclude: ExcludeOption = None,
     output_format: Annotated[EvaluationFormat, typer.Option("--format")] = EvaluationFormat.table,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page with plots and the worst mistakes.")
@@ -58,12 +60,12 @@ def evaluate(
         check_not_read([report], everything, files_of_server(config, archive))
         check_own(report)
         check_matplotlib()
-    sources = list(LabelledFolder.find(directory).sources.values())
+    sources = list(LabelledFolder.find(directory, exclude or ()).sources.values())
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
         FolderProgress(sources, errors) as progress,
     ):
-        evaluation = evaluate_folder(directory, opened, progress.add)
+        evaluation = evaluate_folder(directory, opened, progress.add, exclude or ())
     if report:
         write_evaluation_report(report, evaluation.to_dict(), draw_plots(evaluation))
     if output_format is EvaluationFormat.json:

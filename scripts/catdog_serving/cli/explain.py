@@ -11,6 +11,7 @@ from catdog_serving.cli.options import (
     BackendName,
     BackendOption,
     ConfigOption,
+    ExcludeOption,
     JobsOption,
     UrlOption,
     console,
@@ -27,6 +28,7 @@ def explain(
     config: ConfigOption,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images and folders.")],
     output: Annotated[Path, typer.Option(help="The folder for the overlays.")],
+    exclude: ExcludeOption = None,
     backend: BackendOption = BackendName.http,
     archive: ArchiveOption = None,
     url: UrlOption = None,
@@ -36,11 +38,11 @@ def explain(
     shown = console if console.is_terminal else errors
     with (
         open_backend(backend.value, config, archive, url, jobs) as opened,
-        FolderProgress(find_sources(paths), shown) as progress,
+        FolderProgress(find_sources(paths, exclude=exclude or ()), shown) as progress,
     ):
         show = progress.print if console.is_terminal else print
         show(explained_header())
-        sources = find_sources(paths)
+        sources = find_sources(paths, exclude=exclude or ())
         for one in explain_files(sources, opened, output):
             show(explained_row(one))
             progress.add(isinstance(one.outcome, ImageFailure))

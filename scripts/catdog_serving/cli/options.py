@@ -97,6 +97,14 @@ ImagesOption = Annotated[
     Path | None,
     typer.Option("--pictures", metavar="DIR", help="Yours (default: crops of the samples)."),
 ]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="PATTERN",
+        help="Pass over files and folders that match, such as 'thumbs'; may be repeated.",
+    ),
+]
 ReadyOption = Annotated[
     float,
     typer.Option(

@@ -10,7 +10,7 @@ Files that failed are counted and listed; they are no part of any accuracy.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -170,7 +170,10 @@ class Evaluation:
 
 
 def evaluate_folder(
-    directory: Path, backend: Backend, on_image: Callable[[bool], object]
+    directory: Path,
+    backend: Backend,
+    on_image: Callable[[bool], object],
+    exclude: Sequence[str] = (),
 ) -> Evaluation:
     """Classify the class folders of `directory` and compare.
 
@@ -178,11 +181,12 @@ def evaluate_folder(
         directory: The folder of class folders.
         backend: Where to classify.
         on_image: Called for each image, with whether it failed.
+        exclude: What to pass over; see `image_names.Selection`.
 
     Raises:
         NotReadyError: If the folders are not as they should be.
     """
-    classes = LabelledFolder.find(directory)
+    classes = LabelledFolder.find(directory, exclude)
 
     def outcomes() -> Iterator[tuple[str, Path, Prediction | ImageFailure]]:
         for truth, source in classes.sources.items():
@@ -207,19 +211,20 @@ class LabelledFolder:
     other_files: int
 
     @classmethod
-    def find(cls, directory: Path) -> "LabelledFolder":
+    def find(cls, directory: Path, exclude: Sequence[str] = ()) -> "LabelledFolder":
         """The folder of each truth, by its name: `cats`, `Dog`, `neither`, `other`.
 
         Raises:
             NotReadyError: If one is missing, empty, there twice, or of another name.
         """
-        folders, other_files = _class_folders(directory)
+        folders, other_files = _class_folders(directory, exclude)
         for truth in ("cat", "dog"):
             if truth not in folders:
                 raise NotReadyError(
                     f"{directory} has no folder {truth}s; name a folder that has one"
                 )
-        sources = {source.root: source for source in find_sources(list(folders.values()))}
+        all_sources = find_sources(list(folders.values()), exclude=exclude)
+        sources = {source.root: source for source in all_sources}
         found = {truth: sources[folders[truth]] for truth in TRUTHS if truth in folders}
         for source in found.values():
             if next(iter(source), None) is None:
@@ -232,11 +237,11 @@ class LabelledFolder:
         return self.other_files + sum(source.skipped for source in self.sources.values())
 
 
-def _class_folders(directory: Path) -> tuple[dict[str, Path], int]:
+def _class_folders(directory: Path, exclude: Sequence[str]) -> tuple[dict[str, Path], int]:
     """The folder of each truth that is there, and how many files lie beside them."""
     if not directory.is_dir():
         raise NotReadyError(f"there is no folder {directory}")
-    folders, other_files = list_folder(directory)
+    folders, other_files = list_folder(directory, exclude)
     found: dict[str, Path] = {}
     for path in folders:
         truth = _FOLDER_NAMES.get(path.name.lower())

@@ -122,7 +122,8 @@ def _check_selected(state: RunState, reports: _Reports) -> None:
         if reports.of(path) is None:
             raise RefusedError(
                 f"the earlier run classified {path}, which is not among the files of this "
-                "one; resume with the same paths, --glob and --shard, or begin again by --restart"
+                "one; resume with the same paths, --glob, --exclude and --shard, or begin again by "
+                "--restart"
             )
 
 

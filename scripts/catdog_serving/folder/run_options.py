@@ -28,6 +28,7 @@ class RunOptions:
     Attributes:
         paths: Files and folders.
         patterns: `--glob`: take only files that match one.
+        exclude: `--exclude`: pass over files and folders that match one.
         shard: Take only this part of the files.
         format: "table", "json", "jsonl", "csv" or "parquet"; None: as the output's suffix says.
         output: The file for the results; None for standard output.
@@ -50,6 +51,7 @@ class RunOptions:
 
     paths: tuple[AnyPath, ...]
     patterns: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     shard: Shard | None = None
     format: str | None = None
     output: Path | None = None
@@ -134,7 +136,10 @@ class RunOptions:
             raise UsageError(f"--report needs a name of its own; {self.report} is taken")
         here = (path for path in map(local_path, self.paths) if path and os.path.exists(path))
         # Without the shard: those of other shards are read too, by others.
-        sources = (ImageFiles(path, self.patterns, never=self.own_files) for path in here)
+        sources = (
+            ImageFiles(path, self.patterns, never=self.own_files, exclude=self.exclude)
+            for path in here
+        )
         files = [path for path in outputs if not is_stream(path)]
         check_not_read(files, sources, self.also_read)
         for path in files:
@@ -151,7 +156,9 @@ class RunOptions:
         Where an earlier run is gone on with, what it moved may be missing.
         """
         goes_on = self.resume and self.state is not None and self.state.exists()
-        return find_sources(self.paths, self.patterns, self.shard, self.own_files, goes_on)
+        return find_sources(
+            self.paths, self.patterns, self.shard, self.own_files, goes_on, self.exclude
+        )
 
     @property
     def output_format(self) -> str:
@@ -176,7 +183,8 @@ class RunOptions:
     def selection(self) -> str:
         """Which files below the paths are taken, as the state keeps it."""
         shard = self.shard and f"{self.shard.index}/{self.shard.count}"
-        return json.dumps({"glob": self.patterns, "shard": shard})
+        exclude = {"exclude": self.exclude} if self.exclude else {}
+        return json.dumps({"glob": self.patterns, "shard": shard} | exclude)
 
 
 def _check_name(path: Path) -> None:

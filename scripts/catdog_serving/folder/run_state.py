@@ -322,8 +322,8 @@ def _check_same(
         )
     if selected not in ("", selection):  # what was merged is of several
         raise RefusedError(
-            f"{path} was begun with another --glob or --shard; resume with the same, or begin "
-            "again by --restart"
+            f"{path} was begun with another --glob, --exclude or --shard; resume with the same, or "
+            "begin again by --restart"
         )
 
 

@@ -226,6 +226,13 @@ def test_hidden_folders_are_no_classes_and_are_counted(hidden: str, tmp_path: Pa
     assert "skipped" not in shown(before)
 
 
+def test_excluded_folders_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "cats/cat.jpg", "dogs/x.jpg", "birds/y.jpg", "dogs/old/z.jpg")
+    with NameBackend() as backend:
+        found = evaluate_folder(tmp_path, backend, lambda failed: None, ("Birds", "old"))
+    assert (len(found.samples), found.skipped) == (2, 2)
+
+
 def test_an_image_that_two_classes_link_to_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, "set/cats/cat.jpg", "set/dogs/x.jpg", "more/y.jpg")
     (tmp_path / "set/cats/more").symlink_to(tmp_path / "more")

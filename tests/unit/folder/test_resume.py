@@ -97,6 +97,15 @@ def test_rows_of_files_that_are_gone_go(album: Path, output: Path, tmp_path: Pat
     assert rows_done(output) == 19
 
 
+def test_a_run_goes_on_with_the_same_selection_only(album: Path, output: Path) -> None:
+    interrupted(album, after=3, output=output, exclude=("bad*",))
+    for other in ((), ("cat*",)):
+        with pytest.raises(RefusedError, match="--exclude"):
+            classify(album, output=output, resume=True, exclude=other)
+    assert "bad.jpg" not in classify(album, output=output, resume=True, exclude=("bad*",))
+    assert len(rows_of(output)) == 21
+
+
 @pytest.mark.parametrize("state_of_root", ["gone", "empty", "no folder"])
 def test_a_resumed_run_whose_first_root_is_gone_or_empty_keeps_every_row(
     state_of_root: str, album: Path, output: Path, tmp_path: Path
