@@ -16,6 +16,7 @@ from catdog_serving.cli.backends import open_backend
 from catdog_serving.cli.options import (
     AddressOption,
     ArchiveOption,
+    BomOption,
     ConfigOption,
     ExcludeOption,
     FolderBackendName,
@@ -69,6 +70,7 @@ def classify(
         Format | None,
         typer.Option("--format", help="Default: by the suffix of --output, else a table."),
     ] = None,
+    bom: BomOption = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Write the results here; the run's state is OUTPUT.catdog until then."),
@@ -114,6 +116,7 @@ def classify(
         sort_into=copy_to or move_to,
         move=move_to is not None,
         dry_run=dry_run,
+        bom=bom,
         remote=on_ray,
         also_read=files_of_server(config, archive),
     )
@@ -234,9 +237,11 @@ def _end_run(
     left = state.drop_gone(source.root for source in sources if source.is_walked)
     state.finish()
     if options.output is not None:
-        outputs.write_output(options.output, options.output_format, state.rows(), reports, model)
+        outputs.write_output(
+            options.output, options.output_format, state.rows(), reports, model, options.bom
+        )
     elif options.output_format in ("json", "csv"):
-        rendered = outputs.render(options.output_format, state.rows(), reports, model)
+        rendered = outputs.render(options.output_format, state.rows(), reports, model, options.bom)
         sys.stdout.buffer.writelines(rendered)
     if options.report is not None:
         # Thumbnails and links are of where an image lies now.

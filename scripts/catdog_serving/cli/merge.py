@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import print_line
+from catdog_serving.cli.options import BomOption, print_line
 from catdog_serving.folder.merge import merge_states
 
 
@@ -17,8 +17,9 @@ def merge(
         list[Path],
         typer.Argument(metavar="STATE...", help="Of the shards: OUTPUT.catdog, by --keep-state."),
     ],
+    bom: BomOption = False,
 ) -> None:
     """Join the states of several runs, such as shards."""
-    report = merge_states(output, states)
+    report = merge_states(output, states, bom)
     repeated = f", {report.repeated} were in more than one state" if report.repeated else ""
     print_line(f"{output}: {report.rows} files, {report.failed} failed{repeated}")

@@ -105,6 +105,10 @@ ExcludeOption = Annotated[
         help="Pass over files and folders that match, such as 'thumbs'; may be repeated.",
     ),
 ]
+BomOption = Annotated[
+    bool,
+    typer.Option("--bom", help="Begin CSV with a byte order mark; Excel needs it to read UTF-8."),
+]
 ReadyOption = Annotated[
     float,
     typer.Option(

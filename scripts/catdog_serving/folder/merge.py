@@ -32,7 +32,7 @@ class MergeReport:
     repeated: int = 0
 
 
-def merge_states(output: Path, states: Sequence[Path]) -> MergeReport:
+def merge_states(output: Path, states: Sequence[Path], bom: bool = False) -> MergeReport:
     """Join the rows of runs that came to their end, in order, each file once.
 
     Of two rows of one file a prediction wins over an error, else the first state's. The states
@@ -42,6 +42,7 @@ def merge_states(output: Path, states: Sequence[Path]) -> MergeReport:
         output: What to make, by its suffix: rows, or a state that `classify --resume` goes on
             with.
         states: Files of runs with `--keep-state`.
+        bom: Begin CSV with a byte order mark.
 
     Raises:
         UsageError: If the output is there already, or has another suffix.
@@ -51,6 +52,8 @@ def merge_states(output: Path, states: Sequence[Path]) -> MergeReport:
     suffix = output.suffix.lower()
     if suffix not in SUFFIXES:
         raise UsageError(f"{output} should end with {', '.join(SUFFIXES)}; choose another output")
+    if bom and suffix != ".csv":
+        raise UsageError("--bom goes with CSV; choose another output, or leave it out")
     with plain_errors(output):
         is_there = output.exists()
     if is_there:
@@ -71,7 +74,7 @@ def merge_states(output: Path, states: Sequence[Path]) -> MergeReport:
         if suffix == SUFFIX:
             make_state(output, model, rows)
         else:
-            write_output(output, FORMAT_OF_SUFFIX[suffix], rows, [], model)
+            write_output(output, FORMAT_OF_SUFFIX[suffix], rows, [], model, bom)
         return report
 
 

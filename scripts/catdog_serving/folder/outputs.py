@@ -1,5 +1,6 @@
 """Results as a table for people, and as JSON, JSON lines, CSV or Parquet for programs."""
 
+import codecs
 import csv
 import io
 import json
@@ -50,8 +51,12 @@ def write_output(
     rows: Iterable[ImageResult],
     reports: Sequence[FolderReport],
     model: ModelId,
+    bom: bool = False,
 ) -> None:
     """Write a file that appears when it is complete; a pipe or a device is written into.
+
+    Args:
+        bom: See `to_csv`.
 
     Raises:
         NotReadyError: If it cannot be written.
@@ -60,7 +65,7 @@ def write_output(
     if output_format == "parquet":
         _write_parquet(output, rows)
         return
-    blocks = render(output_format, rows, reports, model)
+    blocks = render(output_format, rows, reports, model, bom)
     if not is_stream(output):
         atomic_write(output, still_own(output, blocks))
         return
@@ -87,6 +92,7 @@ def render(
     rows: Iterable[ImageResult],
     reports: Sequence[FolderReport],
     model: ModelId,
+    bom: bool = False,
 ) -> Iterator[bytes]:
     """The whole output as "table", "json", "jsonl" or "csv", block by block."""
     if output_format == "json":
@@ -94,7 +100,7 @@ def render(
     if output_format == "jsonl":
         return _to_json_lines(rows, model)
     if output_format == "csv":
-        return to_csv(rows)
+        return to_csv(rows, bom)
     return _to_table(rows, reports, model)
 
 
@@ -135,11 +141,17 @@ def _json_line(values: dict[str, Any]) -> bytes:
     return line + b"\n"
 
 
-def to_csv(rows: Iterable[ImageResult]) -> Iterator[bytes]:
+def to_csv(rows: Iterable[ImageResult], bom: bool = False) -> Iterator[bytes]:
     """A header, then a line per file (RFC 4180, UTF-8).
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front.
+
+    Args:
+        rows: Of the files.
+        bom: Begin with a byte order mark, without which Excel takes UTF-8 for another encoding.
     """
+    if bom:
+        yield codecs.BOM_UTF8
     yield _csv_line(_CSV_COLUMNS)
     for row in rows:
         flat = row.to_dict()

@@ -39,6 +39,7 @@ class RunOptions:
         sort_into: Sort the images into this folder.
         move: Move them, not copy.
         dry_run: Only say how they would be sorted.
+        bom: Begin CSV with a byte order mark.
         remote: Whether the backend reads files that have a URI.
         also_read: Files besides the images that are read, and so never written.
 
@@ -62,6 +63,7 @@ class RunOptions:
     sort_into: Path | None = None
     move: bool = False
     dry_run: bool = False
+    bom: bool = False
     remote: bool = False
     also_read: tuple[Path, ...] = ()
 
@@ -120,6 +122,8 @@ class RunOptions:
                     f"--format {self.format} and --output {self.output} say two things; leave out "
                     "--format, or choose another name"
                 )
+        if self.bom and self.output_format != "csv":
+            raise UsageError("--bom goes with CSV: --output FILE.csv or --format csv")
         if self.output_format == "parquet":
             if self.output is None or is_stream(self.output):
                 raise UsageError("--format parquet needs --output FILE.parquet")

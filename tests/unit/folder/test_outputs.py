@@ -13,12 +13,15 @@ import pytest
 from rich.console import Console
 
 from catdog.results import ModelId
-from catdog_serving.errors import NotReadyError
+from catdog_serving.cli.classify import run_classify
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder import outputs
 from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.merge import merge_states
 from catdog_serving.folder.outputs import is_stream, write_output
+from catdog_serving.folder.run_options import RunOptions
 from tests.support.state_rows import failure, image
-from tests.support.stub_backend import MODEL
+from tests.support.stub_backend import MODEL, NameBackend, touch
 
 HOSTILE = ["=cmd|'/C calc'!A0.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\tx.jpg", "\rx.jpg"]
 
@@ -92,6 +95,35 @@ def test_formulas_in_csv_are_neutralised(name: str) -> None:
 def test_other_names_survive_csv(name: str) -> None:
     (line,) = csv.DictReader(io.StringIO(whole("csv", [image(name)]), newline=""))
     assert line["path"] == name
+
+
+def test_csv_for_excel_begins_with_a_byte_order_mark_and_is_else_the_same(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    touch(tmp_path / "album", "ä.jpg")
+    rows = {}
+    for bom in (False, True):
+        output = tmp_path / f"{bom}.csv"
+        given = {"paths": (tmp_path / "album",), "bom": bom}
+        run_classify(RunOptions(**given, output=output, keep_state=True), NameBackend())
+        run_classify(RunOptions(**given, format="csv"), NameBackend())
+        merge_states(tmp_path / f"merged {bom}.csv", [tmp_path / f"{bom}.csv.catdog"], bom)
+        rows[bom] = output.read_bytes()
+        assert capsysbinary.readouterr().out == rows[bom]
+        assert (tmp_path / f"merged {bom}.csv").read_bytes() == rows[bom]
+    assert rows[True] == b"\xef\xbb\xbf" + rows[False]
+    assert rows[True].decode("utf-8-sig") == rows[False].decode()
+    run_classify(
+        RunOptions(paths=(tmp_path / "album",), output=output, restart=True), NameBackend()
+    )
+
+
+@pytest.mark.parametrize("output", ["rows.json", "rows.jsonl", "rows.parquet", "rows.txt", None])
+def test_a_byte_order_mark_goes_with_csv_only(output: str | None, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--bom goes with CSV"):
+        RunOptions((tmp_path,), output=None if output is None else tmp_path / output, bom=True)
+    with pytest.raises(UsageError, match="--bom goes with CSV|should end with"):
+        merge_states(tmp_path / str(output), [], bom=True)
 
 
 def test_the_table_has_colours_on_a_terminal() -> None:
