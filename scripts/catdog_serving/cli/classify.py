@@ -278,6 +278,7 @@ def _sort(options: RunOptions, target: Path, state: RunState) -> None:
         options.dry_run,
         on_step=lambda line: print_line(line, shown_on),
         on_move=state.moving,
+        on_stay=state.stays,
         again=f"the same command{' with --resume' if state.path else ''}",
     )
     for line in sorted_lines(report, options.dry_run):

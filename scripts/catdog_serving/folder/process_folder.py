@@ -8,6 +8,7 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_images import ImageFiles, root_index, sort_key
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.place_file import drop_reserved
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import AnyPath
 
@@ -104,7 +105,8 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
     for source in sources:
         for path in source:
             if state is not None and state.resumed and state.is_current(path):
-                state.keep(path)
+                if reserved := state.keep(path):
+                    drop_reserved(reserved)
             else:
                 yield path
         if source.found or not source.is_folder:

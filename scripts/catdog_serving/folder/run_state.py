@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.errors import RefusedError
 from catdog_serving.find_images import root_index, sort_key
 from catdog_serving.folder import state_file
 from catdog_serving.folder.image_result import UNREADABLE, FileInfo, ImageFailure, ImageResult
@@ -79,7 +78,7 @@ class RunState:
         """
 
         def fill(connection: sqlite3.Connection) -> None:
-            _describe(connection, model, selection)
+            state_file.describe(connection, model, selection)
 
         with ExitStack() as stack:
             connection, is_new = state_file.open_file(path, fill, stack)
@@ -91,7 +90,7 @@ class RunState:
                         connection.execute("DELETE FROM run")
                         fill(connection)
                 elif not is_new:
-                    _check_same(path, connection, model, selection, resume)
+                    state_file.check_same(path, connection, model, selection, resume)
             state = cls(path, connection, stack, resumed=not is_new and not restart)
             state._held = stack.pop_all()
             return state
@@ -134,12 +133,19 @@ class RunState:
             return False
         return status is not None and found == [(status.st_size, status.st_mtime_ns)]
 
-    def keep(self, path: AnyPath) -> None:
-        """A file is as it was when its row was put; if it was about to be moved, it was not."""
+    def keep(self, path: AnyPath) -> Path | None:
+        """A file is as it was when its row was put.
+
+        Returns:
+            Where it was about to be moved when a kill came.
+        """
         place = sort_key(path)
         self._execute("INSERT OR IGNORE INTO walked VALUES (?)", place)
-        query = "UPDATE files SET moved_to = NULL WHERE place = ? AND moved_to IS NOT NULL"
-        self._execute(query, place)
+        query = "SELECT moved_to FROM files WHERE place = ? AND moved_to IS NOT NULL"
+        for (moved_to,) in self._execute(query, place):
+            self.stays(path)
+            return Path(os.fsdecode(moved_to))
+        return None
 
     def put(self, result: ImageResult) -> None:
         """Add a file's row, or put it in the place of its old one; it is committed at once.
@@ -170,6 +176,10 @@ class RunState:
             self._moving = True
         query = "UPDATE files SET moved_to = ? WHERE place = ?"
         self._execute(query, os.fsencode(target), sort_key(path))
+
+    def stays(self, path: AnyPath) -> None:
+        """A file was not moved after all."""
+        self._execute("UPDATE files SET moved_to = NULL WHERE place = ?", sort_key(path))
 
     def all_moved(self, folder: AnyPath) -> bool:
         """Whether an earlier run moved every file of a folder, so that it may be empty now."""
@@ -272,7 +282,7 @@ def read_state(path: Path) -> Iterator[tuple[ModelId, Iterator[ImageResult]]]:
         connection = state_file.open_to_read(path, stack)
         state = RunState(path, connection, ExitStack(), resumed=False, doing="read")
         with plain_errors(path, "read"):
-            model, _, is_done = _description(connection)
+            model, _, is_done = state_file.description(connection)
         if not is_done:
             raise state_file.not_ended(path)
         yield model, state.rows()
@@ -286,45 +296,13 @@ def make_state(path: Path, model: ModelId, rows: Iterable[ImageResult]) -> None:
     """
 
     def fill(connection: sqlite3.Connection) -> None:
-        _describe(connection, model, selection="")
+        state_file.describe(connection, model, selection="")
         state = RunState(path, connection, ExitStack(), resumed=False)
         for row in rows:
             state.put(row)
         state.finish()
 
     state_file.make_file(path, fill)
-
-
-def _describe(connection: sqlite3.Connection, model: ModelId, selection: str) -> None:
-    values = (model.network, model.weights, model.precision, selection)
-    connection.execute("INSERT INTO run VALUES (?, ?, ?, ?, 0)", values)
-
-
-def _description(connection: sqlite3.Connection) -> tuple[ModelId, str, bool]:
-    [row] = connection.execute("SELECT * FROM run").fetchall()
-    network, weights, precision, selection, is_done = row
-    return ModelId(network, weights, precision), selection, bool(is_done)
-
-
-def _check_same(
-    path: Path, connection: sqlite3.Connection, model: ModelId, selection: str, resume: bool
-) -> None:
-    if not resume:
-        raise RefusedError(
-            f"{path} is there from an earlier run: go on with it by --resume, or begin again by "
-            "--restart"
-        )
-    found, selected, _ = _description(connection)
-    if found != model:
-        raise RefusedError(
-            f"{path} holds results of {found}, and this is {model}; results of two "
-            "models are not mixed: choose another output"
-        )
-    if selected not in ("", selection):  # what was merged is of several
-        raise RefusedError(
-            f"{path} was begun with another --glob, --exclude or --shard; resume with the same, or "
-            "begin again by --restart"
-        )
 
 
 def _result(row: Sequence[Any]) -> ImageResult:

@@ -1,28 +1,33 @@
 """--copy-to and --move-to: sort images into cat/, dog/, neither/ and failed/.
 
-Nothing is ever overwritten, and no file is lost: a copy gets its name only when it is
-complete, and an original on another disk goes only when its copy has its name and is,
-byte for byte, the file that was classified. A link to an image, symbolic or hard, is no
-copy of it; an image that lies in its folder already stays as it is.
+Nothing is ever overwritten, and no file is lost: see `place_file`. A link to an image,
+symbolic or hard, or its name through another mount is no copy of it; an image that lies in
+its folder already stays as it is.
 """
 
 import errno
 import os
-import shutil
-import stat
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, count
 from pathlib import Path
 from typing import TypeAlias
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.image_result import ImageResult
-from catdog_serving.model_archive import file_sha256
+from catdog_serving.folder.place_file import (
+    is_copy,
+    may_be_one_file,
+    names,
+    place_file,
+    remove_original,
+)
 
-_MAX_NAME_BYTES = 255  # of Linux's file systems
+# Of what cannot be done with one image, and can with the next: its name is not possible in the
+# target, it is larger than a file may be there, or it changes.
+_OF_ONE_IMAGE = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EFBIG, errno.EAGAIN}
+# The same, of an error that names the image: it is gone, or cannot be read.
+_UNREADABLE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ESTALE}
 
 _OnMove: TypeAlias = Callable[[Path, Path], object]
 
@@ -48,11 +53,11 @@ class _Ahead:
 
     Attributes:
         taken: The places that would be taken: the content's SHA-256, and the file's
-            identity if the image itself would have gone there.
+            status if the image itself would have gone there.
         gone: Where images would have been moved away.
     """
 
-    taken: dict[Path, tuple[str | None, tuple[int, int] | None]] = field(default_factory=dict)
+    taken: dict[Path, tuple[str | None, os.stat_result | None]] = field(default_factory=dict)
     gone: set[Path] = field(default_factory=set)
 
     def lacks(self, source: Path) -> bool:
@@ -63,7 +68,7 @@ class _Ahead:
         """Remember that an image would go to its place; None if a copy is there."""
         if place is not None:
             renamed = move and not source.is_symlink() and _on_one_disk(source, place)
-            self.taken[_real(place)] = (row.file.sha256, _identity(source) if renamed else None)
+            self.taken[_real(place)] = (row.file.sha256, source.stat() if renamed else None)
         if move:
             self.gone.add(_real(source))
 
@@ -75,13 +80,14 @@ def sort_files(
     dry_run: bool,
     on_step: Callable[[str], None],
     on_move: _OnMove = lambda source, place: None,
+    on_stay: Callable[[Path], object] = lambda source: None,
     again: str = "the same command",
 ) -> SortReport:
     """Copy or move each row's file to TARGET/LABEL/NAME, or TARGET/failed/NAME.
 
     A name that is taken gets a number: "a (2).jpg". A file of which a copy is there is not
-    copied again, so an interrupted run can be repeated. A file that lies in that folder, or
-    that changed since it was classified, is left alone.
+    copied again, so an interrupted run can be repeated. A file that lies in that folder, that
+    changed since it was classified, or that cannot be read or have its name there is left alone.
 
     Args:
         rows: The results.
@@ -90,6 +96,7 @@ def sort_files(
         dry_run: Say what would be done, and do nothing.
         on_step: Called with a line per file on a dry run.
         on_move: Called with an image and its place just before it goes there.
+        on_stay: Called with an image that does not go there after all.
         again: What goes on after an error, for its message.
 
     Raises:
@@ -109,6 +116,10 @@ def sort_files(
         try:
             place = _bring(row, source, target / folder, on_move if move else None, dry)
         except OSError as error:
+            if (dry_run or os.path.isdir(target / folder)) and _is_of_one_image(error, source):
+                report.left.append(f"{source}: {error.strerror}")
+                on_stay(source)
+                continue
             raise NotReadyError(
                 f"cannot sort {source} into {target / folder}: {error.strerror or error}; "
                 f"nothing was lost, and {again} goes on"
@@ -145,6 +156,12 @@ def _why_not(row: ImageResult, source: Path, ahead: _Ahead) -> str | None:
     return None
 
 
+def _is_of_one_image(error: OSError, source: Path) -> bool:
+    return error.errno in _OF_ONE_IMAGE or (
+        error.errno in _UNREADABLE and str(error.filename) == str(source)
+    )
+
+
 def _bring(
     row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None, dry: _Ahead | None
 ) -> Path | None:
@@ -158,9 +175,9 @@ def _bring(
         return None
     if dry is None:
         return _place(row, source, folder, on_move)
-    place, is_copy = _find_place(row, source, folder, dry)
-    dry.note(row, source, None if is_copy else place, on_move is not None)
-    return None if is_copy else place
+    place, is_there = _find_place(row, source, folder, dry)
+    dry.note(row, source, None if is_there else place, on_move is not None)
+    return None if is_there else place
 
 
 def _lies_in(source: Path, folder: Path) -> bool:
@@ -173,17 +190,15 @@ def _lies_in(source: Path, folder: Path) -> bool:
 def _place(row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None) -> Path | None:
     """Find a free name and take it; None if a copy has one already."""
     while True:
-        place, is_copy = _find_place(row, source, folder, _Ahead())
+        place, is_there = _find_place(row, source, folder, _Ahead())
         if on_move is not None:
             on_move(source, place)
-        if is_copy:
+        if is_there:
             if on_move is not None:
-                _sync(place)
-                _sync(place.parent)
-                source.unlink()
+                remove_original(source, place)
             return None
         try:
-            _bring_to(row, source, place, on_move is not None)
+            place_file(source, place, row.file.sha256, on_move is not None)
         except FileExistsError:
             continue  # somebody took the name just now
         return place
@@ -192,95 +207,17 @@ def _place(row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None
 def _find_place(row: ImageResult, source: Path, folder: Path, ahead: _Ahead) -> tuple[Path, bool]:
     """The first name that is free, or that of a copy before it, and whether it is the latter."""
     real_folder = Path(os.path.realpath(folder))
-    for place in _names(folder, source.name):
+    for place in names(folder, source.name):
         if taken := ahead.taken.get(real_folder / place.name):
-            if taken[0] == row.file.sha256 and taken[1] != _identity(source):
+            sha256, moved = taken
+            is_itself = moved is not None and may_be_one_file(moved, source.stat())
+            if sha256 == row.file.sha256 and not is_itself:
                 return place, True
         elif not os.path.lexists(place) or real_folder / place.name in ahead.gone:
             return place, False
-        elif _is_copy(place, source):
+        elif is_copy(place, source):
             return place, True
     raise AssertionError("there is always another name")
-
-
-def _bring_to(row: ImageResult, source: Path, place: Path, move: bool) -> None:
-    if move and not source.is_symlink():  # a relative link would point elsewhere from there
-        try:
-            _replace_reserved(source, place)
-            return
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-    # A name of its own: on a folder of several machines two processes may have one number.
-    handle, name = tempfile.mkstemp(prefix=".catdog-", suffix=".part", dir=place.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        shutil.copy2(source, partial)
-        _sync(partial)
-        if file_sha256(partial) != row.file.sha256:
-            raise OSError(errno.EAGAIN, "it changes while it is copied")
-        _replace_reserved(partial, place)
-    finally:
-        partial.unlink(missing_ok=True)
-    if move:
-        _sync(place.parent)
-        source.unlink()
-
-
-def _replace_reserved(source: Path, place: Path) -> None:
-    """Rename, but only to a name that nobody has; plain renaming would replace a file."""
-    with place.open("xb") as reserved:
-        identity = _file_identity(os.fstat(reserved.fileno()))
-    try:
-        os.replace(source, place)
-    except BaseException:
-        # Over a network a renaming that failed may have been done: then the place is not ours.
-        if _file_identity(place.lstat()) == identity:
-            place.unlink()
-        raise
-
-
-def _sync(path: Path) -> None:
-    """Make a copy, or its name in a folder, last before its original goes."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _names(folder: Path, name: str) -> Iterator[Path]:
-    """name.jpg, name (2).jpg, name (3).jpg ...; a name that gets too long loses its stem's end."""
-    path = Path(name)
-
-    def numbered(number: int) -> str:
-        end = os.fsencode(f" ({number}){path.suffix}")
-        return os.fsdecode(os.fsencode(path.stem)[: _MAX_NAME_BYTES - len(end)] + end)
-
-    return chain([folder / name], (folder / numbered(number) for number in count(2)))
-
-
-def _is_copy(place: Path, source: Path) -> bool:
-    """Whether a name is that of another file with the same content, so that one may go.
-
-    Of a thousand IMG_0001.jpg most differ in size.
-    """
-    status = place.lstat()
-    return (
-        stat.S_ISREG(status.st_mode)
-        and status.st_size == source.stat().st_size
-        and not place.samefile(source)
-        and file_sha256(place) == file_sha256(source)
-    )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    return _file_identity(path.stat())
-
-
-def _file_identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _on_one_disk(source: Path, place: Path) -> bool:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from catdog.results import ModelId
 from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.state_lock import lock_file, locks_work
@@ -210,6 +211,45 @@ def _connect(place: Path, mode: str, vfs: str) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def describe(connection: sqlite3.Connection, model: ModelId, selection: str) -> None:
+    """Write what a run is of: whose answers, and which files below its paths."""
+    values = (model.network, model.weights, model.precision, selection)
+    connection.execute("INSERT INTO run VALUES (?, ?, ?, ?, 0)", values)
+
+
+def description(connection: sqlite3.Connection) -> tuple[ModelId, str, bool]:
+    """The same, and whether the run came to its end."""
+    [row] = connection.execute("SELECT * FROM run").fetchall()
+    network, weights, precision, selection, is_done = row
+    return ModelId(network, weights, precision), selection, bool(is_done)
+
+
+def check_same(
+    path: Path, connection: sqlite3.Connection, model: ModelId, selection: str, resume: bool
+) -> None:
+    """Make sure that a run may go on with a state.
+
+    Raises:
+        RefusedError: If not.
+    """
+    if not resume:
+        raise RefusedError(
+            f"{path} is there from an earlier run: go on with it by --resume, or begin again by "
+            "--restart"
+        )
+    found, selected, _ = description(connection)
+    if found != model:
+        raise RefusedError(
+            f"{path} holds results of {found}, and this is {model}; results of two "
+            "models are not mixed: choose another output"
+        )
+    if selected not in ("", selection):  # what was merged is of several
+        raise RefusedError(
+            f"{path} was begun with another --glob, --exclude or --shard; resume with the same, or "
+            "begin again by --restart"
+        )
 
 
 @contextmanager

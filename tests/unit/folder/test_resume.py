@@ -11,6 +11,7 @@ from catdog_serving import find_images
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
+from catdog_serving.folder import place_file
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.merge import merge_states
 from catdog_serving.folder.run_options import RunOptions
@@ -381,18 +382,17 @@ def test_images_that_were_moved_are_done(
     """A kill in the middle of --move-to: what is not at its old place is not forgotten."""
     options = {"sort_into": tmp_path / "sorted", "move": True}
     classify(album, output=tmp_path / "whole.jsonl")
-    replace, moved = os.replace, 0
+    rename, moved = place_file._rename_noreplace, 0
 
-    def replace_some(source: Path, target: Path) -> None:
+    def rename_some(source: Path, target: Path) -> None:
         nonlocal moved
-        if Path(source).parent == album:
-            moved += 1
-            if moved == 8:
-                raise KeyboardInterrupt
-        replace(source, target)
+        moved += 1
+        if moved == 8:
+            raise KeyboardInterrupt
+        rename(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", replace_some)
+        patched.setattr(place_file, "_rename_noreplace", rename_some)
         with pytest.raises(KeyboardInterrupt):
             classify(album, output=output, **options)
     assert len(list(album.iterdir())) == 15
@@ -410,15 +410,15 @@ def test_what_a_kill_left_half_moved_is_gone_on_with(
     """But not while the folder is empty, as when its disk is not mounted."""
     paths = (album,) if kind == "a folder" else tuple(sorted(album.iterdir()))
     options = {"sort_into": tmp_path / "sorted", "move": True}
-    replace = os.replace
+    rename = place_file._rename_noreplace
 
-    def replace_some(source: Path, target: Path) -> None:
-        if Path(source) == album / "03.jpg":
+    def rename_some(source: Path, target: Path) -> None:
+        if source == album / "03.jpg":
             raise KeyboardInterrupt
-        replace(source, target)
+        rename(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", replace_some)
+        patched.setattr(place_file, "_rename_noreplace", rename_some)
         with pytest.raises(KeyboardInterrupt):
             classify(*paths, output=output, **options)
     album.rename(tmp_path / "elsewhere")

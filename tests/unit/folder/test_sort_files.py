@@ -1,3 +1,4 @@
+import errno
 import os
 import tempfile
 from dataclasses import replace
@@ -9,75 +10,38 @@ from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.find_images import find_sources
+from catdog_serving.folder import place_file
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.sort_files import SortReport, sort_files
-from tests.support.albums import process_folder
+from tests.support.sorted_files import (
+    SORTED,
+    both,
+    classified,
+    contents,
+    everything,
+    sort,
+    tree,
+)
 from tests.support.stub_backend import NameBackend, prediction, touch
 
 
-def classified(folder: Path) -> list[ImageResult]:
-    rows: list[ImageResult] = []
-    process_folder(folder, NameBackend(), rows.append)
-    return rows
+def no_rename_from(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if what is to be sorted lay on another disk."""
+    rename = place_file._rename_noreplace
 
+    def rename_here(source: Path, place: Path) -> None:
+        if source.is_relative_to(album):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, place)
 
-def sort(
-    rows: list[ImageResult], target: Path, move: bool = False, dry_run: bool = False
-) -> SortReport:
-    return sort_files(rows, target, move, dry_run, lambda line: None)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def contents(folder: Path) -> list[str]:
-    """What the regular files of a folder hold, each file counted once, whatever its names."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted({path.stat().st_ino: path.read_text() for path in files}.values())
-
-
-def both(rows: list[ImageResult], target: Path, move: bool) -> SortReport:
-    """A dry run and then the real one, which must do what the first said."""
-    lines: list[str] = []
-    before = everything(target.parent)
-    plan = sort_files(rows, target, move, True, lines.append)
-    assert everything(target.parent) == before
-    report = sort(rows, target, move)
-    assert report == plan
-    places = {os.path.realpath(line.partition(" -> ")[2]) for line in lines}
-    after = everything(target.parent)
-    assert len(places) == len(lines)
-    assert after.keys() - before.keys() <= places <= after.keys()
-    return report
-
-
-def everything(folder: Path) -> dict[str, str]:
-    """Every name with what is there: where a link points to, or a file's content."""
-    return {
-        str(path): str(path.readlink()) if path.is_symlink() else path.read_text()
-        for path in folder.rglob("*")
-        if path.is_symlink() or path.is_file()
-    }
+    monkeypatch.setattr(place_file, "_rename_noreplace", rename_here)
 
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     touch(tmp_path / "album", "cat.jpg", "cup.jpg", "sub/cat.jpg", "bad.jpg")
     return tmp_path / "album"
-
-
-SORTED = {
-    "cat/cat (2).jpg": "sub/cat.jpg",
-    "cat/cat.jpg": "cat.jpg",
-    "failed/bad.jpg": "bad.jpg",
-    "neither/cup.jpg": "cup.jpg",
-}
 
 
 def test_images_are_copied_by_label_and_the_originals_stay(album: Path, tmp_path: Path) -> None:
@@ -97,14 +61,7 @@ def test_moving_leaves_nothing_behind_and_loses_nothing(album: Path, tmp_path: P
 def test_moving_to_another_disk_is_the_same(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_replace = os.replace
-
-    def replace(source: Path, target: Path) -> None:
-        if Path(source).is_relative_to(album):
-            raise OSError(18, "Invalid cross-device link")
-        real_replace(source, target)
-
-    monkeypatch.setattr(os, "replace", replace)
+    no_rename_from(album, monkeypatch)
     sort(classified(album), tmp_path / "sorted", move=True)
     assert tree(tmp_path / "sorted") == SORTED
     assert tree(album) == {}
@@ -117,12 +74,7 @@ def test_an_original_goes_only_when_its_copy_would_survive_a_power_loss(
     rows = classified(album)
     sort([row for row in rows if row.path.name == "cup.jpg"], tmp_path / "sorted")
     synced: dict[Path, bool] = {}
-    fsync, replace = os.fsync, os.replace
-
-    def replace_here(source: Path, target: Path) -> None:
-        if Path(source).is_relative_to(album):
-            raise OSError(18, "Invalid cross-device link")
-        replace(source, target)
+    fsync = os.fsync
 
     def note(descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
@@ -130,7 +82,7 @@ def test_an_original_goes_only_when_its_copy_would_survive_a_power_loss(
             synced[path] = (album / {"cat": "sub/cat.jpg"}.get(path.name, "cup.jpg")).exists()
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "replace", replace_here)
+    no_rename_from(album, monkeypatch)
     monkeypatch.setattr(os, "fsync", note)
     sort([row for row in rows if row.path.name != "bad.jpg"], tmp_path / "sorted", move=True)
     assert synced == {tmp_path / "sorted/cat": True, tmp_path / "sorted/neither": True}
