@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from catdog.results import ModelId
-from catdog_serving.folder.run_state import make_state
+from catdog_serving.folder.merge import make_state
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.isolation import give
 from tests.support.paths import ROOT, SAMPLES

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from catdog_serving.folder.local_backend import LocalBackend
-from catdog_serving.folder.run_state import read_state
+from catdog_serving.folder.merge import read_state
 from catdog_serving.folder.state_file import state_of
 from tests.support.albums import Row, assert_same_rows, classified, rows_of, said_of, small_album
 from tests.support.ray_clusters import classify, ended, ray_cluster

@@ -34,7 +34,7 @@ from catdog_serving.find_images import ImageFiles, Shard
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
-from catdog_serving.folder.process_folder import process_sources
+from catdog_serving.folder.process_folder import check_any, process_sources
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.sort_files import sort_files, sorted_lines
@@ -139,6 +139,8 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
         A report for each folder, and one for all files named by themselves.
     """
     to_classify, to_count = options.sources(), options.sources()
+    if options.restart:  # before anything is thrown away
+        check_any(options.sources())
     with ExitStack() as stack:
         state = _open_state(options, backend.model)
         if state is not None:
@@ -262,7 +264,7 @@ def _end_run(
     if left:
         print_line(
             f"{left} rows of files that were not found stay in {state.path}; --resume looks "
-            "for them again",
+            "for them again, or --restart forgets them",
             errors,
         )
     return bool(options.keep_state or options.dry_run or unreadable or left)

@@ -1,7 +1,7 @@
 """process_sources: classify everything under some paths, and sum it up as the reference does."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from catdog.results import ModelId, Prediction
 from catdog_serving.errors import NotReadyError, RefusedError
@@ -109,13 +109,27 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
                     drop_reserved(reserved)
             else:
                 yield path
-        if source.found or not source.is_folder:
-            continue
         if state is None or not state.all_moved(source.root):
-            raise NotReadyError(
-                f"{source.root} holds no images ({source.skipped} other files); "
-                "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF files"
-            )
+            _check_found(source)
+
+
+def check_any(sources: Iterable[ImageFiles]) -> None:
+    """Make sure that each folder holds an image; a disk may not be mounted.
+
+    Raises:
+        NotReadyError: If one does not.
+    """
+    for source in sources:
+        next(iter(source), None)
+        _check_found(source)
+
+
+def _check_found(source: ImageFiles) -> None:
+    if source.is_folder and not source.found:
+        raise NotReadyError(
+            f"{source.root} holds no images ({source.skipped} other files); "
+            "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF files"
+        )
 
 
 def _check_selected(state: RunState, reports: _Reports) -> None:

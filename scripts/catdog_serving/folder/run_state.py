@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -147,13 +147,21 @@ class RunState:
             return Path(os.fsdecode(moved_to))
         return None
 
-    def put(self, result: ImageResult) -> None:
+    def put(self, result: ImageResult, aside: bool = False) -> None:
         """Add a file's row, or put it in the place of its old one; it is committed at once.
+
+        Args:
+            result: The row.
+            aside: Beside that of another file, which has the path since this one was moved.
 
         Raises:
             NotReadyError: If it cannot be written.
         """
         file, outcome, place = result.file, result.outcome, sort_key(result.path)
+        if aside and file.moved_to is not None:
+            place = _aside(place, os.fsencode(file.moved_to))
+        elif self.resumed:
+            self._set_aside(place)
         if isinstance(outcome, ImageFailure):
             error, text = outcome.type, json.dumps(outcome.message)
         else:
@@ -165,6 +173,14 @@ class RunState:
         )
         if self.resumed:
             self._execute("INSERT OR IGNORE INTO walked VALUES (?)", place)
+
+    def _set_aside(self, place: bytes) -> None:
+        """The row of a file that was moved stays when another file has its name."""
+        query = "SELECT moved_to, size FROM files WHERE place = ? AND moved_to IS NOT NULL"
+        for moved_to, size in self._execute(query, place):
+            if _has_size(Path(os.fsdecode(moved_to)), size):  # else it was never moved
+                query = "UPDATE OR REPLACE files SET place = ? WHERE place = ?"
+                self._change(query, _aside(place, moved_to), place)
 
     def moving(self, path: AnyPath, target: Path) -> None:
         """Note where a file is about to be moved: it is done, though it will not be found.
@@ -270,41 +286,6 @@ class RunState:
             after = page[-1][-1]
 
 
-@contextmanager
-def read_state(path: Path) -> Iterator[tuple[ModelId, Iterator[ImageResult]]]:
-    """The model and the rows of a run that came to its end. Its state stays as it is.
-
-    Raises:
-        NotReadyError: If there is no such file, or it cannot be read.
-        RefusedError: If it is no state, or its run did not come to its end.
-    """
-    with ExitStack() as stack:
-        connection = state_file.open_to_read(path, stack)
-        state = RunState(path, connection, ExitStack(), resumed=False, doing="read")
-        with plain_errors(path, "read"):
-            model, _, is_done = state_file.description(connection)
-        if not is_done:
-            raise state_file.not_ended(path)
-        yield model, state.rows()
-
-
-def make_state(path: Path, model: ModelId, rows: Iterable[ImageResult]) -> None:
-    """Make the state of a run that came to its end; it appears when it is complete.
-
-    Raises:
-        NotReadyError: If it cannot be written, or is there.
-    """
-
-    def fill(connection: sqlite3.Connection) -> None:
-        state_file.describe(connection, model, selection="")
-        state = RunState(path, connection, ExitStack(), resumed=False)
-        for row in rows:
-            state.put(row)
-        state.finish()
-
-    state_file.make_file(path, fill)
-
-
 def _result(row: Sequence[Any]) -> ImageResult:
     path, size, mtime_ns, sha256, error, outcome, moved_to, _ = row
     target = None if moved_to is None else Path(os.fsdecode(moved_to))
@@ -315,11 +296,36 @@ def _result(row: Sequence[Any]) -> ImageResult:
     return ImageResult(file, Prediction.from_dict(values))
 
 
+def _aside(place: bytes, moved_to: bytes) -> bytes:
+    """A second key of one path, just after the first."""
+    return place + b"\0\0" + moved_to
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.lstat().st_size == size
+    except OSError:
+        return False
+
+
 def _is_gone(path: AnyPath) -> bool:
+    """Whether a file was deleted. Of what lay below a folder that is empty now nothing is known.
+
+    A disk may be mounted there at other times.
+    """
     try:
         path.stat(follow_symlinks=False) if isinstance(path, Path) else path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        return not isinstance(path, Path) or _holds_something(path)
     except OSError:  # nothing is known of it
         return False
     return False
+
+
+def _holds_something(gone: Path) -> bool:
+    """Whether the nearest folder of a path that is there is not empty."""
+    try:
+        with os.scandir(next(folder for folder in gone.parents if folder.is_dir())) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False

@@ -132,6 +132,48 @@ def test_a_resumed_run_whose_first_root_is_gone_or_empty_keeps_every_row(
     assert output.read_bytes() == before
 
 
+@pytest.mark.parametrize("state_of_root", ["gone", "empty"])
+def test_a_restart_on_a_root_that_is_away_keeps_every_row(
+    state_of_root: str, album: Path, output: Path, tmp_path: Path
+) -> None:
+    touch(tmp_path / "more", "x.jpg", "y.jpg")
+    paths = (tmp_path / "more", album)
+    classify(*paths, output=output, keep_state=True)
+    before = output.read_bytes()
+    album.rename(tmp_path / "elsewhere")
+    if state_of_root == "empty":
+        album.mkdir()
+    with pytest.raises(NotReadyError, match="holds no images|there is no file or folder"):
+        classify(*paths, output=output, restart=True, keep_state=True)
+    assert rows_done(output) == 24
+    assert output.read_bytes() == before
+
+
+@pytest.mark.parametrize("below", ["card", "card/2026/day"])
+def test_rows_below_a_folder_that_is_empty_now_stay(
+    below: str, album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when what is mounted there is away; where the folder is gone too, they go."""
+    touch(album, f"{below}/y.jpg", f"{below}/z.jpg")
+    classify(album, output=output, keep_state=True)
+    before = output.read_bytes()
+    shutil.move(album / "card", album.parent / "away")
+    (album / "card").mkdir()
+    assert classify(album, output=output, resume=True) == []
+    assert rows_done(output) == 24
+    said = capsys.readouterr().err
+    assert f"2 rows of files that were not found stay in {output}.catdog; --resume looks" in said
+    assert "or --restart" in said
+    (album / "card").rmdir()
+    shutil.move(album.parent / "away", album / "card")
+    assert classify(album, output=output, resume=True, keep_state=True) == []
+    assert output.read_bytes() == before
+    shutil.rmtree(album / "card")
+    assert classify(album, output=output, resume=True) == []
+    assert len(rows_of(output)) == 22
+    assert left_beside(output) == []
+
+
 def test_rows_of_a_root_that_is_not_named_again_stay_when_it_is_gone(
     album: Path, output: Path, tmp_path: Path
 ) -> None:
@@ -401,6 +443,43 @@ def test_images_that_were_moved_are_done(
     assert len([path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]) == 22
     assert rows_of(output) == rows_of(tmp_path / "whole.jsonl")
     assert left_beside(output) == []
+
+
+def test_a_new_file_with_a_moved_ones_name_is_a_row_of_its_own(
+    album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera numbers anew, after a kill in the middle of --move-to; here it does so twice."""
+    options = {"sort_into": tmp_path / "sorted", "move": True}
+    rename = place_file._rename_noreplace
+
+    def rename_some(source: Path, target: Path) -> None:
+        if source == album / "03.jpg":
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    contents = {path.read_text() for path in album.iterdir()}
+    for again in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(place_file, "_rename_noreplace", rename_some)
+            with pytest.raises(KeyboardInterrupt):
+                classify(album, output=output, resume=bool(again), **options)
+        (album / "01.jpg").write_text(f"a new one, {again}")
+    asked = classify(album, output=output, resume=True, keep_state=True, **options)
+    assert asked == ["01.jpg"]
+    rows = rows_of(output)
+    assert len(rows) == 24
+    assert sum(row["path"] == f"{album}/01.jpg" for row in rows) == 3
+    assert len({row["sha256"] for row in rows}) == 24
+    assert list(album.iterdir()) == []
+    sorted_files = [path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]
+    found = [path.read_text() for path in sorted_files]
+    assert sorted(found) == sorted([*contents, "a new one, 0", "a new one, 1"])
+    for name in ("all.jsonl", "all.catdog"):
+        merged = merge_states(tmp_path / name, [tmp_path / "out.jsonl.catdog"])
+        assert (merged.rows, merged.repeated) == (24, 0)
+    assert rows_of(tmp_path / "all.jsonl") == rows
+    again_merged = merge_states(tmp_path / "again.jsonl", [tmp_path / "all.catdog"])
+    assert again_merged.rows == 24
 
 
 @pytest.mark.parametrize("kind", ["a folder", "files"])

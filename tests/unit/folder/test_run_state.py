@@ -13,8 +13,8 @@ import pytest
 from catdog.results import ActivationMap, Box, ModelId
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.image_result import FileInfo, ImageResult
-from catdog_serving.folder.merge import merge_states
-from catdog_serving.folder.run_state import RunState, make_state, read_state
+from catdog_serving.folder.merge import make_state, merge_states, read_state
+from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.state_file import APPLICATION_ID
 from tests.support.albums import rows_of
 from tests.support.paths import ROOT
