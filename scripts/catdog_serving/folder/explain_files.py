@@ -3,6 +3,7 @@
 import errno
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from catdog.decode import Decoder, InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_images import (
     ImageFiles,
     check_not_read,
@@ -22,6 +23,7 @@ from catdog_serving.find_images import (
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import INVALID_IMAGE, UNWRITABLE, ImageFailure
 from catdog_serving.folder.outputs import STYLES, failed_row
+from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.folder.read_image import folder_decoder, read_file
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.printable import printable
@@ -29,7 +31,7 @@ from catdog_serving.remote_path import AnyPath
 
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet
 LONGER_SIDE = 2048  # of an overlay, in pixels
-_JPEG = {"quality": 90, "optimize": True}
+_JPEG = {"quality": 90, "optimize": True, "comment": b"catdog overlay"}
 # Too long with the suffix, or no name on that disk: no reason to leave out the others.
 _OF_ONE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 _BOX_WIDTH = 19  # four numbers of four digits
@@ -59,7 +61,7 @@ def explain_files(
         sources: Files and folders; see `find_sources`.
         backend: Who explains.
         output: The folder for the overlays, made if missing; folders below a source are
-            kept. An overlay that is there already is replaced.
+            kept. An overlay that is there already is replaced, and no other file.
 
     Raises:
         UsageError: If that folder lies in a source, or an overlay would replace an image.
@@ -71,6 +73,11 @@ def explain_files(
 
     def explain(job: tuple[AnyPath, Path]) -> ExplainedFile:
         path, target = job
+        try:
+            with suppress(NotReadyError):  # which writing says, if it is so
+                check_own(target)
+        except RefusedError as error:
+            return ExplainedFile(path, target, ImageFailure(UNWRITABLE, str(error)))
         _, content = read_file(path)
         outcome = content if isinstance(content, ImageFailure) else backend.explain(content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):

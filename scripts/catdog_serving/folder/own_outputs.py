@@ -13,8 +13,8 @@ from catdog_serving.errors import NotReadyError, RefusedError
 
 _HEAD_BYTES = 65_536  # the first edition's pages name their maker after their styles
 
-# How each format begins, of this edition and of the first. A chart's maker is its first text chunk,
-# after the signature (8 bytes) and the size (25), length and type of its own (8).
+# How each format begins, of this edition and of the first; overlays and charts of this one only. An
+# overlay's comment follows the header (2 + 18 bytes), a chart's first text its own (8 + 25).
 _OWN = re.compile(
     rb'\{"catdog_journal":\d'
     rb'|\{\s*"model": ?\{\s*"network": ?"[^"]*",\s*"weights":'
@@ -22,6 +22,7 @@ _OWN = re.compile(
     rb"|(\xef\xbb\xbf)?path,size,mtime_ns,sha256,label,cat,dog,other,"
     rb"|label +cat +dog +breed +file\r?\n"
     rb'|<!doctype html>.*?(<meta name="generator" content="catdog |made [\d: -]{16} by catdog )'
+    rb"|\xff\xd8\xff\xe0.{16}\xff\xfe..catdog overlay"
     rb"|\x89PNG\r\n\x1a\n.{25}.{4}tEXtSoftware\x00catdog ",
     re.DOTALL,
 )

@@ -123,6 +123,25 @@ def test_an_overlay_replaces_no_image(link: str | None, tmp_path: Path) -> None:
     assert len(list(output.iterdir())) == 1
 
 
+@pytest.mark.parametrize("content", [b"mine", encode(Image.new("RGB", (9, 9)), "JPEG")])
+def test_an_overlay_replaces_an_overlay_and_no_strangers_file(
+    content: bytes, tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(encode(Image.new("RGB", (100, 60))))
+    stranger = tmp_path / "maps/a.png.overlay.jpg"
+    stranger.parent.mkdir()
+    stranger.write_bytes(content)
+    for _ in range(2):
+        first, second = explained(tmp_path / "maps", tmp_path / "a.png", tmp_path / "b.png")
+        assert isinstance(first.outcome, ImageFailure)
+        assert first.outcome.type == "Unwritable"
+        assert "is there, and catdog did not make it" in first.outcome.message
+        assert stranger.read_bytes() == content
+        assert not isinstance(second.outcome, ImageFailure)
+        assert second.target.is_file()
+
+
 def test_overlays_do_not_lie_among_the_images(tmp_path: Path) -> None:
     """The next run would explain them, too."""
     (tmp_path / "a.png").write_bytes(encode(Image.new("RGB", (100, 60))))
