@@ -211,7 +211,7 @@ class CatDogClient:
         try:
             response = session.post(
                 url,
-                data=_Blocks(body) if body else body,
+                data=_Blocks(body) if body else body,  # type: ignore[arg-type]  # sockets take memory views
                 headers={"Content-Type": "application/octet-stream", **headers},
                 timeout=self._timeout,
             )
