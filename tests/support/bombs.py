@@ -12,6 +12,7 @@ from functools import cache
 from PIL import Image
 
 from tests.support.images import encode, noise, png_chunk
+from tests.support.lossless_webp import fine_transforms, many_groups
 from tests.support.paths import SAMPLES
 
 HEADER_END = 33  # of a PNG's signature and header
@@ -64,6 +65,13 @@ def refused() -> dict[str, bytes]:
                                        + cat("WEBP")[12:]),
         "WebP, 300,000 frames": animation(300_000, b""),
         "WebP, 3,000,000 chunks in a frame": animation(1, b"abcd\0\0\0\0" * 3_000_000),
+        "WebP, 16,384 long groups of code tables": many_groups(512, 16_384, long=True),
+        "WebP, 16,384 groups of code tables": many_groups(512, 16_384, long=False),
+        "WebP, 50,000 groups of code tables": many_groups(1000, 50_000, long=True),
+        "WebP, 50,000 groups that no pixel uses": many_groups(64, 50_000, True, used=False),
+        "WebP, 5,000 groups that no pixel uses": many_groups(64, 5_000, True, used=False),
+        "WebP, 5,000 groups of its alpha": in_alpha(many_groups(64, 5_000, True, used=False)),
+        "WebP, 250,000 predictors": fine_transforms(2000),
         "BMP, 51 megapixels of line ends": run_length_bmp(8000, 6400, b"\1\0\0\0" * 6400),
         "BMP, 6,000,000 runs without a pixel": run_length_bmp(500, 500, b"\0\2\0\0" * 6_000_000),
         "TIFF, tags that share 10 MB": shared_tags(60_000, 10_000_000),
@@ -201,6 +209,13 @@ def extended_header(flags: int) -> bytes:
     width, height = Image.open(io.BytesIO(cat())).size
     sizes = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     return riff_chunk(b"VP8X", bytes((flags, 0, 0, 0)) + sizes)
+
+
+def in_alpha(lossless: bytes) -> bytes:
+    """A lossy WebP of 64 x 64 pixels whose alpha is the stream of a lossless one of that size."""
+    lossy = encode(Image.new("RGB", (64, 64)), "WEBP")[12:]
+    header = riff_chunk(b"VP8X", b"\x10\0\0\0" + b"\x3f\0\0" * 2)
+    return riff(header + riff_chunk(b"ALPH", b"\1" + lossless[25:]) + lossy)
 
 
 def animation(frames: int, inside: bytes) -> bytes:

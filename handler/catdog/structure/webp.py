@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 from catdog.structure.exif import Orientations, xmp_orientation
 from catdog.structure.parts import MAX_TEXT_BYTES, Buffer, CutOff, Essentials, PartCounter
+from catdog.structure.vp8l import MAX_GROUPS, code_groups
 
 _PIXELS = {b"VP8 ", b"VP8L", b"ALPH"}
-_LOSSLESS = {b"VP8L", b"ALPH"}
 _PROFILE_FLAG, _EXIF_FLAG, _XMP_FLAG = 0x20, 0x08, 0x04  # of the VP8X chunk
 _METADATA_FLAGS = _PROFILE_FLAG | _EXIF_FLAG | _XMP_FLAG
-# A lossless image may have 65,536 groups of code tables of 5.6 kB (libwebp, vp8l_dec.c), each
-# for at least 5 bytes of the file.
-_MAX_TABLE_BYTES = 370_000_000
-_TABLE_BYTES_PER_BYTE = 1_300
+_TABLE_BYTES = 5_600  # of a group of a lossless image's code tables (libwebp, vp8l_dec.c)
+_LEAST_GROUP_BITS = 20  # of the file
+# Smaller ones cannot be dear, and are not looked into.
+_SMALL_BYTES = 12_000
+_SMALL_PIXELS, _SMALL_PIXELS_BYTES = 65_536, 100_000
 _FRAME_HEADER_BYTES = 8 + 16
 
 
@@ -22,7 +23,7 @@ def webp_essentials(data: Buffer) -> Essentials:
     view = memoryview(data)[: 8 + int.from_bytes(data[4:8], "little")]
     kept: list[memoryview | bytes] = []
     orientations = Orientations()
-    lossless_bytes = 0  # of the frame's pixels, or of its alpha
+    frame: dict[bytes, memoryview] = {}
     framed = False
     flags = 0
     for kind, chunk in _riff_chunks(view[12:], counter):
@@ -35,7 +36,7 @@ def webp_essentials(data: Buffer) -> Essentials:
             if len(chunk) < 8 + int.from_bytes(chunk[4:8], "little"):
                 raise CutOff("its pixels end too early")
             parts = _pixels(chunk, counter) if kind == b"ANMF" else [(kind, chunk)]
-            lossless_bytes += sum(len(part) for name, part in parts if name in _LOSSLESS)
+            frame.update((name, part[8:]) for name, part in parts)
             pixels = [part for _, part in parts]
             kept += (
                 [_riff(b"ANMF", chunk[8:_FRAME_HEADER_BYTES], *pixels)]
@@ -47,8 +48,30 @@ def webp_essentials(data: Buffer) -> Essentials:
             orientations.add_exif(chunk[8:])
         elif kind == b"XMP " and flags & _XMP_FLAG:
             orientations.add("xmp", xmp_orientation(chunk[8 : 8 + MAX_TEXT_BYTES]))
-    tables = min(_MAX_TABLE_BYTES, _TABLE_BYTES_PER_BYTE * lossless_bytes)
+    tables = _TABLE_BYTES * _lossless_groups(frame)
     return Essentials(_riff(b"RIFF", b"WEBP", *kept), orientations.best(), tables)
+
+
+def _lossless_groups(frame: dict[bytes, memoryview]) -> int:
+    """How many groups of code tables a frame has, or may have if it is small.
+
+    Args:
+        frame: The payload of each chunk.
+    """
+    if b"VP8L" in frame:
+        sizes = int.from_bytes(frame[b"VP8L"][1:5], "little")
+        width, height = (sizes & 0x3FFF) + 1, (sizes >> 14 & 0x3FFF) + 1
+        stream = frame[b"VP8L"][5:]
+    elif b"VP8 " in frame and b"ALPH" in frame and frame[b"ALPH"][0] & 3 == 1:
+        sizes = int.from_bytes(frame[b"VP8 "][6:10], "little")
+        width, height = sizes & 0x3FFF, sizes >> 16 & 0x3FFF
+        stream = frame[b"ALPH"][1:]
+    else:
+        return 0
+    few_pixels = width * height <= _SMALL_PIXELS and len(stream) < _SMALL_PIXELS_BYTES
+    if len(stream) < _SMALL_BYTES or few_pixels:
+        return min(MAX_GROUPS, 8 * len(stream) // _LEAST_GROUP_BITS)
+    return code_groups(stream, width, height)
 
 
 def _pixels(frame: memoryview, counter: PartCounter) -> list[tuple[bytes, memoryview]]:

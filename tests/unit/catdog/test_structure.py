@@ -15,6 +15,8 @@ from catdog.structure.png import PNG_SIGNATURE
 from tests.support import bombs
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
 from tests.support.images import LIMITS, decode_image, encode, noise, png_chunk, quadrants
+from tests.support.lossless_webp import many_groups
+from tests.support.paths import SAMPLES
 
 # What one image may cost beside its pixels, in CPU seconds; other processes do not count. Each of
 # these took 0.5 s to minutes before.
@@ -76,6 +78,9 @@ def honest_files() -> dict[str, bytes]:
     """Every format and mode, with the metadata and layouts that encoders give them."""
     frames = [noise(40, 30, seed) for seed in range(3)]
     comment = Image.open(io.BytesIO(cat()))
+    coffee = Image.open(SAMPLES / "coffee.png").convert("RGB")
+    with_alpha = coffee.resize((600, 400))
+    with_alpha.putalpha(255)
     return {
         "JPEG": encode(quadrants(), "JPEG", comment="a comment", dpi=(72, 72)),
         "JPEG, progressive": encode(noise(), "JPEG", progressive=True),
@@ -100,6 +105,9 @@ def honest_files() -> dict[str, bytes]:
         "GIF, animated": encode(frames[0], "GIF", save_all=True, append_images=frames[1:], loop=0),
         "WebP": encode(noise(), "WEBP", icc_profile=bytes(500)),
         "WebP, lossless": encode(noise(), "WEBP", lossless=True),
+        "WebP, lossless, method 0": encode(noise(), "WEBP", lossless=True, method=0),
+        "WebP, lossless photo": encode(coffee.resize((600, 400)), "WEBP", lossless=True, method=6),
+        "WebP, alpha": encode(with_alpha, "WEBP", alpha_quality=100),
         "WebP, animated": encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]),
         "BMP": encode(noise(), "BMP"),
         "BMP, runs": bombs.run_length_bmp(200, 150, b"".join(
@@ -140,9 +148,12 @@ def test_what_a_decoder_keeps_beside_the_pixels_is_known() -> None:
         lossless, lossy = (
             encode(image, "WEBP", lossless=each, **animated) for each in (True, False)
         )
-        pixels = len(essentials(lossless, "WEBP").content)
-        assert essentials(lossless, "WEBP").working_bytes > 1000 * (pixels - 200)
+        most = 5_600 * len(lossless)
+        assert 5_600 <= essentials(lossless, "WEBP").working_bytes <= most
         assert essentials(lossy, "WEBP").working_bytes == 0
+    for groups in (2, 300, 4096):
+        found = essentials(many_groups(512, groups, long=True), "WEBP")
+        assert found.working_bytes == 5_600 * groups
 
 
 # --- the orientation ------------------------------------------------------------------------
