@@ -239,8 +239,7 @@ def _open_essentials(
         raise UnidentifiedImageError(name)
     found = essentials(data, name)
     image = Image.open(io.BytesIO(found.content), formats=(name,))
-    if name != "TIFF":  # whose orientation Pillow applies itself
-        image.info[_ORIENTATION] = found.orientation
+    image.info[_ORIENTATION] = found.orientation
     return image, found
 
 

@@ -7,6 +7,7 @@ of the latter only the pixels are needed, so they are answered as quickly as the
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from functools import cache
 
 from PIL import Image
@@ -28,6 +29,8 @@ def cat(format: str = "PNG") -> bytes:
 def refused() -> dict[str, bytes]:
     """Bombs that get a 4xx that names the reason."""
     jpeg, png, gif = cat("JPEG"), cat(), cat("GIF")
+    grey_jpeg = encode(noise().convert("L"), "JPEG")
+    large_jpeg = encode(noise(3000, 200).convert("L"), "JPEG", quality=95)
     colours = 13 + 768  # where a GIF's header and palette end
     return {
         "JPEG, 15,000 scans of 48 megapixels": repeated_scan(8000, 6000, 15_000, averages=False),
@@ -75,6 +78,34 @@ def refused() -> dict[str, bytes]:
         "BMP, 51 megapixels of line ends": run_length_bmp(8000, 6400, b"\1\0\0\0" * 6400),
         "BMP, 6,000,000 runs without a pixel": run_length_bmp(500, 500, b"\0\2\0\0" * 6_000_000),
         "TIFF, tags that share 10 MB": shared_tags(60_000, 10_000_000),
+        "TIFF, 10,000 tiles of a pixel": grey_tiff(
+            100, 100, bytes(64), {322: 1, 323: 1, 324: [8] * 10_000, 325: [1] * 10_000}
+        ),
+        "TIFF, 60,000 tiles of 16 x 16 for 100 x 100": grey_tiff(
+            100, 100, bytes(256), {322: 16, 323: 16, 324: [8] * 60_000, 325: [256] * 60_000}
+        ),
+        "TIFF, 60,000 strips for 100 rows": grey_tiff(
+            100, 100, bytes(10_000), {273: [8] * 60_000, 279: [100] * 60_000, 278: 1}
+        ),
+        "TIFF, 20,000 strips in disorder": grey_tiff(
+            1000, 20_000, bytes(1000), {273: [8] * 20_000, 279: [900] * 20_000, 278: 1}
+        ),
+        "TIFF, a progressive JPEG inside": jpeg_in_tiff(
+            8000, 6400, encode(Image.new("L", (8000, 6400)), "JPEG", progressive=True)
+        ),
+        "TIFF, a JPEG of 100 scans inside": jpeg_in_tiff(
+            300, 200, grey_jpeg[:-2] + grey_jpeg[grey_jpeg.index(b"\xff\xda") : -2] * 100
+            + grey_jpeg[-2:]
+        ),
+        "TIFF, 100 strips that are the same JPEG": jpeg_in_tiff(3000, 20_000, large_jpeg, 100),
+        "TIFF, 2 MB of empty deflate blocks": grey_tiff(
+            64, 64, b"\x78\x01" + b"\0\0\0\xff\xff" * 400_000 + zlib.compress(bytes(4096))[2:],
+            {259: 8}
+        ),
+        "TIFF, 25 MB of LZW codes for a pixel": grey_tiff(1, 1, b"\x80" * 25_000_000, {259: 5}),
+        "TIFF, a palette of 5,000,000 colours": grey_tiff(
+            64, 64, bytes(4096), {320: [0] * 5_000_000}
+        ),
     }  # fmt: skip
 
 
@@ -120,6 +151,14 @@ def read() -> dict[str, bytes]:
         "PNG, EXIF tags that share 5 MB": after_header(png, png_chunk(b"eXIf", long_exif)),
         "PNG, 2,000 texts of 900 kB": after_header(
             png, png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) * 2000
+        ),
+        "TIFF, 120,000 fractions": with_tags(
+            [(282, 5, 60_000), (283, 5, 60_000)], b"\1\0\0\0" * 120_000
+        ),
+        "TIFF, 9,900 small tags": with_tags([(1000 + n, 3, 1) for n in range(9_900)], b""),
+        "TIFF, EXIF of 5,000 tags that share 10 MB": with_tags(
+            [(0x8769, 4, 1)], struct.pack("<H", 5_000) + tags_that_share(5_000, 10_000_000)
+            + bytes(10_000_000)
         ),
         "WebP, EXIF tags that share 5 MB": riff(
             extended_header(8) + cat("WEBP")[12:] + riff_chunk(b"EXIF", long_exif)
@@ -176,14 +215,58 @@ def repeated_scan(width: int, height: int, count: int, averages: bool) -> bytes:
 
 def shared_tags(count: int, size: int) -> bytes:
     """A TIFF directory (and so EXIF) whose tags all claim the same bytes of it."""
-    tags = b"".join(struct.pack("<HHII", 1000 + n, 7, size, 8) for n in range(count))
-    return b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4)
+    return b"II*\0" + struct.pack("<IH", 8, count) + tags_that_share(count, size) + bytes(4)
 
 
-def tiff_directory(numbers: dict[int, int]) -> bytes:
-    """A TIFF with these numbers and nothing else."""
-    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items())
-    return b"II*\0" + struct.pack("<IH", 8, len(numbers)) + tags + bytes(4)
+def tags_that_share(count: int, size: int) -> bytes:
+    return b"".join(struct.pack("<HHII", 1000 + n, 7, size, 8) for n in range(count))
+
+
+def tiff_directory(numbers: dict[int, int | Sequence[int]], pixels: bytes = b"") -> bytes:
+    """A TIFF with these numbers, as LONG, and these bytes from place 8 on."""
+    start = 8 + len(pixels) + len(pixels) % 2
+    tags, arrays = [], b""
+    arrays_at = start + 2 + 12 * len(numbers) + 4
+    for tag, value in sorted(numbers.items()):
+        values = [value] if isinstance(value, int) else value
+        packed = struct.pack(f"<{len(values)}I", *values)
+        if len(packed) > 4:
+            arrays += packed
+            packed = struct.pack("<I", arrays_at + len(arrays) - len(packed))
+        tags.append(struct.pack("<HHI", tag, 4, len(values)) + packed)
+    directory = struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
+    return (b"II*\0" + struct.pack("<I", start) + pixels).ljust(start, b"\0") + directory + arrays
+
+
+def grey_tiff(
+    width: int, height: int, pixels: bytes, more: dict[int, int | Sequence[int]]
+) -> bytes:
+    """A TIFF of 8-bit grey: one strip, or what `more` says, such as tiles."""
+    plain = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: height, 273: 8,
+             279: len(pixels)}  # fmt: skip
+    if 324 in more:
+        plain = {tag: plain[tag] for tag in (256, 257, 258, 259, 262, 277)}
+    return tiff_directory(plain | more, pixels)
+
+
+def jpeg_in_tiff(width: int, height: int, jpeg: bytes, strips: int = 1) -> bytes:
+    """A grey TIFF whose strips are all the same JPEG, of `height` / `strips` rows."""
+    same = {273: [8] * strips, 279: [len(jpeg)] * strips, 278: height // strips}
+    return grey_tiff(width, height, jpeg, {259: 7, **same})
+
+
+def with_tags(tags: Sequence[tuple[int, int, int]], values: bytes) -> bytes:
+    """The cat as a TIFF with more tags: number, type, count. All have these values."""
+    plain = cat("TIFF")
+    (at,) = struct.unpack_from("<I", plain, 4)
+    (count,) = struct.unpack_from("<H", plain, at)
+    place = len(plain)
+    more = b"".join(struct.pack("<HHII", *tag, place) for tag in tags)
+    directory = struct.pack("<H", count + len(tags)) + plain[at + 2 : at + 2 + 12 * count] + more
+    return (
+        plain[:4] + struct.pack("<I", place + len(values)) + plain[8:] + values + directory
+        + bytes(4)
+    )  # fmt: skip
 
 
 def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:

@@ -21,6 +21,7 @@ from tests.support.paths import SAMPLES
 # What one image may cost beside its pixels, in CPU seconds; other processes do not count. Each of
 # these took 0.5 s to minutes before.
 MAX_CPU_S = 1.0
+WRITTEN_IN_PLACE = {"TIFF"}
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -48,7 +49,8 @@ def test_what_no_pixel_needs_never_meets_a_decoder() -> None:
         assert format
         plain = cat(format)
         start = time.process_time()
-        assert len(essentials(data, format).content) < len(plain) + 100, name
+        content = essentials(data, format).content
+        assert len(content) < len(plain) + 100 or format in WRITTEN_IN_PLACE, name
         assert time.process_time() - start < MAX_CPU_S, name
         assert np.array_equal(decoded(data), decoded(plain)), name
 
@@ -113,6 +115,19 @@ def honest_files() -> dict[str, bytes]:
         "BMP, runs": bombs.run_length_bmp(200, 150, b"".join(
             b"\xc8" + bytes([row]) + b"\0\0" for row in range(150))),
         "TIFF": encode(noise(), "TIFF", compression="tiff_lzw"),
+        "TIFF, deflate": encode(noise(), "TIFF", compression="tiff_adobe_deflate"),
+        "TIFF, JPEG": encode(noise(), "TIFF", compression="jpeg"),
+        "TIFF, packed bits": encode(noise().convert("L"), "TIFF", compression="packbits"),
+        "TIFF, fax": encode(quadrants().convert("1"), "TIFF", compression="group4"),
+        "TIFF, CMYK with a profile": encode(
+            noise().convert("CMYK"), "TIFF", icc_profile=bytes(500)
+        ),
+        "TIFF, palette": encode(quadrants().convert("P"), "TIFF", compression="tiff_lzw"),
+        "TIFF, alpha": encode(with_alpha, "TIFF", compression="tiff_lzw"),
+        "TIFF, two pages": encode(noise(), "TIFF", save_all=True, append_images=[noise()]),
+        "TIFF, large": encode(noise(30, 400), "TIFF", big_tiff=True),
+        "TIFF, tiles": bombs.grey_tiff(70, 50, noise(96, 64).convert("L").tobytes(), {
+            322: 32, 323: 32, 324: [8 + 1024 * n for n in range(6)], 325: [1024] * 6}),
         "TIFF, strips of a row": encode(noise(30, 400), "TIFF", strip_size=90),
     }  # fmt: skip
 
