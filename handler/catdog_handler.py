@@ -35,6 +35,7 @@ STATUSES = {
     InvalidReason.WRONG_FORM: (400, "Bad Request"),
     InvalidReason.UNDECODABLE: (400, "Bad Request"),
     InvalidReason.CUT_OFF: (400, "Bad Request"),
+    InvalidReason.UNSUPPORTED_FORMAT: (415, "Unsupported Media Type"),
     InvalidReason.TOO_MANY_PIXELS: (413, "Content Too Large"),
     InvalidReason.EXTREME_SHAPE: (413, "Content Too Large"),
     InvalidReason.TOO_COMPLEX: (413, "Content Too Large"),

@@ -16,17 +16,16 @@ from enum import StrEnum
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
 from catdog.memory_budget import DECODE_BYTES_PER_PIXEL, MemoryBudget, decoding_bytes
 from catdog.structure import CutOff, Essentials, TooComplex, detect_format, essentials
 from catdog.structure.exif import ORIENTATION_TAG
 
 HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-FOLDER_FORMATS = (
-    *HTTP_FORMATS,
-    "TIFF",
-)  # TIFF's decoder is too large a target for strangers' bytes
+# The decoders of these are too large a target for strangers' bytes. "HEIF" (HEIC) is one more
+# where pillow-heif is installed.
+FOLDER_FORMATS = (*HTTP_FORMATS, "TIFF", "AVIF")
 
 # No CMYK profile in use is larger (ICC.1:2010, 7.2 and 7.3: header and number of tags first).
 _MAX_PROFILE_BYTES = 4 << 20
@@ -38,6 +37,7 @@ _RESTART_BYTES = 1 << 20  # between two of a JPEG's restart markers
 # it has at most a byte for each (photos have 0.1 to 0.6; noise has 2.9 and takes longest).
 _MAX_COMPARED_PIXELS = 2_000_000
 _OTHER_BITS = b"\x55\x2a" * 512  # in place of the zeros that libjpeg fills up with
+_NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}  # for people, where Pillow has another
 _GREY_STEPS = {"L;2": (2, 85), "L;4": (4, 17)}  # a PNG's: bits, and 8-bit levels for each
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes an image of this orientation upright
@@ -67,6 +67,7 @@ class InvalidReason(StrEnum):
     EXTREME_SHAPE = "extreme_shape"
     TOO_COMPLEX = "too_complex"
     CUT_OFF = "cut_off"
+    UNSUPPORTED_FORMAT = "unsupported_format"
 
 
 class InvalidImage(Exception):
@@ -232,14 +233,18 @@ def _open_essentials(
     if not data:
         raise InvalidImage(InvalidReason.EMPTY, "got no bytes; send the image's bytes")
     name = detect_format(data)
-    if name is None:  # no format of ours, but Pillow may have learned it from a plug-in (HEIF)
-        others = tuple({*formats} - {*FOLDER_FORMATS})
-        return Image.open(io.BytesIO(data), formats=others), Essentials(data, None)
+    if name is None:
+        raise UnidentifiedImageError("it begins as no image")
     if name not in formats:
-        raise UnidentifiedImageError(name)
+        raise InvalidImage(
+            InvalidReason.UNSUPPORTED_FORMAT,
+            f"the image is {_NAMES.get(name, name)}, which is not read here; "
+            "send JPEG, PNG or WebP",
+        )
     found = essentials(data, name)
     image = Image.open(io.BytesIO(found.content), formats=(name,))
-    image.info[_ORIENTATION] = found.orientation
+    if name != "AVIF":  # whose orientation Pillow makes of its items' properties
+        image.info[_ORIENTATION] = found.orientation
     return image, found
 
 
@@ -319,7 +324,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             InvalidReason.UNDECODABLE,
             "the image has floating-point pixels, whose range is unknown; send 8-bit RGB",
         )
-    if image.format == "PNG" and image.tile and image.fp and "transparency" in image.info:
+    is_keyed_png = image.format == "PNG" and "transparency" in image.info
+    if is_keyed_png and isinstance(image, ImageFile.ImageFile) and image.tile and image.fp:
         kind = image.tile[0].args
         if kind == "RGB;16B":
             return _keyed_rgb16_to_rgb(image, image.fp)

@@ -31,8 +31,6 @@ _RAW_SUFFIXES = frozenset(
 )
 _HEAD_BYTES = 64
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})  # in bytes: all that there are
-_HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
 # Made by systems and programs: previews, the halves of files that a disk cannot hold, what was
 # deleted. By Synology, QNAP, macOS, Windows and ext4; all others begin with a dot.
 _NO_ALBUMS = frozenset(
@@ -120,30 +118,10 @@ def is_image(path: AnyPath) -> bool:
 
 def begins_as_image(head: bytes) -> bool:
     """Whether these are the first bytes of a format that can be read here, with its extras."""
-    if is_avif(head) or is_heic(head):
-        return True
     name = detect_format(head)
     if name == "BMP":  # two letters prove nothing
         return int.from_bytes(head[14:18], "little") in _BMP_HEADERS
     return name is not None
-
-
-def is_avif(content: bytes) -> bool:
-    """Whether the content begins as AVIF does (AV1 Image File Format, section 6)."""
-    return not _AVIF_BRANDS.isdisjoint(_brands(content))
-
-
-def is_heic(content: bytes) -> bool:
-    """Whether the content begins as HEIC does (ISO/IEC 23008-12, the `ftyp` box)."""
-    return content[8:12] in _HEIC_BRANDS.intersection(_brands(content)) and not is_avif(content)
-
-
-def _brands(content: bytes) -> set[bytes]:
-    """What a file of the ISO base media format says that it is, the main brand and the others."""
-    if content[4:8] != b"ftyp":
-        return set()
-    end = min(int.from_bytes(content[:4], "big"), _HEAD_BYTES)
-    return {content[8:12], *(content[at : at + 4] for at in range(16, end, 4))}
 
 
 def _head(path: AnyPath) -> bytes:

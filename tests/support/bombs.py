@@ -12,6 +12,8 @@ from functools import cache
 
 from PIL import Image
 
+from catdog_serving.folder.read_image import folder_formats
+from tests.support import heif_files
 from tests.support.images import encode, noise, png_chunk
 from tests.support.lossless_webp import fine_transforms, many_groups
 from tests.support.paths import SAMPLES
@@ -22,6 +24,7 @@ HEADER_END = 33  # of a PNG's signature and header
 @cache
 def cat(format: str = "PNG") -> bytes:
     """The sample that all of these show, where they show anything."""
+    folder_formats()  # makes Pillow know HEIC
     return encode(Image.open(SAMPLES / "chelsea.png").convert("RGB"), format)
 
 
@@ -91,7 +94,7 @@ def refused() -> dict[str, bytes]:
             1000, 20_000, bytes(1000), {273: [8] * 20_000, 279: [900] * 20_000, 278: 1}
         ),
         "TIFF, a progressive JPEG inside": jpeg_in_tiff(
-            8000, 6400, encode(Image.new("L", (8000, 6400)), "JPEG", progressive=True)
+            3000, 2000, encode(Image.new("L", (3000, 2000)), "JPEG", progressive=True)
         ),
         "TIFF, a JPEG of 100 scans inside": jpeg_in_tiff(
             300, 200, grey_jpeg[:-2] + grey_jpeg[grey_jpeg.index(b"\xff\xda") : -2] * 100
@@ -107,6 +110,35 @@ def refused() -> dict[str, bytes]:
             64, 64, bytes(4096), {320: [0] * 5_000_000}
         ),
     }  # fmt: skip
+
+
+@cache
+def refused_in_folders() -> dict[str, bytes]:
+    """The same for the formats that only folders take."""
+    folder_formats()  # makes Pillow know HEIC
+    small = heif_files.item_of(encode(Image.new("RGB", (128, 128), (90, 80, 70)), "HEIF"))
+    large = heif_files.item_of(encode(noise(512, 512), "HEIF"))
+    av1 = heif_files.item_of(encode(noise(256, 256), "AVIF", speed=10))
+    flat = heif_files.item_of(encode(Image.new("RGB", (2000, 2000)), "AVIF", speed=10))
+    heic, avif = b"heic", b"avif"
+    plan = heif_files.Item(
+        b"grid", b"\0\1\0\0" + struct.pack(">II", 128, 128), [heif_files.size(128, 128)], [2]
+    )
+    return {
+        "HEIC, 9 large tiles of a small image": heif_files.grid(large, 3, 3, 128, 128, heic),
+        "HEIC, 900 tiles of a small image": heif_files.grid(small, 30, 30, 128, 128, heic),
+        "HEIC, 1,024 tiles": heif_files.grid(small, 32, 32, 4096, 4096, heic),
+        "HEIC, a grid of grids": heif_files.build(heic, [plan, plan._replace(tiles=[3]), small]),
+        "HEIC, 1,000,000 boxes": heif_files.build(heic, [small], more=b"\0\0\0\x08abcd" * 10**6),
+        "AVIF, 5 frames": heif_files.build(avif, [av1._replace(payload=av1.payload * 5)]),
+        "AVIF, 500 frames": heif_files.build(avif, [av1._replace(payload=av1.payload * 500)]),
+        "AVIF, 5,000,000 blocks": heif_files.build(
+            avif, [av1._replace(payload=b"\x12\0" * 5_000_000 + av1.payload)]
+        ),
+        "AVIF, 4 megapixels that call themselves 64 x 64": heif_files.build(
+            avif, [flat._replace(properties=[heif_files.size(64, 64), *flat.properties[1:]])]
+        ),
+    }
 
 
 @cache
@@ -159,6 +191,14 @@ def read() -> dict[str, bytes]:
         "TIFF, EXIF of 5,000 tags that share 10 MB": with_tags(
             [(0x8769, 4, 1)], struct.pack("<H", 5_000) + tags_that_share(5_000, 10_000_000)
             + bytes(10_000_000)
+        ),
+        "HEIC, EXIF tags that share 400 kB": heif_files.build(
+            b"heic", [heif_files.item_of(cat("HEIF")), heif_files.Item(
+                b"Exif", b"\0\0\0\6Exif\0\0" + shared_tags(500, 400_000) + bytes(400_000))]
+        ),
+        "AVIF, EXIF tags that share 400 kB": heif_files.build(
+            b"avif", [heif_files.item_of(cat("AVIF")), heif_files.Item(
+                b"Exif", b"\0\0\0\6Exif\0\0" + shared_tags(500, 400_000) + bytes(400_000))]
         ),
         "WebP, EXIF tags that share 5 MB": riff(
             extended_header(8) + cat("WEBP")[12:] + riff_chunk(b"EXIF", long_exif)
@@ -242,8 +282,10 @@ def grey_tiff(
     width: int, height: int, pixels: bytes, more: dict[int, int | Sequence[int]]
 ) -> bytes:
     """A TIFF of 8-bit grey: one strip, or what `more` says, such as tiles."""
-    plain = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: height, 273: 8,
-             279: len(pixels)}  # fmt: skip
+    plain: dict[int, int | Sequence[int]] = {
+        256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: height, 273: 8,
+        279: len(pixels),
+    }  # fmt: skip
     if 324 in more:
         plain = {tag: plain[tag] for tag in (256, 257, 258, 259, 262, 277)}
     return tiff_directory(plain | more, pixels)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from catdog.structure.bmp import bmp_essentials
 from catdog.structure.gif import gif_essentials
+from catdog.structure.heif import avif_essentials, heif_essentials
 from catdog.structure.jpeg import jpeg_essentials
 from catdog.structure.parts import Buffer, CutOff, Essentials, TooComplex
 from catdog.structure.png import PNG_SIGNATURE, png_essentials
@@ -26,6 +27,8 @@ _WALKS: dict[str, Callable[[Buffer], Essentials]] = {
     "WEBP": webp_essentials,
     "BMP": bmp_essentials,
     "TIFF": tiff_essentials,
+    "HEIF": heif_essentials,
+    "AVIF": avif_essentials,
 }
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
@@ -36,12 +39,21 @@ _STARTS = {
     # little and big endian, BigTIFF, and two mistakes that Pillow takes too
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"), "TIFF"),
 }
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_MAX_BRANDS_BYTES = 256
 
 
 def detect_format(data: Buffer) -> str | None:
     """Pillow's name of the format that the content begins as; None if it is none of ours."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if data[4:8] == b"ftyp":  # whose box says of which kinds the file is (ISO/IEC 14496-12)
+        end = min(int.from_bytes(data[:4]), _MAX_BRANDS_BYTES)
+        main, *others = (bytes(data[at : at + 4]) for at in (8, *range(16, end, 4)))
+        if _AVIF_BRANDS & {main, *others}:
+            return "AVIF"
+        return "HEIF" if main in _HEIC_BRANDS else None
     return next((name for start, name in _STARTS.items() if data.startswith(start)), None)
 
 

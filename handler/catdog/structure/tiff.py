@@ -143,7 +143,8 @@ def _orientation(data: Buffer, tags: dict[int, _Entry], numbers: _Numbers) -> in
         return numbers.one(_ORIENTATION)
     if _XMP in tags:
         place = tags[_XMP].place
-        return xmp_orientation(data[place : place + min(tags[_XMP].count, MAX_TEXT_BYTES)])
+        text = data[place : place + min(tags[_XMP].count, MAX_TEXT_BYTES)]
+        return xmp_orientation(bytes(text))
     return None
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image, features
 
-from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
+from catdog.decode import FOLDER_FORMATS, HTTP_FORMATS, Decoder, InvalidImage, Limits
 from catdog.results import Prediction
 from catdog.structure import detect_format
 from catdog.transforms import encode_png, fit_size
@@ -23,7 +23,6 @@ from catdog_serving.folder.image_result import (
     FileInfo,
     ImageFailure,
 )
-from catdog_serving.image_names import is_avif, is_heic
 from catdog_serving.remote_path import AnyPath
 
 # Larger files are no photos, and would be read into memory as a whole.
@@ -67,8 +66,7 @@ def _why_no_file(path: AnyPath) -> str:
 
 def folder_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that files of a folder may have on this machine."""
-    others = [("AVIF", features.check("avif")), ("HEIF", _register_heic())]
-    return tuple(dict.fromkeys([*FOLDER_FORMATS, *(name for name, is_here in others if is_here)]))
+    return (*FOLDER_FORMATS, "HEIF") if _register_heic() else FOLDER_FORMATS
 
 
 @cache
@@ -82,11 +80,12 @@ def folder_decoder() -> Decoder:
 
 def missing_decoder(content: bytes) -> ImageFailure | None:
     """Says what to install if the content is HEIC or AVIF and nothing here can read it."""
-    if is_heic(content) and not _register_heic():
+    name = detect_format(content)
+    if name == "HEIF" and not _register_heic():
         return ImageFailure(
             INVALID_IMAGE, f"the image is HEIC; to read it, run: {install_hint('heic')}"
         )
-    if is_avif(content) and not features.check("avif"):
+    if name == "AVIF" and not features.check("avif"):
         return ImageFailure(INVALID_IMAGE, "the image is AVIF, which the Pillow here cannot read")
     return None
 
@@ -113,7 +112,7 @@ class Upload(NamedTuple):
 
 def to_upload(content: bytes) -> Upload | ImageFailure:
     """The content as the server takes it: HEIC, AVIF and TIFF as PNG, all else as it is."""
-    if not (is_heic(content) or is_avif(content)) and detect_format(content) != "TIFF":
+    if detect_format(content) in (None, *HTTP_FORMATS):
         return Upload(content)
     missing = missing_decoder(content)
     if missing:

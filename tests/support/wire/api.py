@@ -28,6 +28,7 @@ REFUSED = {
     "extreme_shape": {"body": bmp("black", (1, 60_000), mode="1")},
     "too_complex": {"body": b"\xff\xd8" + b"\xff\xfe\0\2" * 10_001},
     "cut_off": {"body": bmp("red")[:-1]},
+    "unsupported_format": {"body": b"II*\0" + bytes(100)},
 }
 
 

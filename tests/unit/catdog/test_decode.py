@@ -118,10 +118,19 @@ def test_each_http_format_is_decoded(format: str) -> None:
     assert difference < 6  # JPEG and WebP are lossy
 
 
-def test_tiff_is_for_folders_only() -> None:
-    data = encode(quadrants(), "TIFF")
+@pytest.mark.parametrize("format", ["TIFF", "AVIF"])
+def test_what_is_for_folders_only_is_named_elsewhere(format: str) -> None:
+    data = encode(quadrants(), format)
     assert decode_image(data, LIMITS, FOLDER_FORMATS).size == (300, 200)
-    assert refused(data).reason is InvalidReason.UNDECODABLE
+    error = refused(data)
+    assert error.reason is InvalidReason.UNSUPPORTED_FORMAT
+    assert error.message.startswith(f"the image is {format}, which is not read here; send JPEG")
+
+
+def test_heic_is_named_where_it_is_not_read() -> None:
+    error = refused(b"\0\0\0\x1cftypmif1\0\0\0\0mif1heicmiaf")
+    assert error.reason is InvalidReason.UNSUPPORTED_FORMAT
+    assert "HEIC" in error.message
 
 
 def test_an_animation_gives_its_first_frame() -> None:

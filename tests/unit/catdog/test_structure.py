@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from catdog.decode import FOLDER_FORMATS, InvalidImage, InvalidReason, _is_table_profile
+from catdog.decode import InvalidImage, InvalidReason, _is_table_profile
 from catdog.structure import detect_format, essentials
 from catdog.structure.png import PNG_SIGNATURE
-from tests.support import bombs
+from catdog_serving.folder.read_image import folder_formats
+from tests.support import bombs, heif_files
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
 from tests.support.images import LIMITS, decode_image, encode, noise, png_chunk, quadrants
 from tests.support.lossless_webp import many_groups
@@ -21,11 +22,11 @@ from tests.support.paths import SAMPLES
 # What one image may cost beside its pixels, in CPU seconds; other processes do not count. Each of
 # these took 0.5 s to minutes before.
 MAX_CPU_S = 1.0
-WRITTEN_IN_PLACE = {"TIFF"}
+WRITTEN_IN_PLACE = {"TIFF", "HEIF", "AVIF"}
 
 
 def decoded(data: bytes) -> np.ndarray:
-    return np.asarray(decode_image(data, LIMITS, FOLDER_FORMATS))
+    return np.asarray(decode_image(data, LIMITS, folder_formats()))
 
 
 def by_pillow(data: bytes) -> np.ndarray:
@@ -34,10 +35,10 @@ def by_pillow(data: bytes) -> np.ndarray:
 
 
 def test_more_work_than_the_pixels_are_worth_is_refused() -> None:
-    for name, data in bombs.refused().items():
+    for name, data in (bombs.refused() | bombs.refused_in_folders()).items():
         start = time.process_time()
         with pytest.raises(InvalidImage) as caught:
-            decode_image(data, LIMITS, FOLDER_FORMATS)
+            decoded(data)
         assert time.process_time() - start < MAX_CPU_S, name
         assert caught.value.reason is InvalidReason.TOO_COMPLEX, name
         assert caught.value.message.startswith("the image takes too long to decode: it"), name
@@ -78,6 +79,7 @@ def interlaced_png(image: Image.Image) -> bytes:
 
 def honest_files() -> dict[str, bytes]:
     """Every format and mode, with the metadata and layouts that encoders give them."""
+    folder_formats()  # makes Pillow know HEIC
     frames = [noise(40, 30, seed) for seed in range(3)]
     comment = Image.open(io.BytesIO(cat()))
     coffee = Image.open(SAMPLES / "coffee.png").convert("RGB")
@@ -114,6 +116,15 @@ def honest_files() -> dict[str, bytes]:
         "BMP": encode(noise(), "BMP"),
         "BMP, runs": bombs.run_length_bmp(200, 150, b"".join(
             b"\xc8" + bytes([row]) + b"\0\0" for row in range(150))),
+        "AVIF": encode(noise(), "AVIF", speed=10),
+        "AVIF, alpha": encode(with_alpha, "AVIF", speed=10),
+        "AVIF, animated": encode(frames[0], "AVIF", save_all=True, append_images=[noise(40, 30)]),
+        "HEIC": encode(noise(), "HEIF"),
+        "HEIC, alpha": encode(with_alpha, "HEIF"),
+        "HEIC, tiles": heif_files.grid(
+            heif_files.item_of(encode(noise(128, 128), "HEIF")), 3, 4, 500, 300, b"heic"
+        ),
+        "HEIC, other data behind it": encode(noise(), "HEIF") + b"SEFT, and more",
         "TIFF": encode(noise(), "TIFF", compression="tiff_lzw"),
         "TIFF, deflate": encode(noise(), "TIFF", compression="tiff_adobe_deflate"),
         "TIFF, JPEG": encode(noise(), "TIFF", compression="jpeg"),
@@ -211,6 +222,12 @@ def oriented_files() -> dict[str, bytes]:
         "WebP, EXIF": riff(bombs.extended_header(8) + webp[12:] + riff_chunk(b"EXIF", exif(6))),
         "WebP, XMP": riff(bombs.extended_header(4) + webp[12:] + riff_chunk(b"XMP ", XMP)),
         "TIFF": encode(Image.open(io.BytesIO(png)), "TIFF", tiffinfo={0x0112: 6}),
+        "TIFF, LZW": encode(
+            Image.open(io.BytesIO(png)), "TIFF", compression="tiff_lzw", tiffinfo={0x0112: 6}
+        ),
+        "AVIF, turned by its properties": encode(
+            Image.open(io.BytesIO(png)), "AVIF", speed=10, exif=b"Exif\0\0" + exif(6)
+        ),
     }
 
 

@@ -10,9 +10,8 @@ from catdog.results import Box
 from catdog_serving.extras import install_hint
 from catdog_serving.folder import read_image
 from catdog_serving.folder.image_result import ImageFailure
-from catdog_serving.folder.read_image import Upload, folder_formats, is_heic, to_upload
+from catdog_serving.folder.read_image import Upload, folder_formats, to_upload
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
-from tests.support.paths import SAMPLES
 from tests.support.stub_backend import prediction
 
 
@@ -66,8 +65,3 @@ def test_without_pillow_heif_the_error_says_what_to_install(
     read_image._register_heic.cache_clear()
     assert isinstance(upload, ImageFailure)
     assert install_hint("heic") in upload.message
-
-
-def test_only_heic_is_taken_for_heic() -> None:
-    assert is_heic(heic(noise()))
-    assert not any(is_heic(path.read_bytes()) for path in SAMPLES.iterdir())
