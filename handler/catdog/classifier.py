@@ -11,7 +11,7 @@ those that are valid, and one more for each that is to be explained),
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import cycle, islice
@@ -23,7 +23,8 @@ from PIL import Image
 
 from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_map
 from catdog.cpu import threads_per_worker
-from catdog.decode import HTTP_FORMATS, Decoder, InvalidImage
+from catdog.decode import Decoder, InvalidImage, Limits
+from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict
 from catdog.read_settings import SETTINGS_FILE, Settings
@@ -65,7 +66,7 @@ class Classifier:
         settings: Settings,
         runtime: Runtime,
         threads: int,
-        formats: Sequence[str],
+        decoder: Decoder,
     ) -> None:
         self.info = info
         self.settings = settings
@@ -75,7 +76,7 @@ class Classifier:
         self.threads = threads
         self._model_dir = model_dir
         self._runtime = runtime
-        self._decoder = Decoder(settings.limits, formats, settings.decode_memory_mb * 1_000_000)
+        self._decoder = decoder
         self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     @classmethod
@@ -83,7 +84,7 @@ class Classifier:
         cls,
         model_dir: Path,
         device: str = "cpu",
-        formats: Sequence[str] = HTTP_FORMATS,
+        decoder_of: Callable[[Limits], Decoder] | None = None,
         workers: int = 1,
         threads: int | None = None,
     ) -> "Classifier":
@@ -92,7 +93,8 @@ class Classifier:
         Args:
             model_dir: The folder with model.json, model-config.yaml and the model.
             device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning.
-            formats: Pillow's names of the image formats to accept.
+            decoder_of: Makes the decoder for the archive's limits, where other parts of the
+                process decode too; None: one of its own, with the formats of HTTP.
             workers: How many processes like this one share the machine's cores.
             threads: CPU threads, where the caller shares out the cores; None: the setting, or
                 this worker's share.
@@ -105,7 +107,12 @@ class Classifier:
         settings = Settings.read(model_dir / SETTINGS_FILE)
         threads = threads or threads_per_worker(settings.fixed_threads, workers)
         runtime = load_runtime(model_dir, info, device, threads, settings.compile)
-        return cls(model_dir, info, settings, runtime, threads, formats)
+        if decoder_of is None:
+            memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
+            decoder = Decoder(settings.limits, memory=memory)
+        else:
+            decoder = decoder_of(settings.limits)
+        return cls(model_dir, info, settings, runtime, threads, decoder)
 
     def classify(self, images: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
         """Classify N images in one batch: N results, in order."""

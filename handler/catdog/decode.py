@@ -96,6 +96,11 @@ class Limits:
     max_aspect_ratio: float
 
 
+# Those of config/model-config.yaml, for whoever has no archive's settings.
+DEFAULT_LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
+DEFAULT_MEMORY_BYTES = 1_000_000_000
+
+
 class DecodedImage(NamedTuple):
     """An image as it was decoded.
 
@@ -114,20 +119,20 @@ class Decoder:
     Args:
         limits: The largest image; checked on the header, before the pixels are decoded.
         formats: Pillow's names of the formats to accept.
-        memory_bytes: What all threads together may take; by default what one image of the
-            largest size needs, so that large ones take turns.
+        memory: What all threads together may take, also those of other decoders that have the
+            same budget; by default what one image of the largest size needs, so that large ones
+            take turns.
     """
 
     def __init__(
         self,
         limits: Limits,
         formats: Sequence[str] = HTTP_FORMATS,
-        memory_bytes: int | None = None,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self._limits = limits
         self._formats = tuple(formats)
-        largest = limits.max_pixels * DECODE_BYTES_PER_PIXEL
-        self._memory = MemoryBudget(largest if memory_bytes is None else memory_bytes)
+        self._memory = memory or MemoryBudget(limits.max_pixels * DECODE_BYTES_PER_PIXEL)
 
     def decode(self, data: bytes | bytearray, smallest_side: int | None = None) -> DecodedImage:
         """Decode an image and turn it upright; its memory does not count as taken any more.
@@ -200,6 +205,11 @@ class Decoder:
             ) from error
 
 
+def format_name(name: str) -> str:
+    """Pillow's name of a format, as people have it."""
+    return _NAMES.get(name, name)
+
+
 def to_upright_rgb(image: Image.Image) -> Image.Image:
     """An image that somebody else opened or made, as `Decoder` would give it.
 
@@ -238,8 +248,7 @@ def _open_essentials(
     if name not in formats:
         raise InvalidImage(
             InvalidReason.UNSUPPORTED_FORMAT,
-            f"the image is {_NAMES.get(name, name)}, which is not read here; "
-            "send JPEG, PNG or WebP",
+            f"the image is {format_name(name)}, which is not read here; send JPEG, PNG or WebP",
         )
     found = essentials(data, name)
     image = Image.open(io.BytesIO(found.content), formats=(name,))

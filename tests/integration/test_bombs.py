@@ -50,6 +50,8 @@ def test_bombs_are_refused_and_their_neighbours_answered(
 
 def test_what_no_pixel_needs_changes_no_answer(server: TorchServe, client: CatDogClient) -> None:
     for name, data in bombs.read().items():
+        if detect_format(data) not in HTTP_FORMATS:
+            continue
         start = time.monotonic()
         answer = client.classify(data)
         print(f"{name}: {time.monotonic() - start:.2f} s")

@@ -293,7 +293,11 @@ def grey_tiff(
 
 def jpeg_in_tiff(width: int, height: int, jpeg: bytes, strips: int = 1) -> bytes:
     """A grey TIFF whose strips are all the same JPEG, of `height` / `strips` rows."""
-    same = {273: [8] * strips, 279: [len(jpeg)] * strips, 278: height // strips}
+    same: dict[int, int | Sequence[int]] = {
+        273: [8] * strips,
+        279: [len(jpeg)] * strips,
+        278: height // strips,
+    }
     return grey_tiff(width, height, jpeg, {259: 7, **same})
 
 

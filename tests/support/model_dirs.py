@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import ResNet152_Weights
 
 from catdog.classifier import Classifier
-from catdog.decode import HTTP_FORMATS
+from catdog.decode import Decoder
 from catdog.model_info import GoldenImage, ModelInfo
 from catdog.read_settings import Settings
 from catdog.runtime import ModelOutput
@@ -107,4 +107,4 @@ def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier,
     info = ModelInfo.read(folder)
     settings = Settings.read(folder / "model-config.yaml")
     runtime = ColourRuntime(gain)
-    return Classifier(folder, info, settings, runtime, 2, HTTP_FORMATS), runtime
+    return Classifier(folder, info, settings, runtime, 2, Decoder(settings.limits)), runtime

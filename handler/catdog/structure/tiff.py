@@ -53,13 +53,13 @@ class _Entry(NamedTuple):
 
     Attributes:
         kind: The type of its values.
-        count: How many there are.
+        values: How many there are.
         place: Where they begin in the file.
         packed: The entry's own bytes.
     """
 
     kind: int
-    count: int
+    values: int
     place: int
     packed: bytes
 
@@ -130,7 +130,7 @@ class _Numbers:
         entry = self._tags.get(tag)
         if entry is None or entry.kind not in _LAYOUTS:
             return ()
-        layout = f"{self._order}{entry.count}{_LAYOUTS[entry.kind]}"
+        layout = f"{self._order}{entry.values}{_LAYOUTS[entry.kind]}"
         return struct.unpack_from(layout, self._data, entry.place)
 
     def one(self, tag: int, default: int = 0) -> int:
@@ -143,7 +143,7 @@ def _orientation(data: Buffer, tags: dict[int, _Entry], numbers: _Numbers) -> in
         return numbers.one(_ORIENTATION)
     if _XMP in tags:
         place = tags[_XMP].place
-        text = data[place : place + min(tags[_XMP].count, MAX_TEXT_BYTES)]
+        text = data[place : place + min(tags[_XMP].values, MAX_TEXT_BYTES)]
         return xmp_orientation(bytes(text))
     return None
 

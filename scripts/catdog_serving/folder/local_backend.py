@@ -13,7 +13,7 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import INVALID_IMAGE, FileInfo, ImageFailure, ImageResult
-from catdog_serving.folder.read_image import folder_formats, missing_decoder, read_file
+from catdog_serving.folder.read_image import folder_decoder, missing_decoder, read_file
 from catdog_serving.model_archive import open_archive
 from catdog_serving.remote_path import AnyPath
 
@@ -59,7 +59,7 @@ class LocalBackend(Backend):
         with open_archive(archive) as model_dir:
             try:
                 self._classifier = Classifier.load(
-                    model_dir, device, formats=folder_formats(), threads=threads
+                    model_dir, device, folder_decoder, threads=threads
                 )
             except (ValueError, FileNotFoundError) as error:
                 raise wrong_version(archive, error) from error

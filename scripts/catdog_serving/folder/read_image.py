@@ -11,7 +11,16 @@ from typing import NamedTuple
 
 from PIL import Image, features
 
-from catdog.decode import FOLDER_FORMATS, HTTP_FORMATS, Decoder, InvalidImage, Limits
+from catdog.decode import (
+    DEFAULT_LIMITS,
+    DEFAULT_MEMORY_BYTES,
+    FOLDER_FORMATS,
+    HTTP_FORMATS,
+    Decoder,
+    InvalidImage,
+    Limits,
+)
+from catdog.memory_budget import MemoryBudget
 from catdog.results import Prediction
 from catdog.structure import detect_format
 from catdog.transforms import encode_png, fit_size
@@ -28,9 +37,6 @@ from catdog_serving.remote_path import AnyPath
 # Larger files are no photos, and would be read into memory as a whole.
 MAX_FILE_BYTES = 256 * 1024 * 1024
 
-# Only what protects this process: the server checks its own, narrower ones. Pillow itself
-# warns above 89 million.
-_LIMITS = Limits(max_pixels=89_000_000, max_aspect_ratio=1_000)
 # An image that is uploaded is made smaller first if its shorter side is longer: four times
 # the network's resize, so that the second resizing loses nothing that the first kept.
 _UPLOAD_SHORTER_SIDE = 1024
@@ -70,12 +76,18 @@ def folder_formats() -> tuple[str, ...]:
 
 
 @cache
-def folder_decoder() -> Decoder:
-    """Decodes files of a folder for people to look at, or to send them to a server.
+def folder_decoder(limits: Limits = DEFAULT_LIMITS) -> Decoder:
+    """Decodes files of a folder: to classify them here, to show them, or to send them to a server.
 
-    One for all threads of the process, so that they share its memory.
+    Args:
+        limits: Of the archive, if it has others. All decoders of the process share one memory.
     """
-    return Decoder(_LIMITS, folder_formats())
+    return Decoder(limits, folder_formats(), _decoding_memory())
+
+
+@cache
+def _decoding_memory() -> MemoryBudget:
+    return MemoryBudget(DEFAULT_MEMORY_BYTES)
 
 
 def missing_decoder(content: bytes) -> ImageFailure | None:

@@ -9,9 +9,10 @@ from threading import BoundedSemaphore
 
 from PIL import Image
 
-from catdog.decode import InvalidImage
+from catdog.decode import HTTP_FORMATS, InvalidImage, format_name
 from catdog.overlay import decode_to_draw, draw_map
 from catdog.results import Explanation
+from catdog.structure import detect_format
 from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
@@ -88,7 +89,7 @@ class Images:
         if isinstance(content, ImageFailure):
             outcome = content
         else:
-            outcome = explain_content(self._client, content)
+            outcome = _not_taken(content) or explain_content(self._client, content)
         if isinstance(content, bytes) and isinstance(outcome, Explanation):
             try:
                 image = decode_to_draw(self._decoder, content, side)
@@ -98,6 +99,16 @@ class Images:
             return ShownImage(path.name, ImageResult(file, outcome), None, None, None)
         row = ImageResult(file, replace(outcome.prediction, box=outcome.box))
         return ShownImage(path.name, row, outcome, _image_uri(image), _map_uri(outcome))
+
+
+def _not_taken(content: bytes) -> ImageFailure | None:
+    """Refuses what only folders read: their decoders are too large a target for strangers."""
+    name = detect_format(content)
+    if name is None or name in HTTP_FORMATS:
+        return None
+    return ImageFailure(
+        INVALID_IMAGE, f"the page does not take {format_name(name)}; save it as JPEG"
+    )
 
 
 def _image_uri(image: Image.Image) -> str:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from catdog.classifier import Classifier
-from catdog.decode import HTTP_FORMATS, InvalidImage
+from catdog.decode import Decoder, InvalidImage
 from catdog.results import Prediction
 from tests.support.images import encode
 from tests.support.model_dirs import colour_classifier
@@ -33,7 +33,8 @@ def test_results_come_in_order_with_the_archives_identity(tmp_path: Path) -> Non
 def test_answers_name_the_precision_that_computed(tmp_path: Path) -> None:
     classifier, runtime = colour_classifier(tmp_path)
     runtime.precision = "bf16"  # such as on a GPU; the archive's fact is another
-    again = Classifier(tmp_path, classifier.info, classifier.settings, runtime, 1, HTTP_FORMATS)
+    decoder = Decoder(classifier.settings.limits)
+    again = Classifier(tmp_path, classifier.info, classifier.settings, runtime, 1, decoder)
     (result,) = again.classify([RED])
     assert isinstance(result, Prediction)
     assert (result.model.precision, again.info.precision) == ("bf16", "fp32")

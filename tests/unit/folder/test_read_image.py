@@ -4,14 +4,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from catdog.decode import (
+    DEFAULT_LIMITS,
+    DEFAULT_MEMORY_BYTES,
+    InvalidImage,
+    InvalidReason,
+    Limits,
+)
 from catdog.results import Box
 from catdog_serving.extras import install_hint
 from catdog_serving.folder import read_image
-from catdog_serving.folder.image_result import ImageFailure
-from catdog_serving.folder.read_image import Upload, folder_formats, to_upload
+from catdog_serving.folder.image_result import INVALID_IMAGE, ImageFailure
+from catdog_serving.folder.read_image import (
+    Upload,
+    folder_decoder,
+    folder_formats,
+    to_upload,
+)
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
+from tests.support.paths import ROOT
 from tests.support.stub_backend import prediction
 
 
@@ -65,3 +79,18 @@ def test_without_pillow_heif_the_error_says_what_to_install(
     read_image._register_heic.cache_clear()
     assert isinstance(upload, ImageFailure)
     assert install_hint("heic") in upload.message
+
+
+def test_one_limit_and_one_memory_for_all_that_decode_here() -> None:
+    """A TIFF too large for the server is too large to be converted for it, in the same words."""
+    config = yaml.safe_load((ROOT / "config/model-config.yaml").read_text(encoding="utf-8"))
+    settings = config["handler"]
+    assert Limits(settings["max_pixels"], settings["max_aspect_ratio"]) == DEFAULT_LIMITS
+    assert settings["decode_memory_mb"] * 1_000_000 == DEFAULT_MEMORY_BYTES
+    content = encode(Image.new("1", (7800, 7800)), "TIFF", compression="group4")
+    with pytest.raises(InvalidImage) as local:
+        folder_decoder().decode(content)
+    assert to_upload(content) == ImageFailure(INVALID_IMAGE, local.value.message)
+    assert local.value.reason is InvalidReason.TOO_MANY_PIXELS
+    narrow = folder_decoder(Limits(10_000, 5))
+    assert narrow._memory is folder_decoder()._memory

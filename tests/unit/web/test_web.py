@@ -14,6 +14,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.read_image import folder_formats
 from catdog_serving.web import views
 from catdog_serving.web.dropped_images import MAX_FILES, Answers, Progress
 from catdog_serving.web.explained import CONCURRENCY, ShownImage
@@ -23,6 +24,7 @@ from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer
 from tests.support.http_servers import http_server, send
+from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
 
 CAT = str(SAMPLES / "chelsea.png")
@@ -88,6 +90,16 @@ def test_an_upload_that_is_gone_says_what_to_do() -> None:
         (answer,) = Answers(client).dropped(["/nonexistent/cat.jpg"])
     assert "drop the image again" in answer.result
     assert answer.progress == Progress()
+
+
+def test_what_only_folders_read_is_refused_before_it_is_decoded_or_sent(tmp_path: Path) -> None:
+    folder_formats()  # makes Pillow know HEIC
+    for name, format in (("TIFF", "TIFF"), ("AVIF", "AVIF"), ("HEIC", "HEIF")):
+        path = tmp_path / f"cat.{format.lower()}"
+        path.write_bytes(encode(noise(40, 30), format))
+        with CatDogClient("http://127.0.0.1:9", retries=0) as client:
+            answer = list(Answers(client).dropped([str(path)]))[-1]
+        assert f"the page does not take {name}; save it as JPEG" in answer.result
 
 
 def test_a_new_drop_takes_the_place_of_the_one_before() -> None:
