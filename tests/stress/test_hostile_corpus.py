@@ -9,13 +9,16 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from catdog.classifier import Classifier
+from catdog.decode import HTTP_FORMATS
 from catdog.results import Prediction
+from catdog.structure import detect_format
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.server import TorchServe
+from tests.support import bombs
 from tests.support.archive_cache import BuildArchive
 from tests.support.hostile import corpus
 from tests.support.images import encode
-from tests.support.raw_requests import send_one
+from tests.support.raw_requests import send_all, send_one
 
 MAX_SECONDS = 2.0
 MAX_GROWTH_BYTES = 150e6
@@ -53,7 +56,7 @@ def test_the_corpus(
                 )
                 right += 1
             else:
-                assert answer.status in (400, 413), (name, answer)
+                assert answer.status in (400, 413, 415), (name, answer)
                 assert json.loads(answer.body)["type"] == "InvalidImage", name
                 refused += 1
         classifier.close()
@@ -64,3 +67,34 @@ def test_the_corpus(
         f"\n{len(hostile)} inputs: {refused} refused, {right} answered right, slowest "
         f"{slowest:.2f} s, RSS growth {growth / 1e6:.0f} MB"
     )
+
+
+def test_what_is_more_work_than_its_pixels(server: TorchServe) -> None:
+    """Of every format, up to the largest body: a 4xx of its own, or the plain image's answer."""
+    url = server.config.inference_url
+    image = {"Content-Type": "image/jpeg"}
+    read = bombs.read()
+    dear = bombs.refused() | bombs.refused_in_folders() | read
+    assert len(dear) >= 24 + 40
+    cat = json.loads(send_one(url, bombs.cat(), image).body)
+    worker = server.versions()[0].workers[0].pid
+    slowest, statuses = 0.0, dict.fromkeys((200, 413, 415), 0)
+    for name, data in dear.items():
+        before, answer, after = send_all(url, [(bombs.cat(), image), (data, image)] * 2, 4)[:3]
+        slowest = max(slowest, answer.seconds)
+        assert answer.seconds < MAX_SECONDS, name
+        for neighbour in (before, after):
+            assert neighbour.status == 200, name
+            assert json.loads(neighbour.body)["cat"] == pytest.approx(cat["cat"], abs=1e-5), name
+        kind = detect_format(data)
+        if kind not in HTTP_FORMATS:
+            assert answer.status == 415, name
+        elif name in read:
+            plain = json.loads(send_one(url, bombs.cat(kind), image).body)
+            assert json.loads(answer.body)["cat"] == pytest.approx(plain["cat"], abs=1e-5), name
+        else:
+            assert answer.status == 413, name
+            assert "takes too long to decode" in json.loads(answer.body)["message"], name
+        statuses[answer.status] += 1
+    assert server.versions()[0].workers[0].pid == worker
+    print(f"\n{len(dear)} inputs: {statuses}, slowest {slowest:.2f} s")
