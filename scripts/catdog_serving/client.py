@@ -256,12 +256,12 @@ class _Blocks:
     """A body in blocks: the time-out of a write, 5 s, is for each and not for the whole upload."""
 
     def __init__(self, body: bytes) -> None:
-        self._body = memoryview(body)
+        self._body = body
 
     def __len__(self) -> int:
         return len(self._body)
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[bytes]:
         for start in range(0, len(self._body), _BLOCK_BYTES):
             yield self._body[start : start + _BLOCK_BYTES]
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from catdog_serving.client import (
+    _BLOCK_BYTES,
     CONNECT_TIMEOUT_S,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -44,7 +45,8 @@ def test_an_example_runs_and_prints_what_it_should(
 
 
 def test_the_figures_are_the_codes() -> None:
-    assert f"| to connect | {CONNECT_TIMEOUT_S:g} s |" in DOCUMENT
+    block = f"{_BLOCK_BYTES >> 10} KiB"
+    assert f"| to connect, and to send the next {block} | {CONNECT_TIMEOUT_S:g} s |" in DOCUMENT
     assert f"| to wait for an answer | {READ_TIMEOUT_S:g} s," in DOCUMENT
     pauses = ", ".join(f"{FIRST_PAUSE_S * 2**n:g}" for n in range(3))
     assert f"| retries | {RETRIES}, after random pauses of up to {pauses}" in DOCUMENT
