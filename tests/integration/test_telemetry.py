@@ -5,7 +5,10 @@ imported, and asks for its maker's host a few seconds later. It stays silent whe
 such as CI is set, so these commands get an environment of their own.
 """
 
+import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +20,7 @@ import pytest
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
-from tests.support.paths import SAMPLES
+from tests.support.paths import ROOT, SAMPLES
 
 IMAGE = str(SAMPLES / "chelsea.png")
 
@@ -87,6 +90,70 @@ def test_a_servers_life_leaves_nothing_in_the_home(
     assert len(environments) >= 2
     assert {each.get("ORT_DISABLE_TELEMETRY") for each in environments} == {"1"}
     person.run("stop")
+    assert person.left_behind() == set()
+
+
+# Runs commands where there is no network but loopback; prints the names that were asked for.
+ALONE = """
+import json, socket, subprocess, sys, threading, time
+asked = []
+def listen(server):
+    while True:
+        labels, rest = [], server.recv(4096)[12:]
+        while rest and rest[0]:
+            labels.append(rest[1 : 1 + rest[0]].decode())
+            rest = rest[1 + rest[0] :]
+        asked.append(".".join(labels))
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.53", 53))
+threading.Thread(target=listen, args=(server,), daemon=True).start()
+for command in json.loads(sys.argv[1]):
+    subprocess.run(command, check=True, stdout=sys.stderr)
+time.sleep(5)  # ONNX Runtime asks for its maker's host some seconds after it was imported
+print(json.dumps(asked))
+"""
+RESOLVER = "{} link set lo up; mount --bind '{}' /etc/resolv.conf; exec \"$@\""
+
+
+def test_a_whole_life_asks_for_nobody(person: Person) -> None:
+    """Packing, serving, a prediction and the stop, in a network of its own with a name server."""
+    if os.getuid() or not shutil.which("unshare") or not shutil.which("ip"):
+        pytest.skip("needs root, unshare and ip for a network of its own")
+    resolver = person.folder / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.53\noptions timeout:1 attempts:1\n")
+    words = [sys.executable, "-m", "catdog_serving"]
+    config = ["--config", str(person.config.path)]
+    asks = [sys.executable, "-c", "import socket; socket.getaddrinfo('a.host.invalid', 80)"]
+    settings = ["--settings", str(ROOT / "config" / "model-config.yaml")]
+    package = ["package", "--network", "efficientnet_lite0", *settings]
+    life = (package, ["serve"], ["classify", IMAGE], ["status"], ["stop"])
+    commands = [[*words, *command, *config] for command in life]
+    inside = [
+        "sh",
+        "-euc",
+        RESOLVER.format(shutil.which("ip"), resolver),
+        "sh",
+        sys.executable,
+        "-c",
+        ALONE,
+    ]
+
+    def names_asked_for(commands: list[list[str]]) -> set[str]:
+        result = subprocess.run(
+            ["unshare", "--net", "--mount", *inside, json.dumps(commands)],
+            env=person.environment,
+            cwd=person.folder,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return set(json.loads(result.stdout))
+
+    assert names_asked_for([["sh", "-c", '"$@" || true', "sh", *asks]]) == {"a.host.invalid"}
+    # Java looks up the machine's own name where /etc/hosts does not have it.
+    assert names_asked_for(commands) <= {socket.gethostname()}
     assert person.left_behind() == set()
 
 
