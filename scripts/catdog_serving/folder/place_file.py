@@ -7,7 +7,6 @@ has its name and is, byte for byte, the file that was classified.
 import ctypes
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
 
+from catdog_serving.atomic_write import scratch_folder, sync, sync_names
 from catdog_serving.model_archive import file_sha256
 
 _MAX_NAME_BYTES = 255  # of Linux's file systems; some, such as eCryptfs, have less
@@ -104,33 +104,29 @@ def place_file(source: Path, place: Path, sha256: str | None, move: bool) -> Non
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-    # A name of its own: on a folder of several machines two processes may have one number.
-    partial = place.with_name(f".catdog-{secrets.token_hex(8)}.part")
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    mode = stat.S_IMODE(source.stat().st_mode) & 0o777 | 0o600
-    os.close(os.open(partial, flags, mode))
-    try:
+    with scratch_folder(place.parent) as scratch:
+        partial = scratch / place.name
+        mode = stat.S_IMODE(source.stat().st_mode) & 0o777 | 0o600
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode))
         shutil.copyfile(source, partial)
         with suppress(OSError):  # the target may know no times, modes or attributes, as vfat
             shutil.copystat(source, partial)
-        _sync(partial)
+        sync(partial)
         if file_sha256(partial) != sha256:
             raise OSError(errno.EAGAIN, "it changes while it is copied")
         _rename_to_free(partial, place)
-    finally:
-        partial.unlink(missing_ok=True)
     if move:
         _remove_original(source, place)
 
 
 def remove_original(source: Path, copy: Path) -> None:
     """Take a file away of which there is a copy, when the copy would survive a loss of power."""
-    _sync(copy)
+    sync(copy)
     _remove_original(source, copy)
 
 
 def _remove_original(source: Path, copy: Path) -> None:
-    _sync(copy.parent)
+    sync_names(copy.parent)
     try:
         source.unlink()
     except OSError as error:  # without its name: it can be read
@@ -178,21 +174,3 @@ def drop_reserved(place: Path) -> None:
         status = place.lstat()
         if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             place.unlink()
-
-
-def _sync(path: Path) -> None:
-    """Make a copy, or its name in a folder, last before its original goes.
-
-    Not where the file system cannot, or of a folder that may be written and not read.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)

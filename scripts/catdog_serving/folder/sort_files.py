@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from catdog_serving.atomic_write import make_folder
 from catdog_serving.errors import NotReadyError
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.place_file import (
@@ -170,7 +171,7 @@ def _bring(
     It is copied, or moved if `on_move` is given.
     """
     if dry is None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     if _lies_in(source, folder):
         return None
     if dry is None:

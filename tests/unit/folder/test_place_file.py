@@ -162,7 +162,17 @@ def test_a_kill_at_any_step_of_a_move_loses_nothing_and_leaves_no_torn_name(
         assert len(rows_of(output)) == 2
         if not was_killed:
             break
-    assert step > 6
+    assert step > 4
+
+
+def test_what_a_killed_copy_left_goes_with_the_next_one(album: Path, tmp_path: Path) -> None:
+    rows = classified(album)
+    left = tmp_path / "sorted/cat/.catdog-tmp-killed"
+    touch(left, "cat.jpg")
+    os.utime(left, ns=(10**18, 10**18))
+    sort(rows, tmp_path / "sorted")
+    assert tree(tmp_path / "sorted") == SORTED
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("refused", ["chmod", "utime", "setxattr"])
