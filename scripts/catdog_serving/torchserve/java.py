@@ -56,7 +56,7 @@ def find_java() -> Path:
 
 def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[bytes]:
     """Start the server in its run directory, in a session of its own."""
-    # A colon in the path would end the class path, and PYTHONPATH, which TorchServe makes of it.
+    # By a link in the folder it runs in, as a colon in the path would end the class path there.
     run.torchserve_home.symlink_to(_torchserve_home())
     command = [
         str(find_java()),
