@@ -211,7 +211,7 @@ class CatDogClient:
         try:
             response = session.post(
                 url,
-                data=_Blocks(body) if body else body,  # type: ignore[arg-type]  # sockets take memory views
+                data=_Blocks(body) if body else body,
                 headers={"Content-Type": "application/octet-stream", **headers},
                 timeout=self._timeout,
             )
