@@ -89,7 +89,8 @@ print("PIL" in sys.modules, "numpy" in sys.modules)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines() == [
-        "catdog catdog.results catdog_serving catdog_serving.client catdog_serving.errors",
+        "catdog catdog.results catdog_serving catdog_serving.client catdog_serving.errors "
+        "catdog_serving.http_session",
         "False False",
     ]
 
