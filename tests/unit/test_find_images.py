@@ -16,12 +16,12 @@ from catdog_serving.find_images import (
     Shard,
     check_outside,
     find_sources,
-    sort_key,
 )
 from catdog_serving.folder.explain_files import explain_files
 from catdog_serving.folder.image_result import ImageFailure
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.real_folders import sort_key
 from catdog_serving.remote_path import parse_path
 from tests.support.albums import rows_of
 from tests.support.images import encode

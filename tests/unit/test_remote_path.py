@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, UsageError
-from catdog_serving.find_images import ImageFiles, Shard, find_sources, sort_key
+from catdog_serving.find_images import ImageFiles, Shard, find_sources
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_state import RunState
+from catdog_serving.real_folders import sort_key
 from catdog_serving.remote_path import RemotePath, parse_path
 from tests.support.albums import process_folder
 from tests.support.http_servers import http_server, send

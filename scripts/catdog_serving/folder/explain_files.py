@@ -18,7 +18,6 @@ from catdog_serving.find_images import (
     ImageFiles,
     check_not_read,
     check_outside,
-    relative_path,
 )
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import INVALID_IMAGE, UNWRITABLE, ImageFailure
@@ -27,6 +26,7 @@ from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.folder.read_image import folder_decoder, read_file
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.printable import printable
+from catdog_serving.real_folders import relative_path
 from catdog_serving.remote_path import AnyPath
 
 SUFFIX = ".overlay.jpg"  # after the whole name, so that cat.jpg and cat.png do not meet

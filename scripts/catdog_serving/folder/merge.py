@@ -10,12 +10,12 @@ from pathlib import Path
 
 from catdog.results import ModelId
 from catdog_serving.errors import RefusedError, UsageError
-from catdog_serving.find_images import sort_key
 from catdog_serving.folder import state_file
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, write_output
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.state_file import SUFFIX, plain_errors
+from catdog_serving.real_folders import sort_key
 
 # JSON has a summary of each folder at its head, which only a run knows.
 SUFFIXES = (".jsonl", ".csv", ".parquet", SUFFIX)

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from catdog.results import ModelId, Prediction
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.find_images import ImageFiles, root_index, sort_key
+from catdog_serving.find_images import ImageFiles
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageResult
 from catdog_serving.folder.place_file import drop_reserved
 from catdog_serving.folder.run_state import RunState
+from catdog_serving.real_folders import root_index, sort_key
 from catdog_serving.remote_path import AnyPath
 
 

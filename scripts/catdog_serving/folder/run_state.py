@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.find_images import root_index, sort_key
 from catdog_serving.folder import state_file
 from catdog_serving.folder.image_result import UNREADABLE, FileInfo, ImageFailure, ImageResult
 from catdog_serving.folder.state_file import plain_errors
+from catdog_serving.real_folders import root_index, sort_key
 from catdog_serving.remote_path import AnyPath, parse_path
 
 _PAGE = 500  # rows in memory at once; no statement stays open between two pages

@@ -190,14 +190,14 @@ def test_rows_of_a_root_that_is_not_named_again_stay_when_it_is_gone(
 def closed(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     """Folders that cannot be listed, though it is root who asks."""
     folders: set[Path] = set()
-    entries = find_images._sorted_entries
+    entries = find_images.sorted_entries
 
     def entries_or_error(folder: AnyPath) -> Iterator[tuple[AnyPath, bool]]:
         if folder in folders:
             raise PermissionError(13, "Permission denied")
         return entries(folder)
 
-    monkeypatch.setattr(find_images, "_sorted_entries", entries_or_error)
+    monkeypatch.setattr(find_images, "sorted_entries", entries_or_error)
     return folders
 
 
