@@ -117,7 +117,7 @@ def test_results_of_two_models_or_of_other_files_are_not_mixed(path: Path) -> No
         state.put(image("a.jpg"))
     with pytest.raises(RefusedError, match="holds results of net ids, fp32, and this is"):
         RunState.open(path, OTHER, "*.jpg", resume=True)
-    with pytest.raises(RefusedError, match="was begun with another --glob or --shard"):
+    with pytest.raises(RefusedError, match="was begun with another --glob, --exclude or --shard"):
         RunState.open(path, MODEL, "*.png", resume=True)
     with RunState.open(path, MODEL, "*.jpg", resume=True) as state:
         assert state.count() == 1
