@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ class Person:
 
     folder: Path
     config: ServingConfig
+    run_folder: str  # a short one: a socket's path lies in it
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,7 +40,7 @@ class Person:
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
-            "CATDOG_RUN_DIR": str(self.folder / "run"),
+            "CATDOG_RUN_DIR": self.run_folder,
         }
 
     def run(self, *arguments: str) -> str:
@@ -64,11 +66,12 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path, make_config: MakeConfig) -> Iterator[Person]:
-    someone = Person(tmp_path, make_config(None))
-    for name in ("home", "tmp", "run"):
+    for name in ("home", "tmp"):
         (tmp_path / name).mkdir()
-    yield someone
-    someone.run("stop")
+    with tempfile.TemporaryDirectory(prefix="catdog-run-", dir="/tmp") as run_folder:
+        someone = Person(tmp_path, make_config(None), run_folder)
+        yield someone
+        someone.run("stop")
 
 
 def server_environments(person: Person, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
