@@ -34,7 +34,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "own.yaml").write_text("settings")
     (tmp_path / "link to own.yaml").hardlink_to(tmp_path / "own.yaml")
 
-    def begun(*_: object) -> None:
+    def begun(*_: object, **__: object) -> None:
         raise NotReadyError("the work has begun")
 
     for work in ("package.build_archive", "bench.bench_files"):

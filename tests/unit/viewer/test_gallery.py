@@ -47,7 +47,7 @@ def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert image.getpixel((30, 40)) == pytest.approx((0, 0, 255), abs=30)
 
 
-@pytest.mark.parametrize(("size", "shown"), [((20, 10), (20, 10)), ((4000, 10), (256, 1))])
+@pytest.mark.parametrize(("size", "shown"), [((20, 10), (20, 10)), ((4000, 200), (256, 13))])
 def test_small_images_keep_their_size_and_long_ones_are_bounded(
     tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]
 ) -> None:
@@ -62,7 +62,7 @@ def test_broken_images_have_none(tmp_path: Path, content: bytes) -> None:
 
 
 def test_the_largest_images_have_one_too(tmp_path: Path) -> None:
-    assert thumbnail_of(tmp_path, encode(Image.new("1", (11_000, 8_000)))) is not None
+    assert thumbnail_of(tmp_path, encode(Image.new("1", (7_200, 7_200)))) is not None
 
 
 def test_what_is_no_file_has_none_and_the_order_stays(tmp_path: Path) -> None:
