@@ -78,20 +78,22 @@ def test_other_golden_masses_are_refused(archive: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_weights_that_do_not_know_a_cat_are_not_packed(tmp_path: Path, runtime: str) -> None:
+def test_weights_that_do_not_know_a_cat_are_not_packed(
+    archive: Path, tmp_path: Path, runtime: str
+) -> None:
     """Such as a network that was never trained, whose export is as exact as any."""
     torch.manual_seed(0)
     state = get_network("efficientnet_lite0").build().state_dict()
     torch.save(state, tmp_path / "mine.pth")
     target = tmp_path / "x.mar"
-    target.write_bytes(b"the old one")
+    shutil.copy(archive, target)
     arguments = ["package", "--network", "efficientnet_lite0", "--runtime", runtime]
     arguments += ["--weights", str(tmp_path / "mine.pth"), "--output", str(target)]
     refused = catdog_here(*arguments)
     assert refused.returncode == 4
     complaint = r"catdog: chelsea\.png shows a cat, and is called .* insist with --insist\n"
     assert re.fullmatch(complaint, refused.stderr), refused.stderr
-    assert target.read_bytes() == b"the old one"
+    assert target.read_bytes() == archive.read_bytes()
     insisted = catdog_here(*arguments, "--insist")
     assert insisted.returncode == 0, insisted.stderr
     assert "golden   chelsea.png shows a cat, and is called " in insisted.stdout

@@ -30,7 +30,7 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     running: TorchServe, build: BuildArchive
 ) -> None:
     """Nothing is lost, and each answer names its version."""
-    untrained = build("efficientnet_lite0", "seeded", "torch")  # packed in no time
+    untrained = build("efficientnet_lite0", "seeded")
     config = running.config
     config.previous_archive.unlink(missing_ok=True)
     first, first_sha = assert_one_version(running, 1), file_sha256(config.archive)
@@ -69,12 +69,12 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     untrained_name = "efficientnet_lite0 seeded (untrained: its answers mean nothing)"
     assert re.search(
         rf"^{re.escape(second)} \(default\)  1 of 1 READY +4 +40 ms  60, 120 s +\S+ +catdog."
-        rf"mar *\nmodel of {re.escape(second)}: {re.escape(untrained_name)}, torch",
+        rf"mar *\nmodel of {re.escape(second)}: {re.escape(untrained_name)}, onnx",
         shown,
         re.MULTILINE,
     ), shown
     assert (
-        f"a restart serves catdog.mar: {untrained_name}, torch fp32, "
+        f"a restart serves catdog.mar: {untrained_name}, onnx fp32, "
         f"catdog {catdog_version}, SHA-256 {file_sha256(untrained)}\n" in shown
     )
     assert "catdog rollback deploys catdog.previous.mar: efficientnet_lite0 efficientnet" in shown
