@@ -34,9 +34,10 @@ import psutil
 
 from catdog.classifier import Classifier
 from catdog_serving.bench.bench_files import BenchFiles, Subject
-from catdog_serving.bench.bench_report import BenchResult, machine, versions
+from catdog_serving.bench.bench_report import BenchResult
 from catdog_serving.bench.interleave import Benchmark, Quantities, RoundResults, run_rounds
 from catdog_serving.bench.load_generator import closed_loop, open_loop
+from catdog_serving.bench.machine import machine, versions
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.private_config import private_config

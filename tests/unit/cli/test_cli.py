@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.cli import autoscale, deploy, rollback, scale
-from catdog_serving.rollout.autoscale import AutoscaleSettings
+from catdog_serving.cli import deploy, rollback, scale
 from catdog_serving.rollout.deploy import DeployTimes
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
@@ -104,8 +103,6 @@ def test_the_defaults_of_operating_are_those_of_the_functions() -> None:
         assert defaults["timeout_s"].default == DeployTimes().ready == READY_TIMEOUT_S
         if command is not scale.scale:
             assert defaults["watch_s"].default == DeployTimes().watch
-    calm = inspect.signature(autoscale.autoscale).parameters["calm"].default
-    assert calm == AutoscaleSettings(1, 1).down_window_s
 
 
 def test_a_broken_java_home_is_named(make_config: MakeConfig) -> None:
