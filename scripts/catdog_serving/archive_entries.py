@@ -122,14 +122,15 @@ def _check_deflated(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
     Java goes on to where the data ends, whatever size is told.
     """
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
-    left, found, waiting = entry.compress_size, 0, b""
-    while not engine.eof and found <= entry.file_size and (left or waiting):
-        if not waiting:
+    left, found, waiting, piece = entry.compress_size, 0, b"", b""
+    while not engine.eof and found <= entry.file_size and (left or waiting or piece):
+        if not waiting and left:
             waiting = file.read(min(left, _BLOCK))
             left -= len(waiting)
             if not waiting:
                 break
-        found += len(engine.decompress(waiting, _BLOCK))
+        piece = engine.decompress(waiting, _BLOCK)
+        found += len(piece)
         waiting = engine.unconsumed_tail
     if not engine.eof or left or engine.unused_data or found != entry.file_size:
         raise RefusedError(f"its {entry.filename!r} has another size than it says")

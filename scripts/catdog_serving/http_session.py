@@ -49,7 +49,10 @@ class HttpSession(requests.Session):
 
 def is_this_machine(url: str) -> bool:
     """Whether the host of a URL is this machine, without asking the name service."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:  # requests says what is wrong with it
+        return False
     if is_loopback(host) or host.endswith(".localhost") or host in _HERE:
         return True
     interfaces = psutil.net_if_addrs().values()

@@ -86,6 +86,7 @@ class _Pattern:
     """One pattern, as it is and in its form without case."""
 
     def __init__(self, pattern: str) -> None:
+        pattern = pattern.rstrip("/") or pattern  # a shell completes folders so
         self._is_path = "/" in pattern
         self._plain = re.compile(fnmatch.translate(pattern))
         self._folded = re.compile(fnmatch.translate(_fold(pattern)))

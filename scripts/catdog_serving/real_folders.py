@@ -35,7 +35,8 @@ class RealFolders:
         Raises:
             UsageError: If one is another, or lies inside of it, by a link or a mount.
         """
-        self._walked: dict[Hashable, AnyPath] = {}  # a folder's identity -> the path it is under
+        self._walked: set[Hashable] = set()  # identities of folders
+        self._under: dict[AnyPath, list[Hashable]] = {}  # those of each path that was named
         self._roots: dict[Hashable, AnyPath] = {}
         real: dict[bytes, AnyPath] = {}  # where a path leads, as its sort key
         for root in roots:
@@ -54,7 +55,7 @@ class RealFolders:
 
     def forget(self, root: AnyPath) -> None:
         """Let what was walked under a path be walked again."""
-        self._walked = {one: under for one, under in self._walked.items() if under != root}
+        self._walked.difference_update(self._under.pop(root, ()))
 
     def take(self, folder: Entry, root: AnyPath) -> bool:
         """Whether a folder is to be walked here, and nowhere else from now on.
@@ -71,7 +72,8 @@ class RealFolders:
             return False
         if identity in self._walked:
             return False
-        self._walked[identity] = root
+        self._walked.add(identity)
+        self._under.setdefault(root, []).append(identity)
         return True
 
     def _is_found_elsewhere(self, folder: Entry) -> bool:
@@ -168,9 +170,9 @@ def count_files(entry: Entry) -> int:
     count, pending = 0, [entry]
     while pending:
         one = pending.pop()
-        if not one.is_folder:
+        if not one.is_folder or (one is entry and one.is_link):
             count += 1
-        elif one is entry or not one.is_link:
+        elif not one.is_link:
             try:
                 pending.extend(sorted_entries(one.path))
             except OSError:

@@ -112,7 +112,7 @@ def test_what_is_excluded_is_passed_over_and_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "thumbs/b.jpg", "thumbs/notes.txt", "2024/thumbs/c.jpg", "2024/d.jpg")
     touch(tmp_path, "2024/raw/e.jpg", "2025/raw/f.jpg", "small_a.jpg")
     (tmp_path / "link").symlink_to("2024/raw")
-    files = ImageFiles(tmp_path, exclude=("Thumbs", "2024/raw", "small_*", "nothing"))
+    files = ImageFiles(tmp_path, exclude=("Thumbs/", "2024/raw/", "small_*", "nothing"))
     assert [str(path.relative_to(tmp_path)) for path in files] == [
         *("2024/d.jpg", "2025/raw/f.jpg", "a.jpg", "link/e.jpg")
     ]

@@ -23,7 +23,14 @@ from catdog.results import MODEL_NAME
 from catdog_serving.atomic_write import replace_file, scratch_folder
 from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.int8_agreement import AgreementGate, LogitsOf
-from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256, verify_archive
+from catdog_serving.build.verify import (
+    CORE,
+    HANDLER,
+    TELEMETRY,
+    code_sha256,
+    other_than_code,
+    verify_archive,
+)
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import keep_from_others
@@ -164,7 +171,7 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
 
     weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url)
     _check_room(weights, model_dir)
-    shutil.copytree(CORE, model_dir / CORE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CORE, model_dir / CORE.name, ignore=other_than_code)
     for source in (HANDLER, TELEMETRY):
         shutil.copy(source, model_dir)
     shutil.copy(spec.settings, model_dir / SETTINGS_FILE)

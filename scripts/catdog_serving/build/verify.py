@@ -48,7 +48,7 @@ def verify_archive(
         try:
             if source is not None:
                 _check_same_files(source, model_dir)
-                _check_same_files(CORE, model_dir / CORE.name)
+                _check_same_files(CORE, model_dir / CORE.name, other_than_code)
             info = ModelInfo.read(model_dir)
             _check_nothing_else(model_dir, info)
             if info.code_sha256 != code_sha256(model_dir):
@@ -94,6 +94,13 @@ def _check_nothing_else(model_dir: Path, info: ModelInfo) -> None:
             raise RefusedError(f"the archive holds {name}, which no archive of catdog has")
 
 
+def other_than_code(folder: str, names: list[str]) -> set[str]:
+    """Names beside the core's code, as `shutil.copytree` ignores them: caches, editors' copies."""
+    kept = {name for name in names if name.endswith(".py") or name == "py.typed"}
+    folders = {name for name in names if Path(folder, name).is_dir()} - {"__pycache__"}
+    return set(names) - kept - folders
+
+
 def code_sha256(folder: Path) -> str:
     """SHA-256 over the handler's code and the core that lie in `folder`: names and contents."""
     digest = hashlib.sha256()
@@ -105,11 +112,13 @@ def code_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_same_files(source: Path, copy: Path) -> None:
-    """Every file of `source` must be in `copy`, byte for byte."""
+def _check_same_files(
+    source: Path, copy: Path, ignore: Callable[[str, list[str]], set[str]] = lambda *_: set()
+) -> None:
+    """Every file of `source` must be in `copy`, byte for byte, but for those to be ignored."""
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
-        if path.is_dir() or "__pycache__" in relative.parts:
+        if path.is_dir() or ignore(str(path.parent), [path.name]):
             continue
         if not (copy / relative).is_file():
             raise RefusedError(f"the archive lacks {relative}")

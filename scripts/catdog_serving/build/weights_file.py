@@ -177,7 +177,10 @@ def _looks_like(state: State) -> str | None:
         return None
     is_bottleneck = "layer1.0.conv3.weight" in state
     blocks = tuple(len(_blocks(state, f"layer{layer}")) for layer in (1, 2, 3, 4))
-    width, group = state["layer1.0.conv2.weight"].shape[:2]
+    kernel = state.get("layer1.0.conv2.weight")
+    if kernel is None or kernel.dim() != 4:
+        return None
+    width, group = kernel.shape[:2]
     if width != group:
         return "a ResNeXt"
     if width != 64:

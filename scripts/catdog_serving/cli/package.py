@@ -113,4 +113,4 @@ def _check_own(output: Path) -> None:
             f"{output} is there, and is no archive of catdog; choose another name, or delete it"
         ) from error
     except OSError as error:
-        raise NotReadyError(f"cannot read {output}: {error.strerror or error}") from error
+        raise NotReadyError(f"cannot make {output}: {error.strerror or error}") from error

@@ -8,16 +8,18 @@ import subprocess
 from pathlib import Path
 from typing import Annotated
 
+import requests
 import typer
 
 from catdog_serving.atomic_write import atomic_file
 from catdog_serving.cli.options import ConfigOption, configured_server, print_line
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.torchserve.server import TorchServe
 
 _RENEW_BELOW = 0.1  # of a token's time
 _NGINX_FOLDERS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"  # cron's PATH lacks the first
 _NGINX_TIMEOUT_S = 30
+_OWN_INCLUDE = re.compile(r'\s*(default "(Bearer [^"\s]*)?";\s*)?')
 
 
 def token(
@@ -38,6 +40,7 @@ def token(
             "no server of this configuration runs that catdog started; start it with: catdog serve"
         )
     if nginx is not None:
+        _check_own(nginx)
         _write_include(nginx.resolve(), _nginx_line(server))
         _reload_nginx(nginx)
     _print_ends(server)
@@ -58,7 +61,10 @@ def _nginx_line(server: TorchServe) -> str:
     """The entry of nginx's map: the token, renewed if it ends soon; empty without tokens."""
     renew_below_s = server.config.token_expiration_min * 60 * _RENEW_BELOW
     now = server.key_file.token("inference")
-    found = server.key_file.renewed("inference", now.key, renew_below_s) if now else None
+    try:
+        found = server.key_file.renewed("inference", now.key, renew_below_s) if now else None
+    except requests.RequestException as error:
+        raise NotReadyError(f"the server gives no new token: {error}") from error
     if found is None:
         return 'default "";\n'
     if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", found.key):  # it becomes a part of nginx.conf
@@ -66,15 +72,27 @@ def _nginx_line(server: TorchServe) -> str:
     return f'default "Bearer {found.key}";\n'
 
 
+def _check_own(path: Path) -> None:
+    """Make sure that the include replaces no other file, such as nginx.conf itself."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise UsageError(f"{path} is no file; choose another name")
+    if not _OWN_INCLUDE.fullmatch(path.read_text(errors="replace")):
+        raise RefusedError(
+            f"{path} is there, and catdog did not make it; choose another name, or delete it"
+        )
+
+
 def _write_include(path: Path, line: str) -> None:
     """Write the file anew, with the owner and the mode that it has; 0640 when it is new."""
     with atomic_file(path) as partial:
         partial.touch(mode=0o600)
+        partial.write_text(line)
         old = path.stat() if path.exists() else None
         if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(partial, old.st_uid, old.st_gid)
         partial.chmod(stat.S_IMODE(old.st_mode) if old else 0o640)
-        partial.write_text(line)
 
 
 def _reload_nginx(path: Path) -> None:

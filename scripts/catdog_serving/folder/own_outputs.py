@@ -45,10 +45,12 @@ def check_own(path: Path) -> None:
         return
     except OSError as error:
         raise NotReadyError(f"cannot read {path}: {error.strerror or error}") from error
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return
-        head = file.read(_HEAD_BYTES)
+        head = os.read(descriptor, _HEAD_BYTES)
+    finally:
+        os.close(descriptor)
     if head and not _OWN.match(head) and not (head.startswith(_PARQUET) and _is_parquet(path)):
         raise RefusedError(
             f"{path} is there, and catdog did not make it; choose another name, or delete it"

@@ -71,7 +71,7 @@ class RunDirectory:
         places = [*_in_home(f"{socket.gethostname()[:20]}-{digest}"), shared]
         fit = [path for path in places if len(os.fsencode(path)) <= _MAX_PATH_BYTES]
         # One that is in use wins, whatever has happened to the home since.
-        return cls(next((path for path in fit if os.path.isfile(path / "pid")), fit[0]))
+        return cls(next((path for path in fit if cls(path)._is_used()), fit[0]))
 
     @property
     def config(self) -> Path:
@@ -159,6 +159,11 @@ class RunDirectory:
                 shutil.rmtree(self.path)
             except OSError as error:
                 raise NotReadyError(f"cannot delete {self.path}: {error.strerror}") from error
+
+    def _is_used(self) -> bool:
+        """Whether a server of this user has it; anybody may make folders in the shared place."""
+        is_safe = self._is_ours() and RunDirectory(self.path.parent)._is_ours()
+        return is_safe and os.path.isfile(self._pid_file)
 
     def _is_ours(self) -> bool:
         """Whether it is a folder of this user, and no link."""
@@ -277,6 +282,10 @@ class RunDirectory:
                 raise NotReadyError(
                     "another command is starting this server just now; see: catdog status"
                 ) from None
+            except OSError as error:
+                raise NotReadyError(
+                    f"cannot lock {path}: {error.strerror}; {_ELSEWHERE}"
+                ) from error
             try:
                 yield
             finally:
@@ -306,6 +315,10 @@ class RunDirectory:
                 raise NotReadyError(
                     f"{who} is changing this server; try again when it is done"
                 ) from None
+            except OSError as error:
+                raise NotReadyError(
+                    f"cannot lock {file.name}: {error.strerror}; {_ELSEWHERE}"
+                ) from error
             file.truncate(0)
             file.write(f"catdog {command} (process {os.getpid()})")
             file.flush()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from catdog_serving.errors import NotReadyError
 
-# No deploy takes so long.
-ABANDONED_S = 3600.0
+# No deploy takes so long, though --watch-s may be hours.
+ABANDONED_S = 86_400.0
 
 
 def next_archive(model_store: Path) -> Path:

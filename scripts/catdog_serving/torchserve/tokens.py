@@ -87,7 +87,7 @@ class KeyFile:
         """
         try:
             file = self.path.open("r+")  # never written to; to lock it, NFS wants it like this
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return None
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -111,10 +111,10 @@ class KeyFile:
             )
 
     def _read(self) -> dict[str, dict[str, str]] | None:
-        """The file's entries by kind; None without a file."""
+        """The file's entries by kind; None without a file that this user may read."""
         try:
             keys = poll(self._whole, _WRITING_S, 0.01)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # another user's server, if it wants any
             return None
         if not keys:
             raise NotReadyError(
@@ -208,8 +208,13 @@ def open_client(url: str, config_path: Path | None = None, **options: Any) -> Ca
 
 
 def _is_same_server(url: str, own: str) -> bool:
-    asked, served = urlsplit(url), urlsplit(own)
-    if asked.port != served.port or asked.hostname is None:
+    served = urlsplit(own)
+    try:
+        asked = urlsplit(url)
+        has_its_port = asked.port == served.port
+    except ValueError:  # asking says what is wrong with it
+        return False
+    if not has_its_port or asked.hostname is None:
         return False
     names = {asked.hostname, served.hostname}
     if len(names) == 1:

@@ -1,5 +1,6 @@
 """What `catdog package` says of settings and places that are not fit, before it packs."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from catdog.networks import get_network
 from catdog.transforms import Preprocessing
 from catdog_serving.build import build_archive as module
+from catdog_serving.build.verify import other_than_code
 from catdog_serving.build.weights import Weights
 from catdog_serving.errors import NotReadyError
 from tests.support.command_line import catdog_here
@@ -50,6 +52,18 @@ def test_room_for_the_network_is_looked_for_first(
     monkeypatch.undo()
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=90_000_000))
     module._check_room(weights, tmp_path)
+
+
+def test_what_an_editor_leaves_beside_the_code_is_not_packed(tmp_path: Path) -> None:
+    for name in ("decode.py", "py.typed", "decode.py~", ".decode.py.swp", "decode.py.orig"):
+        (tmp_path / "core" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "core" / name).touch()
+    for folder in ("structure", "__pycache__"):
+        (tmp_path / "core" / folder).mkdir()
+        (tmp_path / "core" / folder / "png.py").touch()
+    shutil.copytree(tmp_path / "core", tmp_path / "copy", ignore=other_than_code)
+    found = {str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*")}
+    assert found == {"decode.py", "py.typed", "structure", "structure/png.py"}
 
 
 def test_the_shipped_settings_go_with_a_place_that_is_made(tmp_path: Path) -> None:

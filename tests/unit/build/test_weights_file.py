@@ -131,6 +131,10 @@ CAUSES: dict[str, tuple[Callable[[], bytes], str]] = {
     "ResNet-34": (lambda: like(resnet34), "it looks like ResNet-34, and --network"),
     "ResNet-50": (lambda: like(resnet50), "it looks like ResNet-50"),
     "ResNeXt": (lambda: like(resnext50_32x4d), "it looks like a ResNeXt"),
+    "Res2Net": (
+        lambda: saved({"layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}),
+        r"it lacks \d+ of \d+ tensors",
+    ),
     "ViT": (lambda: like(vit_b_16), "it looks like a vision transformer"),
     "lite0": (lambda: like(LITE.build), "it looks like EfficientNet-lite0"),
     "NaN": (lambda: saved(BROKEN), r"layer1\.0\.bn1\.weight has values that are no numbers"),

@@ -97,6 +97,26 @@ def test_the_files_mode_is_kept(site: Site) -> None:
     assert site.include.stat().st_mode & 0o777 == 0o604
 
 
+@pytest.mark.parametrize("text", ["server { listen 443; }\n", 'default "x"; more;\n', "Bearer key"])
+def test_a_file_that_is_no_include_of_catdog_stays(site: Site, text: str) -> None:
+    site.include.parent.mkdir()
+    site.include.write_text(text)
+    result = site.token("--nginx", site.include)
+    assert (result.returncode, result.stderr.count("\n")) == (4, 1)
+    assert site.include.read_text() == text
+    assert site.token("--nginx", "/dev/null").returncode == 2
+    assert not Path("/dev/null").is_file()
+    assert not (site.folder / "calls").exists()
+
+
+def test_a_file_that_only_its_owner_may_read_is_renewed(site: Site) -> None:
+    site.include.parent.mkdir()
+    site.include.touch()
+    site.include.chmod(0o400)
+    assert site.token("--nginx", site.include).returncode == 0
+    assert site.include.stat().st_mode & 0o777 == 0o400
+
+
 def test_an_nginx_that_was_not_reloaded_is_one_line_each_time(site: Site) -> None:
     site.nginx(1, "nginx: [error] open() /run/nginx.pid failed")
     for _ in range(2):

@@ -253,6 +253,24 @@ def test_one_process_starts_a_server_and_a_killed_one_locks_nobody_out(run: RunD
         pass
 
 
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
+def test_a_disk_without_locks_is_one_line(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    run.create()
+    run.record(psutil.Process())
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(NotReadyError, match="cannot lock .*: (No locks|Function not)"):
+        with run.start_lock():
+            pass
+    with pytest.raises(NotReadyError, match="cannot lock .*: (No locks|Function not)"):
+        with run.operator_lock("deploy"):
+            pass
+
+
 def test_of_a_large_log_only_the_end_is_read(run: RunDirectory) -> None:
     run.create()
     stamp = "2026-11-24T05:00:00,000 "

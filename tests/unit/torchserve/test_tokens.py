@@ -119,6 +119,9 @@ def test_without_a_file_nothing_is_sent_and_nobody_is_asked(tmp_path: Path) -> N
         ("http://localhost.example:8080", "http://127.0.0.1:8080", False),
         ("http://10.0.0.5:8080", "http://0.0.0.0:8080", False),
         ("http://localhost", "http://127.0.0.1:8080", False),
+        ("http://localhost:99999", "http://127.0.0.1:8080", False),
+        ("http://localhost:80x", "http://127.0.0.1:8080", False),
+        ("http://[::1:8080", "http://127.0.0.1:8080", False),
     ],
 )
 def test_a_token_goes_to_the_server_that_it_belongs_to(url: str, own: str, same: bool) -> None:
