@@ -18,7 +18,7 @@ from typing import Any
 
 from catdog.classifier import Answer, Classifier
 from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
-from catdog.decode import InvalidImage, InvalidReason
+from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.overlay import draw_overlay
 from catdog.results import MAP_HEADER, Explanation
 from catdog.structure import detect_format

@@ -17,7 +17,7 @@ import psutil
 from ts.metrics.metric_cache_errors import MetricsCacheKeyError
 from ts.metrics.metric_type_enum import MetricTypes
 
-from catdog.decode import InvalidImage, InvalidReason
+from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.results import Explanation, Prediction
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,8 @@ from PIL import Image
 
 from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_map
 from catdog.cpu import threads_per_worker
-from catdog.decode import Decoder, InvalidImage, Limits
+from catdog.decode import Decoder, Limits
+from catdog.invalid_image import InvalidImage
 from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict

@@ -8,17 +8,16 @@ own colour profile, animations give their first frame, and the EXIF orientation 
 """
 
 import io
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
+from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.memory_budget import DECODE_BYTES_PER_PIXEL, MemoryBudget, decoding_bytes
+from catdog.rgb_conversion import to_rgb
 from catdog.structure import CutOff, Essentials, TooComplex, detect_format, essentials
 from catdog.structure.exif import ORIENTATION_TAG
 
@@ -27,18 +26,12 @@ HTTP_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # where pillow-heif is installed.
 FOLDER_FORMATS = (*HTTP_FORMATS, "TIFF", "AVIF")
 
-# No CMYK profile in use is larger (ICC.1:2010, 7.2 and 7.3: header and number of tags first).
-_MAX_PROFILE_BYTES = 4 << 20
-_PROFILE_HEADER_BYTES = 132
-_MAX_PROFILE_TAGS = 100  # as Little CMS has it
-
 _RESTART_BYTES = 1 << 20  # between two of a JPEG's restart markers
 # A progressive JPEG without an end marker is decoded twice up to so many pixels, and above only if
 # it has at most a byte for each (photos have 0.1 to 0.6; noise has 2.9 and takes longest).
 _MAX_COMPARED_PIXELS = 2_000_000
 _OTHER_BITS = b"\x55\x2a" * 512  # in place of the zeros that libjpeg fills up with
 _NAMES = {"WEBP": "WebP", "HEIF": "HEIC"}  # for people, where Pillow has another
-_GREY_STEPS = {"L;2": (2, 85), "L;4": (4, 17)}  # a PNG's: bits, and 8-bit levels for each
 _ORIENTATION = "catdog_orientation"  # in an image's `info`: found by `catdog.structure`
 _UPRIGHT = {  # EXIF 2.32, tag 274: what makes an image of this orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,32 +48,6 @@ _TURNS_SIDEWAYS = {
     Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 }
-
-
-class InvalidReason(StrEnum):
-    """Why an image was refused; the names are stable, metrics count by them."""
-
-    EMPTY = "empty"
-    WRONG_FORM = "wrong_form"
-    UNDECODABLE = "undecodable"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    EXTREME_SHAPE = "extreme_shape"
-    TOO_COMPLEX = "too_complex"
-    CUT_OFF = "cut_off"
-    UNSUPPORTED_FORMAT = "unsupported_format"
-
-
-class InvalidImage(Exception):
-    """This input cannot be classified. The one error that is the sender's fault.
-
-    It is raised by `Decoder` and travels as a value after that, so that
-    one bad image never disturbs its neighbours in a batch.
-    """
-
-    def __init__(self, reason: InvalidReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 @dataclass(frozen=True)
@@ -165,9 +132,8 @@ class Decoder:
                 stack.enter_context(self._memory.reserve(min(needed, self._memory.total_bytes)))
                 if found.lacks_end:
                     _check_rows(image, found, smallest_side)
-                rgb = _apply_orientation(
-                    image, _to_rgb(image)
-                )  # a TIFF is turned when it is loaded
+                # Its pixels first: a TIFF is turned when it is loaded.
+                rgb = _apply_orientation(image, to_rgb(image))
                 decoded = DecodedImage(rgb, _upright_size(image, full_size))
             yield decoded
 
@@ -220,7 +186,7 @@ def to_upright_rgb(image: Image.Image) -> Image.Image:
         InvalidImage: If its pixels cannot be read, or have no known range (mode F).
     """
     try:
-        return _apply_orientation(image, _to_rgb(image))
+        return _apply_orientation(image, to_rgb(image))
     except (InvalidImage, MemoryError):
         raise
     except Exception as error:  # Pillow reads a file's pixels only now, and raises nearly anything
@@ -321,122 +287,6 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
             f"the image is {width} x {height}, its longer side may be at most "
             f"{limits.max_aspect_ratio:g} times the shorter; crop it",
         )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _grey16_to_rgb(image)
-    if image.mode == "CMYK":
-        return _cmyk_to_rgb(image)
-    if image.mode == "F":
-        raise InvalidImage(
-            InvalidReason.UNDECODABLE,
-            "the image has floating-point pixels, whose range is unknown; send 8-bit RGB",
-        )
-    is_keyed_png = image.format == "PNG" and "transparency" in image.info
-    if is_keyed_png and isinstance(image, ImageFile.ImageFile) and image.tile and image.fp:
-        kind = image.tile[0].args
-        if kind == "RGB;16B":
-            return _keyed_rgb16_to_rgb(image, image.fp)
-        if kind in _GREY_STEPS:  # Pillow compares the key with levels of 8 bits
-            bits, step = _GREY_STEPS[kind]
-            image.info["transparency"] = (image.info["transparency"] & (1 << bits) - 1) * step
-    if _has_empty_alpha(image):
-        return image.convert("RGB")
-    if image.has_transparency_data:
-        if image.mode == "La":  # which Pillow converts to nothing else
-            image = image.convert("LA")
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba)
-        return white
-    if image.mode == "RGB":  # `convert` would copy it
-        image.load()
-        return image
-    return image.convert("RGB")
-
-
-def _grey16_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit grey to RGB by the high byte, as Pillow itself reads 16-bit RGB.
-
-    Pillow's own `convert` would clip everything above 255 to white.
-    """
-    levels = np.asarray(image)  # (h, w), 0..65535
-    if image.mode == "I" and (levels.min() < 0 or levels.max() > 0xFFFF):
-        raise InvalidImage(InvalidReason.UNDECODABLE, "the image has 32-bit pixels; send 8-bit RGB")
-    grey = (levels >> 8).astype(np.uint8)
-    transparent_level = image.info.get("transparency")
-    if transparent_level is not None:
-        grey[levels == transparent_level] = 255
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _has_empty_alpha(image: Image.Image) -> bool:
-    """Whether it is a BMP whose alpha is 0 everywhere: written by programs that mean none by it."""
-    is_bmp = image.format == "BMP" and image.mode == "RGBA"
-    return is_bmp and image.getchannel("A").getextrema() == (0, 0)
-
-
-def _keyed_rgb16_to_rgb(image: Image.Image, file: IO[bytes]) -> Image.Image:
-    """A 16-bit RGB PNG whose pixels of one colour are transparent, over white.
-
-    Pillow keeps the high bytes, and compares the low bytes of the colour with them; so its
-    low bytes are decoded too.
-
-    Args:
-        image: Opened and not yet decoded.
-        file: What it is read from.
-    """
-    key = np.array(image.info["transparency"], np.uint16)  # (3,)
-    place = file.tell()
-    file.seek(0)
-    content = file.read()
-    file.seek(place)
-    high = np.array(image)  # (h, w, 3)
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as low:
-        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
-        is_key = (np.asarray(low) == (key & 0xFF)).all(axis=2) & (high == (key >> 8)).all(axis=2)
-    high[is_key] = 255
-    return Image.fromarray(high)
-
-
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """CMYK inks to RGB, through the image's own colour profile where it has a usable one."""
-    profile = image.info.get("icc_profile")
-    if profile and _is_table_profile(profile):
-        try:
-            converted = ImageCms.profileToProfile(
-                image,
-                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-                ImageCms.createProfile("sRGB"),
-                outputMode="RGB",
-            )
-        except (ImageCms.PyCMSError, OSError):
-            converted = None  # a broken profile: the plain formula below is the best guess
-        if converted is not None:
-            return converted
-    return image.convert("RGB")
-
-
-def _is_table_profile(profile: bytes) -> bool:
-    """Whether a profile's colours are looked up in tables, as those of every CMYK press are.
-
-    Profiles of ICC.1:2010 may be programs of any length instead ("mpet", D2B and B2D).
-    """
-    if len(profile) < _PROFILE_HEADER_BYTES or len(profile) > _MAX_PROFILE_BYTES:
-        return False
-    (count,) = struct.unpack_from(">I", profile, _PROFILE_HEADER_BYTES - 4)
-    if count > _MAX_PROFILE_TAGS:
-        return False
-    tags = profile[_PROFILE_HEADER_BYTES : _PROFILE_HEADER_BYTES + 12 * count]
-    kinds = [  # a list: which of two tags of one name counts is for the library to choose
-        (name, profile[at : at + 4])
-        for name, at, _ in struct.iter_unpack(">4sII", tags[: len(tags) - len(tags) % 12])
-    ]
-    if any(kind == b"mpet" or name[:3] in (b"D2B", b"B2D") for name, kind in kinds):
-        return False
-    tables = [kind in (b"mft1", b"mft2", b"mAB ") for name, kind in kinds if name == b"A2B0"]
-    return bool(tables) and all(tables)
 
 
 def _apply_orientation(source: Image.Image, rgb: Image.Image) -> Image.Image:

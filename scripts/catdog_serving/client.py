@@ -307,7 +307,8 @@ def _read(image: ImageSource) -> bytes:
 
 def _encode(image: "Image.Image") -> bytes:
     """A PIL image as PNG, with the pixels that its own file would be classified by."""
-    from catdog.decode import InvalidImage, to_upright_rgb
+    from catdog.decode import to_upright_rgb
+    from catdog.invalid_image import InvalidImage
     from catdog.transforms import encode_png
 
     try:

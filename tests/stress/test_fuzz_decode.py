@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catdog.decode import InvalidImage
+from catdog.invalid_image import InvalidImage
 from catdog_serving.folder.read_image import folder_formats
 from tests.support import bombs, heif_files
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants

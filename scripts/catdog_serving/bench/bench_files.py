@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from catdog.decode import Decoder, InvalidImage, Limits
+from catdog.decode import Decoder, Limits
+from catdog.invalid_image import InvalidImage
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.machine import versions
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive

@@ -8,7 +8,8 @@ from typing import cast
 
 import numpy as np
 
-from catdog.decode import FOLDER_FORMATS, Decoder, InvalidImage, Limits
+from catdog.decode import FOLDER_FORMATS, Decoder, Limits
+from catdog.invalid_image import InvalidImage
 from catdog.transforms import Preprocessing, read_model_input
 from catdog_serving.errors import NotReadyError
 from catdog_serving.find_images import ImageFiles

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from catdog.decode import Decoder, InvalidImage, Limits
+from catdog.decode import Decoder, Limits
+from catdog.invalid_image import InvalidImage
 from catdog.model_info import GOLDEN_FOLDER, GoldenImage, ModelInfo
 from catdog.postprocess import class_masses
 from catdog.results import Prediction

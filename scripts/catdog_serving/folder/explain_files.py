@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from catdog.decode import Decoder, InvalidImage
+from catdog.decode import Decoder
+from catdog.invalid_image import InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
 from catdog.results import Explanation
 from catdog_serving.atomic_write import atomic_write

@@ -17,9 +17,9 @@ from catdog.decode import (
     FOLDER_FORMATS,
     HTTP_FORMATS,
     Decoder,
-    InvalidImage,
     Limits,
 )
+from catdog.invalid_image import InvalidImage
 from catdog.memory_budget import MemoryBudget
 from catdog.results import Prediction
 from catdog.structure import detect_format

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from PIL import Image
 
 from catdog.cpu import usable_cores
-from catdog.decode import Decoder, InvalidImage
+from catdog.decode import Decoder
+from catdog.invalid_image import InvalidImage
 from catdog.transforms import fit_size
 from catdog_serving.folder.read_image import folder_decoder
 from catdog_serving.ordered_map import ordered_map

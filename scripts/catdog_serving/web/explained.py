@@ -9,7 +9,8 @@ from threading import BoundedSemaphore
 
 from PIL import Image
 
-from catdog.decode import HTTP_FORMATS, InvalidImage, format_name
+from catdog.decode import HTTP_FORMATS, format_name
+from catdog.invalid_image import InvalidImage
 from catdog.overlay import decode_to_draw, draw_map
 from catdog.results import Explanation
 from catdog.structure import detect_format

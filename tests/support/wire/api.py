@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from catdog.decode import InvalidReason
+from catdog.invalid_image import InvalidReason
 from tests.support.paths import ROOT
 from tests.support.wire.worker import Answer, Request, Worker, bmp
 

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from catdog.classifier import Classifier
-from catdog.decode import Decoder, InvalidImage
+from catdog.decode import Decoder
+from catdog.invalid_image import InvalidImage
 from catdog.results import Prediction
 from tests.support.images import encode
 from tests.support.model_dirs import colour_classifier

@@ -15,11 +15,10 @@ from catdog.decode import (
     HTTP_FORMATS,
     DecodedImage,
     Decoder,
-    InvalidImage,
-    InvalidReason,
     Limits,
     to_upright_rgb,
 )
+from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.transforms import Preprocessing, read_model_input, to_model_input
 from tests.support.images import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
 from tests.support.paths import SAMPLES

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from catdog.decode import InvalidImage, InvalidReason, _is_table_profile
+from catdog.invalid_image import InvalidImage, InvalidReason
+from catdog.rgb_conversion import _is_table_profile
 from catdog.structure import detect_format, essentials
 from catdog.structure.png import PNG_SIGNATURE
 from catdog_serving.folder.read_image import folder_formats

@@ -7,13 +7,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from catdog.decode import (
-    DEFAULT_LIMITS,
-    DEFAULT_MEMORY_BYTES,
-    InvalidImage,
-    InvalidReason,
-    Limits,
-)
+from catdog.decode import DEFAULT_LIMITS, DEFAULT_MEMORY_BYTES, Limits
+from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.results import Box
 from catdog_serving.extras import install_hint
 from catdog_serving.folder import read_image
