@@ -91,7 +91,7 @@ def test_one_id_from_the_client_to_the_workers_log(
     assert (entry["status"], entry["path"]) == ("200", "/predictions/catdog")
 
     def line() -> str | None:
-        lines = server.run.model_log.read_text().splitlines()
+        lines = server.run.logs.workers.read_text().splitlines()
         return next((line for line in lines if f" client={request_id} " in line), None)
 
     wait_until(lambda: line() is not None, "the worker's log line")

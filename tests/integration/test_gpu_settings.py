@@ -43,7 +43,7 @@ def test_four_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
     )
     with TorchServe(config) as server:
         server.wait_ready(4)
-        log = server.run.model_log.read_text()
+        log = server.run.logs.workers.read_text()
         (model,) = server.versions()
         assert [worker.gpu for worker in model.workers] == [True] * 4
         # torch sees no CUDA on this machine, and each worker says which GPU it was given.
@@ -61,7 +61,7 @@ def test_four_workers_are_spread_over_two_gpus_and_onnx_says_that_it_uses_none(
 
         with loaded_beside(server, archive) as version, as_default(server, version):
             told = "package with --runtime torch to use the GPU"
-            assert told in server.run.model_log.read_text()
+            assert told in server.run.logs.workers.read_text()
             status = read_status(server)
             assert status.facts is not None
             assert status.facts["device"] == "cpu"

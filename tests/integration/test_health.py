@@ -94,7 +94,7 @@ def test_a_failed_initialize_is_told_by_its_last_line(
         told: list[str] = []
 
         def failed() -> bool:
-            told[:] = filter(None, [own.run.last_failure(since)])
+            told[:] = filter(None, [own.run.logs.last_failure(since)])
             return bool(told)
 
         wait_until(failed, "a worker's failure", timeout_s=60)

@@ -31,7 +31,7 @@ def log_lines(server: TorchServe, request_id: str) -> list[str]:
     found: list[str] = []
 
     def arrived() -> bool:
-        lines = server.run.model_log.read_text().splitlines()
+        lines = server.run.logs.workers.read_text().splitlines()
         found[:] = [line for line in lines if request_id in line]
         return bool(found)
 
@@ -55,7 +55,7 @@ def test_a_refused_image_has_its_line_too(server: TorchServe) -> None:
     assert "X-Client-Request-Id" not in answer.headers
     (line,) = log_lines(server, answer.headers["x-request-id"])
     assert "client=- status=400 result=undecodable batch=1" in line
-    assert "secret" not in server.run.model_log.read_text()
+    assert "secret" not in server.run.logs.workers.read_text()
 
 
 def test_the_access_log_has_only_what_never_reached_the_handler(server: TorchServe) -> None:

@@ -422,10 +422,10 @@ def test_a_start_that_is_killed_is_taken_over_and_a_tail_of_its_log_lives(
     server = TorchServe(config)
     command = [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        wait_until(lambda: server.run.model_log.is_file(), "Java's start")
+        wait_until(lambda: server.run.logs.workers.is_file(), "Java's start")
         first.kill()
     (server.run.path / "pid").unlink(missing_ok=True)
-    tail = subprocess.Popen(["tail", "-f", server.run.model_log], stdout=subprocess.DEVNULL)
+    tail = subprocess.Popen(["tail", "-f", server.run.logs.workers], stdout=subprocess.DEVNULL)
     try:
         again = catdog("serve", "--config", config.path)
         assert again.returncode == 0, again.stderr

@@ -161,7 +161,7 @@ def _memory(models: Sequence[ModelStatus]) -> dict[str, int]:
 
 
 def _failure(server: TorchServe) -> str | None:
-    return server.run.last_failure() or server.run.killed_for_memory()
+    return server.run.logs.last_failure() or server.run.killed_for_memory()
 
 
 def _uptime_s(server: TorchServe) -> float | None:

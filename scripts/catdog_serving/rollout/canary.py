@@ -139,7 +139,7 @@ def watch_canary(
         window = TrafficWindow.between(start, scrape(server.config.metrics_url))
         lost = workers - _ready(management, version)
         if lost:
-            reason = server.run.last_failure(since) or server.run.killed_for_memory()
+            reason = server.run.logs.last_failure(since) or server.run.killed_for_memory()
             reason = reason or "no traceback"
             ids = ", ".join(sorted(worker for worker, _ in lost))
             raise RefusedError(f"worker {ids} of version {version} died: {reason}")

@@ -71,7 +71,7 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
         *("-s", str(config.model_store)),
         "-ncs",
     ]
-    with run.console_log.open("wb") as console:
+    with run.logs.console.open("wb") as console:
         return subprocess.Popen(
             command,
             cwd=run.path,

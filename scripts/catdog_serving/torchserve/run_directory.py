@@ -1,4 +1,4 @@
-"""The private folder of one running server: pid, lock, logs, keys, sockets.
+"""The private folder of one running server: pid, locks, logs, keys, sockets.
 
 It is found again by the configuration's path, so `catdog stop` needs no more
 than `catdog serve` did. Everything in it goes when the server stops.
@@ -15,7 +15,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import psutil
 from catdog.control_groups import oom_kills, read_oom_kills
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.server_logs import ServerLogs
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 SERVER_CLASS = "org.pytorch.serve.ModelServer"
@@ -34,14 +34,7 @@ _ELSEWHERE = f"set {VARIABLE} to a folder of your own"
 _FOR_ALL = Path("/var/tmp")  # noqa: S108 (a folder in it is checked, see `create`)
 # A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
 _MAX_PATH_BYTES = 80
-_TAIL_BYTES = 256_000
 _WORKER_PROGRAM = "model_service_worker.py"
-_WORKER_DIED = "Backend worker process died."  # TorchServe's worker says so before a traceback
-_NOT_LOADED = "Failed to load model"  # its ModelServer, for whatever is named in load_models
-_TRACEBACK = "Traceback (most recent call last):"
-# After an ImportError in the handler TorchServe looks for a handler of its own with that name, and
-# this is the last thing that it complains about; the reason came before.
-_SECOND_TRY = "No module named 'ts.torch_handler."
 
 
 @dataclass(frozen=True)
@@ -93,14 +86,8 @@ class RunDirectory:
         return f"-Djava.io.tmpdir={self.temporary}"
 
     @property
-    def console_log(self) -> Path:
-        """What Java prints: its own trouble at the start."""
-        return self.path / "logs" / "console.log"
-
-    @property
-    def model_log(self) -> Path:
-        """What the workers print."""
-        return self.path / "logs" / "model.log"
+    def logs(self) -> ServerLogs:
+        return ServerLogs(self.path / "logs")
 
     @property
     def key_file(self) -> Path:
@@ -122,7 +109,7 @@ class RunDirectory:
         try:
             self.path.mkdir(mode=0o700)
             self.temporary.mkdir()
-            self.console_log.parent.mkdir()
+            self.logs.folder.mkdir()
         except FileExistsError:
             raise NotReadyError(
                 f"{self.path} belongs to another user or is a link; remove it, or {_ELSEWHERE}"
@@ -332,49 +319,6 @@ class RunDirectory:
         """Remember that the archive that is on disk now is the one that is served."""
         self._pid_file.touch()
 
-    def log_tail(self, lines: int = 25) -> str:
-        """The last lines of the workers' log and of the console."""
-        parts = []
-        for log in (self.console_log, self.model_log):
-            if log.is_file():
-                tail = _last_lines(log)[-lines:]
-                parts += [f"--- {log.name}, last {len(tail)} lines", *tail]
-        return "\n".join(parts)
-
-    def load_failure(self, since: datetime | None = None) -> str | None:
-        """What TorchServe says of an archive that it could not unpack; it goes on without it.
-
-        Args:
-            since: What it said before that local time does not count.
-        """
-        said = [line for line in _entries(self.console_log, since) if _NOT_LOADED in line]
-        return said[-1].partition(" - ")[2] if said else None
-
-    def last_failure(self, since: datetime | None = None) -> str | None:
-        """The last line of the last traceback that ended a worker; None if none died of one.
-
-        Only the log's last 256 kB are read: it is asked for several times a second.
-
-        Args:
-            since: Failures before that local time do not count.
-        """
-        lines = _entries(self.model_log, since)
-        deaths = [number for number, line in enumerate(lines) if line.startswith(_WORKER_DIED)]
-        if not deaths:
-            return None
-        reasons = []
-        in_traceback = False
-        for line in lines[deaths[-1] + 1 :]:
-            if line == _TRACEBACK:
-                in_traceback = True
-            elif in_traceback and line and not line.startswith(" "):
-                reasons.append(line)  # the first line that is not indented ends the traceback
-                in_traceback = False
-        if not reasons:
-            return None  # the traceback is just being written, line by line
-        telling = [reason for reason in reasons if _SECOND_TRY not in reason]
-        return (telling or reasons)[-1]
-
 
 def _asked_for(key: str, value: str) -> Path:
     """The base folder that somebody named."""
@@ -394,21 +338,3 @@ def _in_home(name: str) -> list[Path]:
     except (KeyError, OSError):  # no entry, as in a container, or no such folder
         return []
     return [home / ".local" / "state" / "catdog" / "run" / name] if usable else []
-
-
-def _entries(log: Path, since: datetime | None) -> list[str]:
-    """The last lines of a log since a local time, without the time stamp and its space."""
-    if not log.is_file():
-        return []
-    first = since.isoformat(timespec="milliseconds").replace(".", ",") if since else ""
-    lines = (line.partition(" ") for line in _last_lines(log))
-    return [text for stamp, _, text in lines if stamp >= first]
-
-
-def _last_lines(log: Path) -> list[str]:
-    """The whole lines at the end of a log that may be large."""
-    with log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        lines = file.read().decode(errors="replace").splitlines()
-    return lines[1:] if size > _TAIL_BYTES else lines

@@ -82,7 +82,7 @@ class TorchServe:
                 for _ in range(_FIRST_REQUESTS):
                     client.classify(CAT)
         except BaseException as error:
-            tail = self.run.log_tail()
+            tail = self.run.logs.tail()
             self.stop()
             if isinstance(error, NotReadyError):
                 raise NotReadyError(f"{error}\n{tail}") from error
@@ -172,7 +172,7 @@ class TorchServe:
                 killed = self.run.killed_for_memory()
                 why = f": {killed}" if killed else ""
                 raise NotReadyError(f"TorchServe ended{how} while workers were waited for{why}")
-            failure = self.run.last_failure(since) or self.run.load_failure(since)
+            failure = self.run.logs.last_failure(since) or self.run.logs.load_failure(since)
             killed = self.run.killed_for_memory()
             if failure is None and killed != killed_before:
                 failure = killed
@@ -181,7 +181,9 @@ class TorchServe:
             return False
 
         if not poll(look, timeout_s):
-            raise not_ready(f"not within {timeout_s:g} s, and {self.run.model_log} has no reason")
+            raise not_ready(
+                f"not within {timeout_s:g} s, and {self.run.logs.workers} has no reason"
+            )
 
     def archive_is_newer(self) -> bool:
         """Whether the archive was replaced, and not deleted, after the server loaded it."""
@@ -198,7 +200,7 @@ class TorchServe:
             NotReadyError: If it ended by itself.
         """
         code = self._child.wait() if self._child else 0
-        tail = self.run.log_tail()
+        tail = self.run.logs.tail()
         killed = self.run.killed_for_memory()
         self.stop()
         if code not in _STOPPED_CODES:

@@ -127,7 +127,7 @@ def test_workers_that_are_not_ready_are_named_with_the_reason(
             stamp = (datetime.now() + after).isoformat(timespec="milliseconds").replace(".", ",")
             lines += [f"{stamp} Backend worker process died."]
             lines += [f"{stamp} {line}" for line in ("Traceback (most recent call last):", reason)]
-        server.run.model_log.write_text("".join(f"{line}\n" for line in lines))
+        server.run.logs.workers.write_text("".join(f"{line}\n" for line in lines))
 
     try:
         earlier = -timedelta(seconds=9), "ValueError: long ago"

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -269,54 +268,6 @@ def test_a_disk_without_locks_is_one_line(
     with pytest.raises(NotReadyError, match="cannot lock .*: (No locks|Function not)"):
         with run.operator_lock("deploy"):
             pass
-
-
-def test_of_a_large_log_only_the_end_is_read(run: RunDirectory) -> None:
-    run.create()
-    stamp = "2026-11-24T05:00:00,000 "
-    lines = ["Backend worker process died.", "Traceback (most recent call last):", "OSError: it"]
-    with run.model_log.open("w") as log:
-        log.truncate(1 << 36)  # 64 GB that nobody could read
-        log.seek(0, os.SEEK_END)
-        log.write("\n" + "".join(f"{stamp}{line}\n" for line in lines))
-    assert run.last_failure() == "OSError: it"
-    assert run.log_tail(1).endswith("OSError: it")
-
-
-def test_the_log_tail_shows_both_logs(run: RunDirectory) -> None:
-    run.create()
-    run.console_log.write_text("".join(f"console {i}\n" for i in range(100)))
-    run.model_log.write_text("Traceback\n")
-    tail = run.log_tail(lines=2)
-    assert "console 98\nconsole 99" in tail
-    assert "console 97" not in tail
-    assert "Traceback" in tail
-
-
-def test_the_reason_is_the_last_line_of_the_last_deadly_traceback(run: RunDirectory) -> None:
-    run.create()
-    assert run.last_failure() is None
-    stamp = "2026-11-24T05:00:00,000 "
-
-    def write(lines: list[str]) -> None:
-        run.model_log.write_text("".join(f"{stamp}{line}\n" for line in lines))
-
-    lines = [
-        *("loaded", "Backend worker process died.", "Traceback (most recent call last):"),
-        *("  File x, line 1", "    load()", "OSError: first"),
-        *("", "During handling of the above exception, another exception occurred:", ""),
-        *("Traceback (most recent call last):", "  File y", "ValueError: the reason"),
-        *("unrelated: later line",),
-    ]
-    write(lines[:1])
-    assert run.last_failure() is None
-    write(lines)
-    assert run.last_failure() == "ValueError: the reason"
-    assert run.last_failure(datetime(2026, 11, 24, 5, 0, 0)) == "ValueError: the reason"
-    assert run.last_failure(datetime(2026, 11, 24, 5, 0, 0, 1000)) is None
-    second_try = "ModuleNotFoundError: No module named 'ts.torch_handler.catdog_handler'"
-    write([*lines, "Traceback (most recent call last):", "  File z", second_try])
-    assert run.last_failure() == "ValueError: the reason"
 
 
 def test_a_second_operator_is_told_who_is_at_it(run: RunDirectory) -> None:

@@ -112,7 +112,7 @@ def test_only_a_servers_own_java_and_workers_are_ended(
 ) -> None:
     run = server.run
     strangers = [
-        look_alike("-f", run.model_log),  # a tail, an editor, a backup
+        look_alike("-f", run.logs.workers),  # a tail, an editor, a backup
         look_alike("--sock-name", "/tmp/other/.ts.sock.9000", "--note", run.temporary),
         look_alike(f"{run.java_option}x", SERVER_CLASS),
         look_alike(run.java_option, "org.example.Main"),
@@ -170,7 +170,7 @@ def test_a_start_that_cannot_succeed_says_why_at_once(
 
     def java(*_: object) -> subprocess.Popen[bytes]:
         stamp = (datetime.now() + timedelta(minutes=1)).isoformat(timespec="milliseconds")
-        server.run.console_log.write_text(f"{stamp.replace('.', ',')} {log}\n")
+        server.run.logs.console.write_text(f"{stamp.replace('.', ',')} {log}\n")
         return _sleeper()
 
     monkeypatch.setattr(module, "start_java", java)
