@@ -223,13 +223,13 @@ class LabelledFolder:
                 raise NotReadyError(
                     f"{directory} has no folder {truth}s; name a folder that has one"
                 )
-        all_sources = find_sources(list(folders.values()), exclude=exclude)
-        sources = {source.root: source for source in all_sources}
-        found = {truth: sources[folders[truth]] for truth in TRUTHS if truth in folders}
-        for source in found.values():
+        truths = [truth for truth in TRUTHS if truth in folders]
+        roots = [folders[truth] for truth in truths]
+        for source in find_sources(roots, exclude=exclude):  # a look leaves traces in sources
             if next(iter(source), None) is None:
                 raise NotReadyError(f"{source.root} holds no images; every class needs one")
-        return cls(found, other_files)
+        sources = {source.root: source for source in find_sources(roots, exclude=exclude)}
+        return cls({truth: sources[folders[truth]] for truth in truths}, other_files)
 
     @property
     def skipped(self) -> int:

@@ -240,3 +240,15 @@ def test_an_image_that_two_classes_link_to_counts_once(tmp_path: Path) -> None:
     (tmp_path / "set/dogs/cats").symlink_to(tmp_path / "set/cats")
     with NameBackend() as backend:
         assert len(evaluate_folder(tmp_path / "set", backend, lambda failed: None).samples) == 3
+
+
+@pytest.mark.parametrize(("cat_link", "dog_link"), [("z_more", "a_more"), ("a_more", "z_more")])
+def test_an_image_of_two_classes_is_of_the_first_whatever_the_links_are_called(
+    tmp_path: Path, cat_link: str, dog_link: str
+) -> None:
+    touch(tmp_path, "set/cats/cat.jpg", "set/dogs/x.jpg", "more/y.jpg")
+    (tmp_path / "set/cats" / cat_link).symlink_to(tmp_path / "more")
+    (tmp_path / "set/dogs" / dog_link).symlink_to(tmp_path / "more")
+    with NameBackend() as backend:
+        samples = evaluate_folder(tmp_path / "set", backend, lambda failed: None).samples
+    assert [sample.truth for sample in samples if sample.path.name == "y.jpg"] == ["cat"]
