@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import stat
 import subprocess
 from pathlib import Path
 from typing import Annotated
@@ -90,9 +89,10 @@ def _write_include(path: Path, line: str) -> None:
         partial.touch(mode=0o600)
         partial.write_text(line)
         old = path.stat() if path.exists() else None
-        if old and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+        if old is None:
+            partial.chmod(0o640)
+        elif (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(partial, old.st_uid, old.st_gid)
-        partial.chmod(stat.S_IMODE(old.st_mode) if old else 0o640)
 
 
 def _reload_nginx(path: Path) -> None:
