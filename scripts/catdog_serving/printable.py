@@ -6,6 +6,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def printable_lines(text: str) -> str:
-    """The same for several lines; a name may hold a line end, so that they are indented."""
-    return "\n  ".join(map(printable, text.split("\n")))
+def printable_lines(text: str, indent: str = "") -> str:
+    """The same for several lines, all but the first indented: a name may hold a line end."""
+    return f"\n{indent}".join(map(printable, text.split("\n")))

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from catdog_serving.errors import CatDogError, NotReadyError
-from catdog_serving.printable import printable, printable_lines
+from catdog_serving.printable import printable_lines
 
 # The heading in `catdog --help` -> the command -> what it does.
 COMMANDS = {
@@ -163,12 +163,12 @@ def main() -> None:
     try:
         app()
     except CatDogError as error:
-        sys.stderr.write(f"catdog: {printable_lines(str(error))}\n")
+        sys.stderr.write(f"catdog: {printable_lines(str(error), indent='  ')}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # outside of a command, such as in its help
         _end_unread()
     except Exception:  # a bug: not 1, which says that some images failed
-        sys.stderr.write("\n".join(map(printable, traceback.format_exc().split("\n"))))
+        sys.stderr.write(printable_lines(traceback.format_exc()))
         sys.exit(os.EX_SOFTWARE)

@@ -12,7 +12,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.printable import printable
+from catdog_serving.printable import printable, printable_lines
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
@@ -31,8 +31,7 @@ class _Console(Console):
             if segment.control or text == "\n" or text.isprintable():
                 yield segment
             else:
-                shown = "\n".join(map(printable, text.split("\n")))
-                yield Segment(shown, segment.style)
+                yield Segment(printable_lines(text), segment.style)
 
 
 console = _Console()  # standard output
