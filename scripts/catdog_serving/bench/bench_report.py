@@ -9,9 +9,8 @@ from typing import Any
 from rich.table import Table
 
 import catdog
-from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.interleave import Measurement, RoundResults
-from catdog_serving.folder.own_outputs import still_own
+from catdog_serving.folder.own_outputs import write_own
 
 # Quantities that the table shows, with their heading; the JSON has all.
 _COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
@@ -180,7 +179,7 @@ def write_chart(report: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     made_by = {"Software": f"catdog {catdog.__version__}"}
     drawing.savefig(buffer, format="png", dpi=110, metadata=made_by)
-    atomic_write(path, still_own(path, [buffer.getvalue()]))
+    write_own(path, [buffer.getvalue()])
 
 
 def _draw_rates(axes: Any, figures: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from catdog.read_settings import SETTINGS_FILE, Settings
-from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench import bench_report
 from catdog_serving.bench.bench import FULL, QUICK, Bench
 from catdog_serving.bench.bench_files import (
@@ -27,7 +26,7 @@ from catdog_serving.cli.options import (
 )
 from catdog_serving.evaluation.plots import check_matplotlib
 from catdog_serving.find_images import ImageFiles, check_not_read
-from catdog_serving.folder.own_outputs import check_own, still_own
+from catdog_serving.folder.own_outputs import check_own, write_own
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 
@@ -62,7 +61,7 @@ def bench(
     report = bench_report.to_dict(result) | {"images_from": images_from}
     line = bench_report.to_json_line(report)
     if output:
-        atomic_write(output, still_own(output, [line.encode(), b"\n"]))
+        write_own(output, [line.encode(), b"\n"])
     bench_report.write_chart(report, chart)
     console.print(bench_report.table(report))
     for text in (*bench_report.summary_lines(report), f"chart  {chart}"):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.atomic_write import atomic_file, atomic_write
+from catdog_serving.atomic_write import atomic_file
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.image_result import FolderReport, ImageResult
-from catdog_serving.folder.own_outputs import check_own, still_own
+from catdog_serving.folder.own_outputs import check_own, write_own
 from catdog_serving.printable import printable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def write_output(
         return
     blocks = render(output_format, rows, reports, model, bom)
     if not is_stream(output):
-        atomic_write(output, still_own(output, blocks))
+        write_own(output, blocks)
         return
     try:
         with output.open("wb") as file:

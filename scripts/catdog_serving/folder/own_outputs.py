@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError, RefusedError
 
 _HEAD_BYTES = 65_536  # the first edition's pages name their maker after their styles
@@ -57,13 +58,21 @@ def check_own(path: Path) -> None:
         )
 
 
-def still_own(path: Path, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Blocks to write; after the last, just before they get their name, it is checked again.
+def write_own(path: Path, blocks: Iterable[bytes]) -> None:
+    """Atomic write of an output, which is checked again just before it gets its name.
 
     Hours may lie between the start of a run and its end.
+
+    Raises:
+        RefusedError: If there is a file by then that catdog did not make.
+        NotReadyError: If it cannot be written.
     """
-    yield from blocks
-    check_own(path)
+
+    def checked() -> Iterator[bytes]:
+        yield from blocks
+        check_own(path)
+
+    atomic_write(path, checked())
 
 
 def _is_parquet(path: Path) -> bool:

@@ -23,8 +23,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import catdog
-from catdog_serving.atomic_write import atomic_write
-from catdog_serving.folder.own_outputs import still_own
+from catdog_serving.folder.own_outputs import write_own
 
 
 def write_page(
@@ -51,7 +50,7 @@ def write_page(
     # A lone surrogate (an undecodable byte of a file name) cannot be UTF-8; as a character
     # reference it shows as the replacement character.
     encoded = (part.encode("utf-8", "xmlcharrefreplace") for part in parts)
-    atomic_write(target, still_own(target, encoded))
+    write_own(target, encoded)
 
 
 @cache
