@@ -127,6 +127,11 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def nearest_there(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def identity_of(path: AnyPath) -> tuple[int, int] | None:
     """What all names of a file of this machine have in common; None if there is none."""
     here = local_path(path)

@@ -11,11 +11,13 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, count
+from functools import cache
+from itertools import count
 from pathlib import Path
 
 from catdog_serving.atomic_write import scratch_folder, sync, sync_names
 from catdog_serving.model_archive import file_sha256
+from catdog_serving.real_folders import nearest_there
 
 _MAX_NAME_BYTES = 255  # of Linux's file systems; some, such as eCryptfs, have less
 _MAX_SUFFIX_BYTES = 20  # what is longer is no suffix, but a name with a dot in it
@@ -29,23 +31,20 @@ _NO_RENAMEAT2 = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 
 def names(folder: Path, name: str) -> Iterator[Path]:
     """name.jpg, name (2).jpg, name (3).jpg ...; a name that gets too long loses its stem's end."""
+    yield folder / name
     longest = _max_name(folder)
     stem, suffix = os.path.splitext(name)
     if len(os.fsencode(suffix)) > _MAX_SUFFIX_BYTES:
         stem, suffix = name, ""
-
-    def numbered(number: int) -> str:
+    for number in count(2):
         end = f" ({number}){suffix}"
-        return _cut(stem, longest - len(os.fsencode(end))) + end
-
-    return chain([folder / name], (folder / numbered(number) for number in count(2)))
+        yield folder / (_cut(stem, longest - len(os.fsencode(end))) + end)
 
 
 def _max_name(folder: Path) -> int:
     """How many bytes a name there may have; the folder may be missing yet."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
-        return min(os.pathconf(there, "PC_NAME_MAX"), _MAX_NAME_BYTES)
+        return min(os.pathconf(nearest_there(folder), "PC_NAME_MAX"), _MAX_NAME_BYTES)
     except OSError:
         return _MAX_NAME_BYTES
 
@@ -143,9 +142,14 @@ def _rename_to_free(source: Path, place: Path) -> None:
         _rename_to_reserved(source, place)
 
 
+@cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _rename_noreplace(source: Path, place: Path) -> None:
     """renameat2(2), which Python lacks. A kill leaves the file under one of the two names."""
-    library = ctypes.CDLL(None, use_errno=True)
+    library = _c_library()
     if not hasattr(library, "renameat2"):  # of the C library: musl had none for long
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(place))
     here, there = os.fsencode(source), os.fsencode(place)

@@ -23,6 +23,7 @@ from catdog_serving.folder.place_file import (
     place_file,
     remove_original,
 )
+from catdog_serving.real_folders import nearest_there
 
 # Of what cannot be done with one image, and can with the next: its name is not possible in the
 # target, it is larger than a file may be there, or it changes.
@@ -223,8 +224,7 @@ def _find_place(row: ImageResult, source: Path, folder: Path, ahead: _Ahead) -> 
 
 def _on_one_disk(source: Path, place: Path) -> bool:
     """Whether renaming would do; the place's folder may be missing yet."""
-    there = next(folder for folder in place.absolute().parents if folder.exists())
-    return there.stat().st_dev == source.stat().st_dev
+    return nearest_there(place.parent).stat().st_dev == source.stat().st_dev
 
 
 def _real(path: Path) -> Path:
