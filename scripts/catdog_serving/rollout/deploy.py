@@ -129,6 +129,7 @@ def take_over(
     new = next_version(model.version for model in management.versions())
     workers = max(1, len(old.workers))
     check_memory(old, workers)
+    server.check_room(checked)
     files = _new_files(config, checked, old)
     with staged_archive(config) as staged:
         copy_archive(checked, staged, new)
