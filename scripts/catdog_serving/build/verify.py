@@ -67,8 +67,7 @@ def verify_archive(
         except Exception as error:  # each runtime has its own for a network that is broken
             reason = str(error).strip().splitlines() or [""]
             raise RefusedError(f"{archive.name}: {type(error).__name__}: {reason[0]}") from error
-        check_golden(info, results)
-        check_shown(info, results, insist=insist, on_step=on_step)
+        check_shown(info, check_golden(info, results), insist=insist, on_step=on_step)
     return info
 
 
