@@ -108,7 +108,7 @@ def read_status(server: TorchServe) -> ServerStatus:
         if ready:
             with suppress(ServerError):
                 facts = management.facts()
-    failure = None if ready else _failure(server)
+    failure = None if ready else server.run.why_a_worker_died()
     return ServerStatus(server.config.inference_url, tuple(models), facts, failure)
 
 
@@ -123,7 +123,7 @@ def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot |
                 models = tuple(management.versions())
                 now = scrape(server.config.metrics_url)
                 known = facts.of(models)
-                failure = None if known else _failure(server)
+                failure = None if known else server.run.why_a_worker_died()
                 status = ServerStatus(server.config.inference_url, models, known, failure)
                 rates = Rates.between(before, now) if before else None
                 before = now
@@ -158,10 +158,6 @@ def _memory(models: Sequence[ModelStatus]) -> dict[str, int]:
         with suppress(psutil.Error, ValueError):  # it just died, or has the pid -1 before it starts
             found[worker.id] = psutil.Process(worker.pid).memory_info().rss
     return found
-
-
-def _failure(server: TorchServe) -> str | None:
-    return server.run.logs.last_failure() or server.run.killed_for_memory()
 
 
 def _uptime_s(server: TorchServe) -> float | None:

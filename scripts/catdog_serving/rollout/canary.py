@@ -98,8 +98,7 @@ def check_served_golden(
         ) as client,
     ):
         results = [client.classify(packed.read(image.file)) for image in info.golden]
-    check_golden(info, results)
-    check_shown(info, results, insist=insist)
+    check_shown(info, check_golden(info, results), insist=insist)
     answered = {result.version for result in results} - {version}
     if answered:
         raise RefusedError(f"version {version} says that it is {', '.join(answered)}")
@@ -139,8 +138,7 @@ def watch_canary(
         window = TrafficWindow.between(start, scrape(server.config.metrics_url))
         lost = workers - _ready(management, version)
         if lost:
-            reason = server.run.logs.last_failure(since) or server.run.killed_for_memory()
-            reason = reason or "no traceback"
+            reason = server.run.why_a_worker_died(since) or "no traceback"
             ids = ", ".join(sorted(worker for worker, _ in lost))
             raise RefusedError(f"worker {ids} of version {version} died: {reason}")
         if window.fails_more(before):

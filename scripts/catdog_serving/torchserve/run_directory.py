@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -213,6 +214,10 @@ class RunDirectory:
             return None if process.status() == psutil.STATUS_ZOMBIE else process
         except (OSError, ValueError, KeyError, TypeError, psutil.NoSuchProcess):
             return None  # no pid, none that can be read, or it ended while it was looked at
+
+    def why_a_worker_died(self, since: datetime | None = None) -> str | None:
+        """The reason that its log has since that local time, or the kernel; None without any."""
+        return self.logs.last_failure(since) or self.killed_for_memory()
 
     def killed_for_memory(self) -> str | None:
         """That the kernel killed processes of the server's control group for memory, if it did.

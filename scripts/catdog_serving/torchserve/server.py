@@ -169,9 +169,9 @@ class TorchServe:
                 # Its threads may be about to end: it has a code only after the last one.
                 code = self._child.wait(STOP_TIMEOUT_S) if self._child else None
                 how = "" if code is None else f" with exit code {code}"
-                killed = self.run.killed_for_memory()
-                why = f": {killed}" if killed else ""
-                raise NotReadyError(f"TorchServe ended{how} while workers were waited for{why}")
+                raise NotReadyError(
+                    f"TorchServe ended{how} while workers were waited for{self._and_the_kernel()}"
+                )
             failure = self.run.logs.last_failure(since) or self.run.logs.load_failure(since)
             killed = self.run.killed_for_memory()
             if failure is None and killed != killed_before:
@@ -201,11 +201,15 @@ class TorchServe:
         """
         code = self._child.wait() if self._child else 0
         tail = self.run.logs.tail()
-        killed = self.run.killed_for_memory()
+        why = self._and_the_kernel()
         self.stop()
         if code not in _STOPPED_CODES:
-            why = f": {killed}" if killed else ""
             raise NotReadyError(f"TorchServe ended by itself with exit code {code}{why}\n{tail}")
+
+    def _and_the_kernel(self) -> str:
+        """The end of a sentence of how the server ended."""
+        killed = self.run.killed_for_memory()
+        return f": {killed}" if killed else ""
 
     def terminate(self) -> None:
         """Tell the server to end; `wait` sees it through.
