@@ -95,7 +95,15 @@ class CatDogClient:
         for scheme in ("http://", "https://"):  # "http" alone would lose to requests' own two
             session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=self._connections))
         session.auth = self._auth
-        return _OwnOfProcess(session)
+        closed = threading.Event()
+        retrying = Retrying(
+            retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
+            stop=stop_after_attempt(self._retries + 1) | stop_when_event_set(closed),
+            wait=_pause_s,
+            sleep=sleep_using_event(closed),
+            reraise=True,
+        )
+        return _OwnOfProcess(session, retrying, closed)
 
     def _in_this_process(self) -> "_OwnOfProcess":
         """The connections, new ones after a fork: the others are still the parent's."""
@@ -193,14 +201,7 @@ class CatDogClient:
     ) -> Answer:
         """The answer of one of the server's APIs, tried again as long as that may help."""
         url = f"{self.url}/{api}/{self._model}"
-        closed = self._in_this_process().closed
-        retrying = Retrying(
-            retry=retry_if_exception_type((ServerBusyError, ServerUnavailableError)),
-            stop=stop_after_attempt(self._retries + 1) | stop_when_event_set(closed),
-            wait=_pause_s,
-            sleep=sleep_using_event(closed),
-            reraise=True,
-        )
+        retrying = self._in_this_process().retrying
         answer: Answer = retrying(self._post, url, _read(image), read, headers or {})
         return answer
 
@@ -247,7 +248,8 @@ class _OwnOfProcess:
     """What a fork must not share: two processes on one connection read each other's answers."""
 
     session: requests.Session
-    closed: threading.Event = field(default_factory=threading.Event)
+    retrying: Retrying
+    closed: threading.Event
     pid: int = field(default_factory=os.getpid)
     parents: "_OwnOfProcess | None" = None  # kept after a fork, so that nothing of it is closed
 
