@@ -54,6 +54,16 @@ def test_room_for_the_network_is_looked_for_first(
     module._check_room(weights, tmp_path)
 
 
+def test_without_room_nothing_is_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    arguments = ("--network", "efficientnet_lite0", "--output", tmp_path / "x.mar")
+    result = catdog_here("package", *arguments)
+    assert result.returncode == 3
+    assert "has 1 MB free, and packing needs about " in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_an_editor_leaves_beside_the_code_is_not_packed(tmp_path: Path) -> None:
     for name in ("decode.py", "py.typed", "decode.py~", ".decode.py.swp", "decode.py.orig"):
         (tmp_path / "core" / name).parent.mkdir(exist_ok=True)

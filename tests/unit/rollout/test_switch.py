@@ -31,6 +31,8 @@ from tests.support.configs import MakeConfig
 from tests.support.fake_server import described
 from tests.support.http_servers import http_server, send
 
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class FakeTorchServe:
     """Version 1.0, which is being drained, with two workers; 2.0 is the default."""
@@ -177,7 +179,7 @@ def test_files_are_replaced_when_a_switch_is_committed_and_stay_when_it_is_undon
 
 
 @pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", HELD)
 def test_a_signal_has_its_effect_when_a_switch_is_finished_or_undone(
     fake: FakeTorchServe,
     management: ManagementClient,
@@ -191,7 +193,7 @@ def test_a_signal_has_its_effect_when_a_switch_is_finished_or_undone(
     server = TorchServe(make_config(None, management_address=management.url))
     server.run.create()
     fake.when_removed = lambda: os.kill(os.getpid(), number)
-    before = {signum: signal.signal(signum, end) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, end) for signum in HELD}
     try:
         with (
             pytest.raises(SystemExit, match="5"),
