@@ -13,12 +13,11 @@ import numpy as np
 from catdog.structure.exif import Orientations, xmp_orientation
 from catdog.structure.parts import Buffer, CutOff, Essentials, PartCounter, TooComplex
 
-# How often a progressive JPEG may go over a component: for its averages, of which each pass
-# looks at every block, and for the rest. libjpeg does it 2 and 4 times, mozjpeg up to 2 and 7.
-MAX_AVERAGE_PASSES = 4
+# How often a progressive JPEG may go over a component for what is not its averages: libjpeg does it
+# 4 times, mozjpeg up to 7.
 MAX_DETAIL_PASSES = 10
-# How many of them may be for one coefficient: libjpeg 3, mozjpeg 4. A pass that refines reads a
-# bit of each coefficient that is not zero.
+# How often for one coefficient, averages too: libjpeg 3, mozjpeg 4. A pass over averages looks at
+# every block, and one that refines reads a bit of each coefficient that is not zero.
 MAX_COEFFICIENT_PASSES = 4
 # Of all scans together: a code and its value have at most 26 bits.
 _MAX_BYTES_PER_COEFFICIENT = 4
@@ -56,7 +55,7 @@ def jpeg_essentials(data: Buffer) -> Essentials:
         payload = segment[4:]
         name = bytes(payload[:32])
         if marker in _PIXEL_SEGMENTS:
-            scans.add(marker, segment)
+            scans.add(marker, payload)
             kept.append(segment)
         elif (marker == _APP0 and name.startswith(b"JFIF")) or (
             marker == _APP14 and name.startswith(b"Adobe")
@@ -134,6 +133,16 @@ def _next_marker(data: Buffer, position: int) -> int:
     return len(data)
 
 
+def _has_fill(data: memoryview) -> bool:
+    """Whether 0xff follows 0xff anywhere; to ask is cheaper than to count, and most scans say no."""
+    codes = np.frombuffer(data, np.uint8)
+    for start in range(0, len(codes), _WINDOW_BYTES):
+        is_ff = codes[start : start + _WINDOW_BYTES + 1] == 0xFF
+        if (is_ff[1:] & is_ff[:-1]).any():
+            return True
+    return False
+
+
 class _ScanCounter:
     """Refuses a JPEG whose tables and scans are more work than its pixels are."""
 
@@ -142,7 +151,7 @@ class _ScanCounter:
         self.coefficient_bytes = 0  # kept until all scans are read, if there are several
         self._pixels = 0
         self._progressive = False
-        self._passes: Counter[tuple[int, bool]] = Counter()  # by component, and whether averages
+        self._detail_passes: Counter[int] = Counter()  # by component
         self._coefficients: dict[int, _Coefficients] = {}  # by component
         self._scan_bytes = 0
         self._fill_pairs = 0
@@ -154,8 +163,7 @@ class _ScanCounter:
             any(each.missing_bits) for each in self._coefficients.values()
         )
 
-    def add(self, marker: int, segment: memoryview) -> None:
-        payload = segment[4:]
+    def add(self, marker: int, payload: memoryview) -> None:
         if marker in _START_OF_FRAME:
             if self.components:
                 raise ValueError("it has two frames")
@@ -181,19 +189,16 @@ class _ScanCounter:
         first, last, bits = 0, 63, 0
         if self._progressive:
             first, last, bits = payload[1 + 2 * count : 4 + 2 * count]
-        averages = first == 0
-        largest = MAX_AVERAGE_PASSES if averages else MAX_DETAIL_PASSES
+        most = MAX_COEFFICIENT_PASSES if self._progressive else 1
         for component in payload[1 : 1 + 2 * count : 2]:
-            self._passes[component, averages] += 1
+            self._detail_passes[component] += first > 0
             coefficients = self._coefficients.setdefault(component, _Coefficients())
-            passes = coefficients.add(first, last, bits & 15)
-            if (
-                self._passes[component, averages] > (largest if self._progressive else 1)
-                or passes > MAX_COEFFICIENT_PASSES
-            ):
-                raise TooComplex(
-                    f"its scans go over the same pixels {self._passes[component, averages]} times"
-                )
+            passes, details = (
+                coefficients.add(first, last, bits & 15),
+                self._detail_passes[component],
+            )
+            if passes > most or details > MAX_DETAIL_PASSES:
+                raise TooComplex(f"its scans go over the same pixels {max(passes, details)} times")
         self._add_data(payload[4 + 2 * count :])
 
     def _add_data(self, data: memoryview) -> None:
@@ -201,7 +206,8 @@ class _ScanCounter:
         most = _MAX_BYTES_PER_COEFFICIENT * self.components * self._pixels + _MAX_EXTRA_BYTES
         if self._scan_bytes > most:
             raise TooComplex("its scans have many times the data that its pixels need")
-        self._fill_pairs += bytes(data).count(b"\xff\xff")
+        if _has_fill(data):
+            self._fill_pairs += bytes(data).count(b"\xff\xff")
         if self._fill_pairs > _MAX_FILL_PAIRS:
             raise TooComplex(
                 f"its scans have more than {2 * _MAX_FILL_PAIRS} bytes of 0xff in rows"
