@@ -1,7 +1,6 @@
 """AV1: what the stream of one AVIF item decodes (AV1 Bitstream Specification, section 5)."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from catdog.structure.parts import Buffer, PartCounter, TooComplex
 
@@ -11,20 +10,8 @@ _SEQUENCE_HEADER, _FRAME_HEADER, _FRAME = 1, 3, 6  # kinds of OBUs
 _LONGEST_HEADER = 1_024  # in bytes; it ends with sizes
 
 
-class Stream(NamedTuple):
-    """What a stream decodes.
-
-    Attributes:
-        frames: How many.
-        pixels: Of the largest frame that its headers allow.
-    """
-
-    frames: int
-    pixels: int
-
-
-def read_stream(data: Buffer) -> Stream:
-    """Count the frames of a stream of OBUs.
+def largest_frame_of(data: Buffer) -> int:
+    """The pixels of the largest frame that the headers of a stream of OBUs allow.
 
     Raises:
         TooComplex: If there are more than `MAX_FRAMES`, or too many OBUs.
@@ -37,7 +24,7 @@ def read_stream(data: Buffer) -> Stream:
         frames += kind in (_FRAME_HEADER, _FRAME)
         if frames > MAX_FRAMES:
             raise TooComplex(f"it has more than the {MAX_FRAMES} frames of one image allowed")
-    return Stream(frames, pixels)
+    return pixels
 
 
 def _obus(data: Buffer) -> Iterator[tuple[int, Buffer]]:

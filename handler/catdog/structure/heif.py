@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
-from catdog.structure.av1 import read_stream
+from catdog.structure.av1 import largest_frame_of
 from catdog.structure.parts import Buffer, CutOff, Essentials, PartCounter, TooComplex
 
 MAX_TILES = 1_000  # libheif's own bound; phones have 48 to 192 of 512 x 512
@@ -227,8 +227,8 @@ def _pixels_of(data: Buffer, items: _Items, item: int) -> int:
     pixels = 0
     for part, uses in parts.items():
         if items.kinds.get(part) == b"av01":  # a stream may have another size than its item
-            stream = read_stream(b"".join(data[start:end] for start, end in places[part]))
-            pixels += uses * max(stream.pixels, items.pixels.get(part, 0))
+            stream = b"".join(data[start:end] for start, end in places[part])
+            pixels += uses * max(largest_frame_of(stream), items.pixels.get(part, 0))
         else:
             pixels += uses * items.pixels.get(part, 0)
     return pixels

@@ -181,19 +181,19 @@ def _check_strips(data: Buffer, numbers: _Numbers) -> None:
     if len(counts) < len(offsets) > 1:
         raise ValueError("its strips have no lengths")
     row_bytes = (strip_width * bits * (1 if planes > 1 else samples) + 7) // 8
-    _check_lengths(data, offsets, counts, rows * row_bytes, len(offsets))
+    _check_lengths(data, offsets, counts, rows * row_bytes)
     if compression in (_OLD_JPEG, _JPEG):
         _check_jpegs(data, offsets, counts, is_old=compression == _OLD_JPEG)
 
 
 def _check_lengths(
-    data: Buffer, offsets: Sequence[int], counts: Sequence[int], strip_bytes: int, strips: int
+    data: Buffer, offsets: Sequence[int], counts: Sequence[int], strip_bytes: int
 ) -> None:
     if any(at + size > len(data) for at, size in zip(offsets, counts, strict=False)):
         raise CutOff("a strip ends too early")
     if sum(counts) > len(data) + _EXTRA_BYTES:
         raise TooComplex("its strips share their bytes")
-    if sum(counts) > _MAX_COMPRESSED * strips * strip_bytes + _EXTRA_BYTES:
+    if sum(counts) > _MAX_COMPRESSED * len(offsets) * strip_bytes + _EXTRA_BYTES:
         raise TooComplex("its compressed pixels are much longer than the pixels themselves")
 
 
