@@ -11,6 +11,10 @@ from pathlib import Path, PurePosixPath
 
 _MOUNT = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
+_MEMORY_FILES = (  # of version 2 and 1: the limit, what is used, and of that what caches files
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 _NO_LIMIT = 2**62  # version 1 says so with a number that no machine has
 
 
@@ -34,14 +38,11 @@ def memory_left(pid: int | str = "self") -> int | None:
     """
     found = []
     for folder in _folders("memory", pid):
-        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
-        cached = _entry(folder / "memory.stat", "inactive_file")
-        if (folder / "memory.limit_in_bytes").is_file():
-            limit = _number(folder / "memory.limit_in_bytes")
-            used = _number(folder / "memory.usage_in_bytes")
-            cached = _entry(folder / "memory.stat", "total_inactive_file")
-        if limit is not None and used is not None and limit < _NO_LIMIT:
-            found.append(max(0, limit - used + (cached or 0)))
+        for most, now, files in _MEMORY_FILES:
+            limit, used = _number(folder / most), _number(folder / now)
+            if limit is not None and used is not None and limit < _NO_LIMIT:
+                cached = _entry(folder / "memory.stat", files) or 0
+                found.append(max(0, limit - used + cached))
     return min(found, default=None)
 
 
