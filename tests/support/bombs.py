@@ -130,6 +130,9 @@ def refused_in_folders() -> dict[str, bytes]:
         "HEIC, 1,024 tiles": heif_files.grid(small, 32, 32, 4096, 4096, heic),
         "HEIC, a grid of grids": heif_files.build(heic, [plan, plan._replace(tiles=[3]), small]),
         "HEIC, 1,000,000 boxes": heif_files.build(heic, [small], more=b"\0\0\0\x08abcd" * 10**6),
+        "HEIC, 1,000 extents of the same bytes": heif_files.build(
+            heic, [large._replace(extents=1_000)]
+        ),
         "AVIF, 5 frames": heif_files.build(avif, [av1._replace(payload=av1.payload * 5)]),
         "AVIF, 500 frames": heif_files.build(avif, [av1._replace(payload=av1.payload * 500)]),
         "AVIF, 5,000,000 blocks": heif_files.build(
@@ -192,14 +195,8 @@ def read() -> dict[str, bytes]:
             [(0x8769, 4, 1)], struct.pack("<H", 5_000) + tags_that_share(5_000, 10_000_000)
             + bytes(10_000_000)
         ),
-        "HEIC, EXIF tags that share 400 kB": heif_files.build(
-            b"heic", [heif_files.item_of(cat("HEIF")), heif_files.Item(
-                b"Exif", b"\0\0\0\6Exif\0\0" + shared_tags(500, 400_000) + bytes(400_000))]
-        ),
-        "AVIF, EXIF tags that share 400 kB": heif_files.build(
-            b"avif", [heif_files.item_of(cat("AVIF")), heif_files.Item(
-                b"Exif", b"\0\0\0\6Exif\0\0" + shared_tags(500, 400_000) + bytes(400_000))]
-        ),
+        "HEIC, EXIF tags that share 400 kB": with_exif_item(b"heic", "HEIF"),
+        "AVIF, EXIF tags that share 400 kB": with_exif_item(b"avif", "AVIF"),
         "WebP, EXIF tags that share 5 MB": riff(
             extended_header(8) + cat("WEBP")[12:] + riff_chunk(b"EXIF", long_exif)
         ),
@@ -251,6 +248,13 @@ def repeated_scan(width: int, height: int, count: int, averages: bool) -> bytes:
         at = end
     _, start, end = min(scans)
     return jpeg[:end] + jpeg[start:end] * count + jpeg[end:]
+
+
+def with_exif_item(brand: bytes, format: str) -> bytes:
+    """An image whose EXIF, an item that describes it, has 500 tags that share 400 kB."""
+    exif = b"\0\0\0\6Exif\0\0" + shared_tags(500, 400_000) + bytes(400_000)
+    items = [heif_files.item_of(cat(format)), heif_files.Item(b"Exif", exif, describes=[1])]
+    return heif_files.build(brand, items)
 
 
 def shared_tags(count: int, size: int) -> bytes:

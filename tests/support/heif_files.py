@@ -12,6 +12,8 @@ class Item(NamedTuple):
     payload: bytes
     properties: Sequence[bytes] = ()
     tiles: Sequence[int] = ()  # what a grid is made of
+    describes: Sequence[int] = ()  # items that this one is metadata of
+    extents: int = 1  # how often its bytes are named
 
 
 def build(brand: bytes, items: Sequence[Item], primary: int = 1, more: bytes = b"") -> bytes:
@@ -32,11 +34,17 @@ def build(brand: bytes, items: Sequence[Item], primary: int = 1, more: bytes = b
         for number, item in enumerate(items, 1)
         if item.tiles
     )
+    describes = b"".join(
+        _box(b"cdsc", struct.pack(">HHH", number, 1, other))
+        for number, item in enumerate(items, 1)
+        for other in item.describes
+    )
 
     def meta(at: int) -> bytes:
         places = b""
         for number, item in enumerate(items, 1):
-            places += struct.pack(">HHHHII", number, 0, 0, 1, at, len(item.payload))
+            places += struct.pack(">HHHH", number, 0, 0, item.extents)
+            places += struct.pack(">II", at, len(item.payload)) * item.extents
             at += len(item.payload)
         count = struct.pack(">H", len(items))
         return _full(
@@ -47,7 +55,7 @@ def build(brand: bytes, items: Sequence[Item], primary: int = 1, more: bytes = b
             + _full(b"iinf", 0, count + described)
             + _box(b"iprp", _box(b"ipco", b"".join(properties))
                    + _full(b"ipma", 0, struct.pack(">I", len(items)) + belongs))
-            + _full(b"iref", 0, made_of),
+            + _full(b"iref", 0, made_of + describes),
         )  # fmt: skip
 
     start = len(ftyp) + len(meta(0)) + 8

@@ -8,11 +8,13 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.rgb_conversion import _is_table_profile
 from catdog.structure import detect_format, essentials
 from catdog.structure.png import PNG_SIGNATURE
+from catdog.structure.tiff import _PIXEL_TAGS
 from catdog_serving.folder.read_image import folder_formats
 from tests.support import bombs, heif_files
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
@@ -55,6 +57,30 @@ def test_what_no_pixel_needs_never_meets_a_decoder() -> None:
         assert len(content) < len(plain) + 100 or format in WRITTEN_IN_PLACE, name
         assert time.process_time() - start < MAX_CPU_S, name
         assert np.array_equal(decoded(data), decoded(plain)), name
+
+
+@pytest.mark.parametrize(("brand", "format"), [(b"heic", "HEIF"), (b"avif", "AVIF")])
+def test_metadata_of_an_item_is_hidden(brand: bytes, format: str) -> None:
+    folder_formats()
+    data = bombs.with_exif_item(brand, format)
+    with Image.open(io.BytesIO(data)) as whole:
+        assert whole.info.get("exif")
+    with Image.open(io.BytesIO(essentials(data, format).content)) as image:
+        assert not image.info.get("exif")
+
+
+def test_items_that_share_their_bytes_are_refused_as_that() -> None:
+    data = bombs.refused_in_folders()["HEIC, 1,000 extents of the same bytes"]
+    with pytest.raises(InvalidImage, match="its items share their bytes"):
+        decoded(data)
+
+
+def test_a_tiff_keeps_only_what_makes_its_pixels() -> None:
+    for name, data in bombs.read().items():
+        if name.startswith("TIFF"):
+            with Image.open(io.BytesIO(essentials(data, "TIFF").content)) as image:
+                assert isinstance(image, TiffImageFile)
+                assert set(image.tag_v2) <= _PIXEL_TAGS, name
 
 
 def png_in_pieces(png: bytes, size: int) -> bytes:
