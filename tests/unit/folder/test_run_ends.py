@@ -1,0 +1,100 @@
+"""What a run that ends early says, and what of it is there by then."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from catdog_serving.cli.classify import run_classify
+from catdog_serving.cli.progress import FolderProgress
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.folder.image_result import ImageResult
+from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.remote_path import AnyPath
+from tests.support.resumed_runs import classify
+from tests.support.stub_backend import NameBackend, touch
+
+
+def test_an_interruption_says_how_many_rows_are_kept_whatever_was_counted(
+    album: Path, output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = FolderProgress.add
+
+    def add_or_end(progress: FolderProgress, failed: bool) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+        add(progress, failed)
+
+    monkeypatch.setattr(FolderProgress, "add", add_or_end)
+    for kept, options in ((3, {}), (3, {"resume": True})):
+        with pytest.raises(KeyboardInterrupt):
+            classify(album, output=output, **options)
+        assert f"interrupted; {kept} files are in {output}.catdog" in capsys.readouterr().err
+
+
+class Ends(NameBackend):
+    """Ends in the middle, in some way."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+        for number, result in enumerate(super().classify_files(paths)):
+            if number == 4:
+                raise self._error
+            yield result
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(143), NotReadyError("full"), RefusedError("another model"), OSError(5, "a bug")],
+    ids=repr,
+)
+def test_whatever_ends_a_run_it_says_how_to_go_on(
+    error: BaseException, album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)):
+        classify(album, backend=Ends(error), output=output)
+    said = capsys.readouterr().err
+    assert f"4 files are in {output}.catdog; to go on: the same command with --resume" in said
+    assert len(classify(album, output=output, resume=True)) == 18
+
+
+def test_a_sorting_that_fails_says_how_to_go_on(
+    album: Path, output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path, "sorted/cat", "sorted/neither")  # where folders should be
+    options = {"sort_into": tmp_path / "sorted", "move": True}
+    with pytest.raises(NotReadyError, match="and the same command with --resume goes on"):
+        classify(album, output=output, **options)
+    assert "to go on: the same command with --resume" in capsys.readouterr().err
+    with pytest.raises(NotReadyError, match="and the same command goes on"):
+        run_classify(RunOptions((album,), **options), NameBackend())  # type: ignore[arg-type]
+
+
+def test_a_refusal_before_the_run_does_not_say_that_it_goes_on(
+    album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classify(album, output=output, keep_state=True)
+    with pytest.raises(RefusedError, match="with the same"):
+        classify(album / "cat.jpg", output=output, resume=True)
+    assert "to go on" not in capsys.readouterr().err
+
+
+def test_json_lines_are_a_live_stream(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    lines: list[int] = []
+
+    class Watched(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            for result in super().classify_files(paths):
+                lines.append(pipe.read_bytes().count(b"\n"))
+                yield result
+
+    with pipe.open("w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        run_classify(RunOptions((album,), format="jsonl"), Watched())
+    assert lines == list(range(1, 23))  # the first says which model it is
