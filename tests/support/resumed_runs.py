@@ -27,7 +27,7 @@ def interrupted(*paths: Path, after: int, output: Path, **options: object) -> No
 
     class Interrupted(NameBackend):
         def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
-            for number, result in enumerate(super().classify_files(paths)):  # type: ignore[arg-type]
+            for number, result in enumerate(super().classify_files(paths)):
                 if number == after:
                     raise KeyboardInterrupt
                 yield result

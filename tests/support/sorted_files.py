@@ -1,8 +1,14 @@
 """Images that are classified by their names and sorted, and what is where then."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from catdog_serving.folder import place_file
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.sort_files import SortReport, sort_files
 from tests.support.albums import process_folder
@@ -65,3 +71,32 @@ def everything(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_symlink() or path.is_file()
     }
+
+
+def on_disk(kind: str, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What renaming does: on one disk, from another disk, where it cannot leave a name alone."""
+    rename = place_file._rename_noreplace
+
+    def rename_here(source: Path, place: Path) -> None:
+        if kind == "another" and source.is_relative_to(album):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(place))
+        if kind == "without renameat2":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(place))
+        rename(source, place)
+
+    monkeypatch.setattr(place_file, "_rename_noreplace", rename_here)
+
+
+@contextmanager
+def ctrl_c_instead_of_moving(path: Path) -> Iterator[None]:
+    rename = place_file._rename_noreplace
+
+    def rename_or_raise(source: Path, place: Path) -> None:
+        if source == path:
+            raise KeyboardInterrupt
+        rename(source, place)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(place_file, "_rename_noreplace", rename_or_raise)
+        with pytest.raises(KeyboardInterrupt):
+            yield

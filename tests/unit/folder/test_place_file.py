@@ -23,7 +23,7 @@ from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.folder.run_state import RunState
 from tests.support.albums import rows_of
 from tests.support.paths import ROOT
-from tests.support.sorted_files import SORTED, both, classified, contents, sort, tree
+from tests.support.sorted_files import SORTED, both, classified, contents, on_disk, sort, tree
 from tests.support.stub_backend import MODEL, NameBackend, touch
 
 NAMES = ("cat.jpg", "cup.jpg", "sub/cat.jpg", "bad.jpg")
@@ -88,20 +88,6 @@ def test_a_file_is_known_through_another_mount_without_one(album: Path) -> None:
     assert place_file.may_be_one_file(through, here)
     os.utime(album / "cat.jpg")
     assert not place_file.may_be_one_file(through, (album / "cat.jpg").stat())
-
-
-def on_disk(kind: str, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What renaming does: on one disk, from another disk, where it cannot leave a name alone."""
-    rename = place_file._rename_noreplace
-
-    def rename_here(source: Path, place: Path) -> None:
-        if kind == "another" and source.is_relative_to(album):
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(place))
-        if kind == "without renameat2":
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(place))
-        rename(source, place)
-
-    monkeypatch.setattr(place_file, "_rename_noreplace", rename_here)
 
 
 def killed_before(step: int, options: RunOptions) -> bool:

@@ -5,32 +5,19 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError
-from catdog_serving.folder import place_file
 from catdog_serving.folder.merge import merge_states
 from tests.support.albums import rows_of
 from tests.support.resumed_runs import classify
 from tests.support.run_states import left_beside, rows_done
+from tests.support.sorted_files import ctrl_c_instead_of_moving
 
 
-def test_images_that_were_moved_are_done(
-    album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_that_were_moved_are_done(album: Path, output: Path, tmp_path: Path) -> None:
     """A kill in the middle of --move-to: what is not at its old place is not forgotten."""
     options = {"sort_into": tmp_path / "sorted", "move": True}
     classify(album, output=tmp_path / "whole.jsonl")
-    rename, moved = place_file._rename_noreplace, 0
-
-    def rename_some(source: Path, target: Path) -> None:
-        nonlocal moved
-        moved += 1
-        if moved == 8:
-            raise KeyboardInterrupt
-        rename(source, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(place_file, "_rename_noreplace", rename_some)
-        with pytest.raises(KeyboardInterrupt):
-            classify(album, output=output, **options)
+    with ctrl_c_instead_of_moving(album / "07.jpg"):
+        classify(album, output=output, **options)
     assert len(list(album.iterdir())) == 15
     assert classify(album, output=output, resume=True, **options) == []
     assert list(album.iterdir()) == []
@@ -40,23 +27,14 @@ def test_images_that_were_moved_are_done(
 
 
 def test_a_new_file_with_a_moved_ones_name_is_a_row_of_its_own(
-    album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    album: Path, output: Path, tmp_path: Path
 ) -> None:
     """A camera numbers anew, after a kill in the middle of --move-to; here it does so twice."""
     options = {"sort_into": tmp_path / "sorted", "move": True}
-    rename = place_file._rename_noreplace
-
-    def rename_some(source: Path, target: Path) -> None:
-        if source == album / "03.jpg":
-            raise KeyboardInterrupt
-        rename(source, target)
-
     contents = {path.read_text() for path in album.iterdir()}
     for again in range(2):
-        with monkeypatch.context() as patched:
-            patched.setattr(place_file, "_rename_noreplace", rename_some)
-            with pytest.raises(KeyboardInterrupt):
-                classify(album, output=output, resume=bool(again), **options)
+        with ctrl_c_instead_of_moving(album / "03.jpg"):
+            classify(album, output=output, resume=bool(again), **options)
         (album / "01.jpg").write_text(f"a new one, {again}")
     asked = classify(album, output=output, resume=True, keep_state=True, **options)
     assert asked == ["01.jpg"]
@@ -78,22 +56,13 @@ def test_a_new_file_with_a_moved_ones_name_is_a_row_of_its_own(
 
 @pytest.mark.parametrize("kind", ["a folder", "files"])
 def test_what_a_kill_left_half_moved_is_gone_on_with(
-    kind: str, album: Path, output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, album: Path, output: Path, tmp_path: Path
 ) -> None:
     """But not while the folder is empty, as when its disk is not mounted."""
     paths = (album,) if kind == "a folder" else tuple(sorted(album.iterdir()))
     options = {"sort_into": tmp_path / "sorted", "move": True}
-    rename = place_file._rename_noreplace
-
-    def rename_some(source: Path, target: Path) -> None:
-        if source == album / "03.jpg":
-            raise KeyboardInterrupt
-        rename(source, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(place_file, "_rename_noreplace", rename_some)
-        with pytest.raises(KeyboardInterrupt):
-            classify(*paths, output=output, **options)
+    with ctrl_c_instead_of_moving(album / "03.jpg"):
+        classify(*paths, output=output, **options)
     album.rename(tmp_path / "elsewhere")
     album.mkdir()
     with pytest.raises(NotReadyError, match="holds no images|there is no file or folder"):

@@ -1,4 +1,3 @@
-import errno
 import os
 import tempfile
 from dataclasses import replace
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.find_images import find_sources
-from catdog_serving.folder import place_file
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.sort_files import SortReport, sort_files
@@ -20,22 +18,11 @@ from tests.support.sorted_files import (
     classified,
     contents,
     everything,
+    on_disk,
     sort,
     tree,
 )
 from tests.support.stub_backend import NameBackend, prediction, touch
-
-
-def no_rename_from(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if what is to be sorted lay on another disk."""
-    rename = place_file._rename_noreplace
-
-    def rename_here(source: Path, place: Path) -> None:
-        if source.is_relative_to(album):
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        rename(source, place)
-
-    monkeypatch.setattr(place_file, "_rename_noreplace", rename_here)
 
 
 @pytest.fixture
@@ -61,7 +48,7 @@ def test_moving_leaves_nothing_behind_and_loses_nothing(album: Path, tmp_path: P
 def test_moving_to_another_disk_is_the_same(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    no_rename_from(album, monkeypatch)
+    on_disk("another", album, monkeypatch)
     sort(classified(album), tmp_path / "sorted", move=True)
     assert tree(tmp_path / "sorted") == SORTED
     assert tree(album) == {}
@@ -82,7 +69,7 @@ def test_an_original_goes_only_when_its_copy_would_survive_a_power_loss(
             synced[path] = (album / {"cat": "sub/cat.jpg"}.get(path.name, "cup.jpg")).exists()
         fsync(descriptor)
 
-    no_rename_from(album, monkeypatch)
+    on_disk("another", album, monkeypatch)
     monkeypatch.setattr(os, "fsync", note)
     sort([row for row in rows if row.path.name != "bad.jpg"], tmp_path / "sorted", move=True)
     assert synced == {tmp_path / "sorted/cat": True, tmp_path / "sorted/neither": True}
