@@ -24,7 +24,7 @@ def catdog(*arguments: object, **environment: str) -> subprocess.CompletedProces
         [*CATDOG, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=ENVIRONMENT | environment,
     )
