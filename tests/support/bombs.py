@@ -12,9 +12,8 @@ from functools import cache
 
 from PIL import Image
 
-from catdog_serving.folder.read_image import folder_formats
 from tests.support import heif_files
-from tests.support.images import encode, noise, png_chunk
+from tests.support.images import encode, noise, png_chunk, riff, riff_chunk
 from tests.support.lossless_webp import fine_transforms, many_groups
 from tests.support.paths import SAMPLES
 
@@ -24,7 +23,6 @@ HEADER_END = 33  # of a PNG's signature and header
 @cache
 def cat(format: str = "PNG") -> bytes:
     """The sample that all of these show, where they show anything."""
-    folder_formats()  # makes Pillow know HEIC
     return encode(Image.open(SAMPLES / "chelsea.png").convert("RGB"), format)
 
 
@@ -115,7 +113,6 @@ def refused() -> dict[str, bytes]:
 @cache
 def refused_in_folders() -> dict[str, bytes]:
     """The same for the formats that only folders take."""
-    folder_formats()  # makes Pillow know HEIC
     small = heif_files.item_of(encode(Image.new("RGB", (128, 128), (90, 80, 70)), "HEIF"))
     large = heif_files.item_of(encode(noise(512, 512), "HEIF"))
     av1 = heif_files.item_of(encode(noise(256, 256), "AVIF", speed=10))
@@ -295,6 +292,17 @@ def grey_tiff(
     return tiff_directory(plain | more, pixels)
 
 
+def tiled_tiff() -> bytes:
+    """70 x 50 pixels in six tiles."""
+    tiles: dict[int, int | Sequence[int]] = {
+        322: 32,
+        323: 32,
+        324: [8 + 1024 * n for n in range(6)],
+        325: [1024] * 6,
+    }
+    return grey_tiff(70, 50, noise(96, 64).convert("L").tobytes(), tiles)
+
+
 def jpeg_in_tiff(width: int, height: int, jpeg: bytes, strips: int = 1) -> bytes:
     """A grey TIFF whose strips are all the same JPEG, of `height` / `strips` rows."""
     same: dict[int, int | Sequence[int]] = {
@@ -327,14 +335,6 @@ def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:
         + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
         + bytes(range(256)) * 4 + runs
     )  # fmt: skip
-
-
-def riff_chunk(name: bytes, payload: bytes) -> bytes:
-    return name + struct.pack("<I", len(payload)) + payload + bytes(len(payload) % 2)
-
-
-def riff(chunks: bytes) -> bytes:
-    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 
 def extended_header(flags: int) -> bytes:

@@ -11,10 +11,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from tests.support.images import encode, noise, png, png_chunk, quadrants
+from tests.support.images import PNG_SIGNATURE, encode, noise, png, png_chunk, quadrants
 from tests.support.paths import SAMPLES
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def corpus() -> dict[str, bytes]:
@@ -141,10 +139,7 @@ def _odd_pngs() -> dict[str, bytes]:
         "PNG, colour profile of rubbish": good[:header]
         + png_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"\xff" * 1000))
         + good[header:],
-        "PNG, palette missing": PNG_SIGNATURE
-        + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 3, 0, 0, 0))
-        + png_chunk(b"IDAT", zlib.compress(bytes(72)))
-        + png_chunk(b"IEND", b""),
+        "PNG, palette missing": png(8, 8, 8, bytes(72), colour_type=3),
         "PNG, wrong checksum": bytes(wrong_sum),
         "PNG, bit depth 7": png(8, 8, 7, bytes(200)),
         "PNG, rows missing": png(64, 64, 8, b"\0" * 193),

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from catdog.decode import HTTP_FORMATS, Decoder, Limits
+from catdog_serving.folder.read_image import folder_formats
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)
 
 
@@ -29,6 +31,8 @@ def quadrants(width: int = 300, height: int = 200) -> Image.Image:
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    if format == "HEIF":
+        folder_formats()  # makes Pillow know it
     buffer = io.BytesIO()
     image.save(buffer, format=format, **options)
     return buffer.getvalue()
@@ -39,13 +43,30 @@ def decode_image(data: bytes, limits: Limits, formats: Sequence[str] = HTTP_FORM
     return Decoder(limits, formats).decode(data).image
 
 
-def png(width: int, height: int, bit_depth: int, rows: bytes) -> bytes:
-    """An RGB PNG with this header, whatever its rows really hold."""
-    header = struct.pack(">IIBBBBB", width, height, bit_depth, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        png_chunk(kind, body)
-        for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    )
+def png(
+    width: int,
+    height: int,
+    bit_depth: int,
+    rows: bytes,
+    colour_type: int = 2,
+    interlaced: bool = False,
+    more: Sequence[tuple[bytes, bytes]] = (),
+    level: int = -1,
+) -> bytes:
+    """A PNG with this header, whatever its rows really hold, and with these chunks before them."""
+    header = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, interlaced)
+    pixels = zlib.compress(rows, level)
+    chunks = ((b"IHDR", header), *more, (b"IDAT", pixels), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def riff(chunks: bytes) -> bytes:
+    """A WebP file of these chunks."""
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+def riff_chunk(name: bytes, payload: bytes) -> bytes:
+    return name + struct.pack("<I", len(payload)) + payload + bytes(len(payload) % 2)
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Lossless WebPs with as many groups of code tables as are asked for (RFC 9649, VP8L)."""
 
-import struct
 from collections.abc import Sequence
+
+from tests.support.images import riff, riff_chunk
 
 _LENGTH_ORDER = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _LITERALS = [8] * 256
@@ -126,6 +127,4 @@ def _canonical(lengths: Sequence[int]) -> dict[int, tuple[int, int]]:
 
 
 def _webp(stream: bytes) -> bytes:
-    stream += bytes(len(stream) % 2)
-    chunk = b"VP8L" + struct.pack("<I", len(stream)) + stream
-    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+    return riff(riff_chunk(b"VP8L", stream))

@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -71,10 +70,8 @@ def keyed_png(depth: int, colour_type: int, key: int, sample: int) -> bytes:
     samples = 1 if colour_type == 0 else 3
     bits = f"{sample:0{depth}b}" * samples * 8
     row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8)
-    header = struct.pack(">IIBBBBB", 8, 8, depth, colour_type, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"tRNS", struct.pack(">H", key) * samples),
-              (b"IDAT", zlib.compress(row * 8)), (b"IEND", b""))  # fmt: skip
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    colour = (b"tRNS", struct.pack(">H", key) * samples)
+    return png(8, 8, depth, row * 8, colour_type, more=[colour])
 
 
 @pytest.mark.parametrize(

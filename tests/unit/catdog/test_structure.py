@@ -13,12 +13,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.rgb_conversion import _is_table_profile
 from catdog.structure import detect_format, essentials
-from catdog.structure.png import PNG_SIGNATURE
 from catdog.structure.tiff import _PIXEL_TAGS
 from catdog_serving.folder.read_image import folder_formats
 from tests.support import bombs, heif_files
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
-from tests.support.images import LIMITS, decode_image, encode, noise, png_chunk, quadrants
+from tests.support.images import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
 from tests.support.lossless_webp import many_groups
 from tests.support.paths import SAMPLES
 
@@ -94,19 +93,16 @@ def png_in_pieces(png: bytes, size: int) -> bytes:
 def interlaced_png(image: Image.Image) -> bytes:
     """An RGB PNG in Adam7's seven passes, not compressed."""
     pixels = np.asarray(image)
-    header = struct.pack(">IIBBBBB", *image.size, 8, 2, 0, 0, 1)
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
               (1, 0, 2, 1))  # first row and column, and the steps  # fmt: skip
     rows = b"".join(
         b"\0" + row.tobytes() for y, x, down, right in passes for row in pixels[y::down, x::right]
     )
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
-    return PNG_SIGNATURE + b"".join(png_chunk(*chunk) for chunk in chunks)
+    return png(*image.size, 8, rows, interlaced=True, level=0)
 
 
 def honest_files() -> dict[str, bytes]:
     """Every format and mode, with the metadata and layouts that encoders give them."""
-    folder_formats()  # makes Pillow know HEIC
     frames = [noise(40, 30, seed) for seed in range(3)]
     comment = Image.open(io.BytesIO(cat()))
     coffee = Image.open(SAMPLES / "coffee.png").convert("RGB")
@@ -164,8 +160,7 @@ def honest_files() -> dict[str, bytes]:
         "TIFF, alpha": encode(with_alpha, "TIFF", compression="tiff_lzw"),
         "TIFF, two pages": encode(noise(), "TIFF", save_all=True, append_images=[noise()]),
         "TIFF, large": encode(noise(30, 400), "TIFF", big_tiff=True),
-        "TIFF, tiles": bombs.grey_tiff(70, 50, noise(96, 64).convert("L").tobytes(), {
-            322: 32, 323: 32, 324: [8 + 1024 * n for n in range(6)], 325: [1024] * 6}),
+        "TIFF, tiles": bombs.tiled_tiff(),
         "TIFF, strips of a row": encode(noise(30, 400), "TIFF", strip_size=90),
     }  # fmt: skip
 
