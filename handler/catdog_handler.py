@@ -6,7 +6,8 @@ what is TorchServe's own is here: how an image arrives, and how an answer leaves
 
 Nothing of a request is kept on `self`, and `handle` raises only for bugs: an
 image that cannot be classified is answered with its own 4xx, while the rest
-of its batch gets predictions.
+of its batch gets predictions. A batch for which a GPU has no memory left is
+answered with 503, which clients try again.
 """
 
 import json
@@ -18,6 +19,7 @@ from typing import Any
 
 from catdog.classifier import Answer, Classifier
 from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
+from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.overlay import draw_overlay
 from catdog.results import MAP_HEADER, Explanation
@@ -28,6 +30,8 @@ from catdog_telemetry import StageClock, Telemetry, client_request_id, request_h
 log = logging.getLogger(__name__)
 
 IMAGE_FIELDS = ("data", "file", "image")  # of a multipart form; a plain body is "body"
+
+EXIT_DEVICE_LOST = 70
 
 # Constant ASCII phrases: another one hangs TorchServe's connection till the time-out.
 STATUSES = {
@@ -83,8 +87,16 @@ class CatDogHandler:
         clock = StageClock()
         with clock.stage("preprocess"):
             inputs = self._preprocess(data, context)
-        with clock.stage("inference"):
-            output = self.classifier.infer(inputs)
+        try:
+            with clock.stage("inference"):
+                output = self.classifier.infer(inputs)
+        except OutOfDeviceMemoryError as error:
+            log.error("%d requests are answered with 503: %s", len(data), error)
+            return [_unavailable(index, context) for index in range(len(data))]
+        except DeviceLostError as error:
+            log.critical("%s; this worker ends, and TorchServe starts another", error)
+            logging.shutdown()
+            os._exit(EXIT_DEVICE_LOST)  # an exception would be answered, and the next ones too
         with clock.stage("postprocess"):
             results = self.classifier.postprocess(inputs, output)
             answers = [
@@ -136,6 +148,13 @@ class CatDogHandler:
             return _to_json(result.to_dict())
         with_map = request_header(context, index, MAP_HEADER) == "true"
         return _to_json(result.to_dict(with_map))
+
+
+def _unavailable(index: int, context: Any) -> bytes:
+    context.set_response_content_type(index, "application/json")
+    context.set_response_status(503, "Service Unavailable", index)
+    message = "the GPU has no memory left for this batch; try again"
+    return _to_json({"code": 503, "type": "OutOfDeviceMemory", "message": message})
 
 
 def find_task(context: Any, index: int) -> Task:

@@ -14,23 +14,21 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
-import numpy as np
 from PIL import Image
 
 from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_map
 from catdog.cpu import threads_per_worker
 from catdog.decode import Decoder, Limits
+from catdog.engines import Engine, ModelOutput, load_engine
 from catdog.invalid_image import InvalidImage
 from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import ActivationMap, Box, Explanation, Prediction, map_valid
-from catdog.runtime import ModelOutput, Runtime, load_runtime
 from catdog.transforms import ModelInput, Task, View, read_model_input
 
 Answer: TypeAlias = Prediction | Explanation | InvalidImage
@@ -65,18 +63,18 @@ class Classifier:
         model_dir: Path,
         info: ModelInfo,
         settings: Settings,
-        runtime: Runtime,
+        engine: Engine,
         threads: int,
         decoder: Decoder,
     ) -> None:
         self.info = info
         self.settings = settings
         self.version = _read_version(model_dir)
-        self.device = runtime.device
-        self.model = replace(info.model, precision=runtime.precision)
+        self.device = engine.device
+        self.model = replace(info.model, precision=engine.precision)
         self.threads = threads
         self._model_dir = model_dir
-        self._runtime = runtime
+        self._engine = engine
         self._decoder = decoder
         self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
@@ -107,13 +105,13 @@ class Classifier:
         info = ModelInfo.read(model_dir)
         settings = Settings.read(model_dir / SETTINGS_FILE)
         threads = threads or threads_per_worker(settings.fixed_threads, workers)
-        runtime = load_runtime(model_dir, info, device, threads, settings.compile)
+        engine = load_engine(model_dir, info, device, threads)
         if decoder_of is None:
             memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
             decoder = Decoder(settings.limits, memory=memory)
         else:
             decoder = decoder_of(settings.limits)
-        return cls(model_dir, info, settings, runtime, threads, decoder)
+        return cls(model_dir, info, settings, engine, threads, decoder)
 
     def classify(self, images: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
         """Classify N images in one batch: N results, in order."""
@@ -158,11 +156,9 @@ class Classifier:
         valid = [one for one in inputs if isinstance(one, ModelInput)]
         if not valid:
             return BatchOutput(None, ())
-        crops = self._runtime.run(np.stack([one.crop for one in valid]))  # (M, 3, S, S)
+        crops = self._engine.run([one.crop for one in valid])
         full_images = [one.full_image for one in valid if one.full_image is not None]
-        return BatchOutput(
-            crops, tuple(self._runtime.run(image[np.newaxis]) for image in full_images)
-        )
+        return BatchOutput(crops, tuple(self._engine.run([image]) for image in full_images))
 
     def postprocess(
         self, inputs: Sequence[ModelInput | InvalidImage], output: BatchOutput
@@ -182,14 +178,17 @@ class Classifier:
         return map_valid(answers, inputs, InvalidImage)
 
     def warm_up(self, batch_size: int) -> None:
-        """Classify the golden images in batches of each size, so that nothing is first later.
+        """Prepare the engine, and classify and explain a golden image: nothing is first later.
 
         Args:
             batch_size: The largest batch that will come.
+
+        Raises:
+            OutOfDeviceMemoryError: If a GPU has no room for such batches.
         """
+        self._engine.prepare(batch_size, self.info.preprocessing.crop_size)
         images = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
-        for size in self._runtime.batch_sizes(batch_size):
-            self.classify(list(islice(cycle(images), size)))
+        self.classify(images)
         self.explain(images[:1])
         Image.init()  # Pillow's decoders that no golden image needs
 

@@ -31,7 +31,6 @@ class Settings:
     max_aspect_ratio: float
     decode_memory_mb: int
     threads: int | Literal["auto"]
-    compile: bool
 
     def __post_init__(self) -> None:
         _check_number(
@@ -43,8 +42,6 @@ class Settings:
         _check_number("decode_memory_mb", self.decode_memory_mb, 1, 1_000_000)
         if self.threads != "auto":
             _check_number('threads ("auto" or a number)', self.threads, 1, 1024)
-        if not isinstance(self.compile, bool):
-            raise ValueError(f"compile must be true or false, got {self.compile!r}")
         needed_mb = -(-self.max_pixels * DECODE_BYTES_PER_PIXEL // 1_000_000)
         if self.decode_memory_mb < needed_mb:
             raise ValueError(

@@ -5,8 +5,7 @@ both compute the same thing. Importing it imports torch.
 """
 
 import torch
-from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import nn
 
 from catdog.labels import GROUPS, NUM_CLASSES
 from catdog.networks import Network
@@ -21,15 +20,26 @@ class PixelsToLogits(nn.Module):
 
     Input: pixels, uint8, shape (N, 3, H, W).
     Output: logits (N, 1000) and features (N, C, h, w), float32.
+
+    Attributes:
+        precision: What the network computes in, up to its features. Normalising and the last
+            layer are float32's, and so are the maps that follow.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, network: Network, module: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self,
+        network: Network,
+        module: nn.Module,
+        preprocessing: Preprocessing,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.network = network
         self.module = module
+        self.precision = precision
         mean = torch.tensor(preprocessing.mean, dtype=torch.float64).view(1, 3, 1, 1)
         std = torch.tensor(preprocessing.std, dtype=torch.float64).view(1, 3, 1, 1)
         # (pixels / 255 - mean) / std as one multiplication and one addition.
@@ -38,7 +48,11 @@ class PixelsToLogits(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         images = pixels.to(self.scale.dtype) * self.scale + self.shift
+        if self.precision is not torch.float32:
+            images = images.to(self.precision)
         features = self.network.features(self.module, images)
+        if self.precision is not torch.float32:
+            features = features.to(self.scale.dtype)
         return self.network.logits(self.module, features), features
 
 
@@ -55,24 +69,16 @@ class LogitsAndMaps(nn.Module):
     Input: pixels, uint8, shape (N, 3, H, W).
     Output: logits (N, 1000) and maps (N, 2, h, w), float32, not scaled; `GROUPS` says which map
     is of what.
-
-    Attributes:
-        network: Gives logits and the last feature map.
-        precision: bfloat16 or float16 for the network alone, or None for float32. The maps are
-            always computed in float32.
     """
 
     last_layer: torch.Tensor
     outside: torch.Tensor
     inside: torch.Tensor
 
-    def __init__(
-        self, network: nn.Module, last_layer: torch.Tensor, precision: torch.dtype | None = None
-    ) -> None:
-        """Take the weights (1000, C) from averaged features to logits; they are copied."""
+    def __init__(self, network: nn.Module, last_layer: torch.Tensor) -> None:
+        """Take what gives logits and the last feature map, and the weights (1000, C) between."""
         super().__init__()
         self.network = network
-        self.precision = precision
         # A copy, row by row: quantising the network's own leaves it alone, and efficientnet_lite0's
         # lies in its file column by column, which a product takes twice as long for.
         self.register_buffer(
@@ -86,53 +92,9 @@ class LogitsAndMaps(nn.Module):
         self.register_buffer("inside", (1 - member) * _NOTHING)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, features = self._run_network(pixels)
+        logits, features = self.network(pixels)
         scores = logits.unsqueeze(1)  # (N, 1, 1000)
         gradients = (scores + self.inside).softmax(2) - (scores + self.outside).softmax(2)
         weights = gradients @ self.last_layer  # (N, 2, C)
         maps = (weights @ features.flatten(2)).relu()  # (N, 2, h * w)
         return logits, maps.reshape(-1, len(GROUPS), *features.shape[2:])
-
-    def _run_network(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits: torch.Tensor
-        features: torch.Tensor
-        if self.precision is None:
-            logits, features = self.network(pixels)
-            return logits, features
-        with torch.autocast(pixels.device.type, self.precision):
-            logits, features = self.network(pixels)
-        return logits.float(), features.float()
-
-
-class _ConvolutionsAreLeaves(fx.Tracer):
-    """Traces a network, but never into a convolution that pads by itself."""
-
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, qualified_name)
-
-
-def fold_batch_norm(module: PixelsToLogits) -> fx.GraphModule:
-    """Merge every batch norm into the convolution before it.
-
-    Args:
-        module: In eval mode; left unchanged.
-
-    Returns:
-        A module that computes the same from fewer operations.
-    """
-    graph_module = fx.GraphModule(module, _ConvolutionsAreLeaves().trace(module))
-    layers = dict(graph_module.named_modules())
-    for node in list(graph_module.graph.nodes):
-        if node.op != "call_module" or not isinstance(layers[node.target], nn.BatchNorm2d):
-            continue
-        source = node.args[0]
-        convolution = layers.get(source.target) if source.op == "call_module" else None
-        if not isinstance(convolution, nn.Conv2d) or len(source.users) > 1:
-            continue
-        folded = fuse_conv_bn_eval(convolution, layers[node.target])
-        graph_module.set_submodule(source.target, folded)
-        node.replace_all_uses_with(source)
-        graph_module.graph.erase_node(node)
-    graph_module.delete_all_unused_submodules()
-    graph_module.recompile()
-    return graph_module

@@ -12,8 +12,8 @@ import pytest
 from onnx import numpy_helper
 from rich.console import Console
 
+from catdog.engines import load_engine
 from catdog.model_info import ModelInfo
-from catdog.runtime import load_runtime
 from catdog_serving.build import quantise
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_images
@@ -61,10 +61,10 @@ def int8_archive(packed: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
 
 def logits(archive: Path, pixels: np.ndarray) -> np.ndarray:
     with open_archive(archive) as model_dir:
-        runtime = load_runtime(model_dir, ModelInfo.read(model_dir), "cpu", 2)
+        engine = load_engine(model_dir, ModelInfo.read(model_dir), "cpu", 2)
 
         def logits_of(batch: np.ndarray) -> np.ndarray:
-            output = runtime.run(batch)
+            output = engine.run(list(batch))
             assert output.maps.dtype == np.float32
             return output.logits
 

@@ -10,11 +10,12 @@ from torch import nn
 
 from catdog.activation_map import explained_group, scale_to_peak
 from catdog.classifier import Classifier
+from catdog.engines import load_engine
+from catdog.engines.torch import TorchEngine
 from catdog.labels import GROUPS
 from catdog.model_info import ModelInfo
 from catdog.networks import NETWORKS, Network
 from catdog.results import Explanation
-from catdog.runtime import TorchRuntime, load_runtime
 from catdog.transforms import Task
 from catdog_serving.build.export import build_module
 from catdog_serving.build.golden_images import sample_pixels
@@ -35,9 +36,9 @@ def to_peak(maps: np.ndarray) -> np.ndarray:
 class LogMass(nn.Module):
     """The log of one group's mass, with the last feature map as a layer of its own."""
 
-    def __init__(self, runtime: TorchRuntime, network: Network, group: range) -> None:
+    def __init__(self, engine: TorchEngine, network: Network, group: range) -> None:
         super().__init__()
-        self.module, self.network, self.group = runtime._module.network, network, group
+        self.module, self.network, self.group = engine._module.network, network, group
         self.features = nn.Identity()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -55,14 +56,14 @@ def test_the_map_is_captums_grad_cam_of_the_log_mass(
 ) -> None:
     with open_archive(build(network, weights, "torch")) as model_dir:
         info = ModelInfo.read(model_dir)
-        runtime = load_runtime(model_dir, info, "cpu", 2)
-    assert isinstance(runtime, TorchRuntime)
+        engine = load_engine(model_dir, info, "cpu", 2)
+    assert isinstance(engine, TorchEngine)
     pixels = np.stack([sample_pixels(name, info.preprocessing) for name in SAMPLE_NAMES])
-    maps = to_peak(runtime.run(pixels).maps)
+    maps = to_peak(engine.run(list(pixels)).maps)
     informative = 0
     for index, group in enumerate(GROUPS):
         ours = maps[:, index]
-        log_mass = LogMass(runtime, NETWORKS[network], group)
+        log_mass = LogMass(engine, NETWORKS[network], group)
         grad_cam = LayerGradCam(log_mass, log_mass.features)
         theirs = grad_cam.attribute(
             torch.from_numpy(pixels).float(), relu_attributions=True
@@ -101,8 +102,8 @@ def test_seeded_resnets_maps_are_as_exact_as_the_references(
     reference_error = np.abs(eager_maps(torch.float32) - exact).max()
     for runtime in ("onnx", "torch"):
         with open_archive(build("resnet152", "seeded", runtime)) as model_dir:
-            loaded = load_runtime(model_dir, ModelInfo.read(model_dir), "cpu", 2)
-            error = np.abs(to_peak(loaded.run(pixels).maps) - exact).max()
+            loaded = load_engine(model_dir, ModelInfo.read(model_dir), "cpu", 2)
+            error = np.abs(to_peak(loaded.run(list(pixels)).maps) - exact).max()
         print(f"\n{runtime}: maps {error:.1e} from float64's, the reference {reference_error:.1e}")
         assert error <= 4 * reference_error
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from torchvision.models import ResNet152_Weights
 
 from catdog.classifier import Classifier
 from catdog.decode import Decoder
+from catdog.engines import ModelOutput
 from catdog.model_info import GoldenImage, ModelInfo
 from catdog.read_settings import Settings
-from catdog.runtime import ModelOutput
 from catdog.torch_module import LogitsAndMaps
 from catdog.transforms import Preprocessing
 from tests.support.paths import ROOT, SAMPLES
@@ -75,7 +76,7 @@ class Colours(nn.Module):
         return features.mean((2, 3)) @ self.last_layer.T, features
 
 
-class ColourRuntime:
+class ColourEngine:
     """`Colours` instead of a network, with the real head; it records the shape of each batch."""
 
     device = "cpu"
@@ -92,19 +93,20 @@ class ColourRuntime:
     def batches(self) -> list[int]:
         return [shape[0] for shape in self.shapes]
 
-    def run(self, pixels: np.ndarray) -> ModelOutput:
+    def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
+        pixels = np.stack(images)
         self.shapes.append(pixels.shape)
         with torch.inference_mode():
             logits, maps = self._module(torch.from_numpy(pixels))
         return ModelOutput(logits.numpy(), maps.numpy())
 
-    def batch_sizes(self, largest: int) -> list[int]:
-        return [1, largest]
+    def prepare(self, batch_size: int, side: int) -> None:
+        self.run([np.zeros((3, side, side), np.uint8)] * batch_size)
 
 
-def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier, ColourRuntime]:
+def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier, ColourEngine]:
     folder = write_model_dir(tmp_path, model_info())
     info = ModelInfo.read(folder)
     settings = Settings.read(folder / "model-config.yaml")
-    runtime = ColourRuntime(gain)
+    runtime = ColourEngine(gain)
     return Classifier(folder, info, settings, runtime, 2, Decoder(settings.limits)), runtime

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from PIL import Image
 from ts.context import Context, RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-import catdog.runtime
-from catdog.runtime import Placement
-from catdog_handler import CatDogHandler
+import catdog.engines.torch
+from catdog.engines import DeviceLostError, ModelOutput, OutOfDeviceMemoryError, Placement
+from catdog_handler import EXIT_DEVICE_LOST, CatDogHandler
 from catdog_telemetry import Telemetry, worker_id
 from tests.support.images import encode
-from tests.support.model_dirs import ColourRuntime, colour_classifier, model_info, write_model_dir
+from tests.support.model_dirs import ColourEngine, colour_classifier, model_info, write_model_dir
 from tests.support.paths import ROOT
 
 RED, GREEN = (bytearray(encode(Image.new("RGB", (80, 60), c))) for c in ("red", "lime"))
@@ -64,6 +65,41 @@ def test_each_row_gets_its_own_answer_and_status(tmp_path: Path) -> None:
     statuses = [context.get_response_status(i) for i in range(4)]
     assert statuses == [(200, None), (400, "Bad Request"), (200, None), (400, "Bad Request")]
     assert {context.get_response_content_type(i) for i in range(4)} == {"application/json"}
+
+
+class FailingEngine(ColourEngine):
+    """An engine on a GPU that has failed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
+        raise self.error
+
+
+def test_without_device_memory_each_request_is_503_and_the_worker_lives(tmp_path: Path) -> None:
+    handler, context = prepared_handler(tmp_path, [{}, {}])
+    working = handler.classifier._engine
+    handler.classifier._engine = FailingEngine(OutOfDeviceMemoryError("no memory left"))
+    answers = [json.loads(body) for body in handler.handle([{"body": RED}] * 2, context)]
+    assert [answer["code"] for answer in answers] == [503, 503]
+    assert context.get_response_status(1) == (503, "Service Unavailable")
+    handler.classifier._engine = working
+    (body,) = handler.handle([{"body": RED}], context)
+    assert json.loads(body)["label"] == "cat"
+
+
+def test_a_lost_gpu_ends_the_worker(tmp_path: Path) -> None:
+    """In a process of its own: it would answer every later batch with an error."""
+    handler, context = prepared_handler(tmp_path, [{}])
+    handler.classifier._engine = FailingEngine(DeviceLostError("cuda:0 failed"))
+    child = os.fork()
+    if child == 0:
+        handler.handle([{"body": RED}], context)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == EXIT_DEVICE_LOST
 
 
 def test_the_error_keeps_torchserves_shape(tmp_path: Path) -> None:
@@ -201,22 +237,20 @@ def test_the_largest_drawing_fits_torchserves_answer(tmp_path: Path) -> None:
 
 @pytest.fixture
 def loaded_on(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Records the device of each torch runtime instead of loading a network."""
+    """Records the device of each torch engine instead of loading a network."""
     devices: list[str] = []
 
-    def record(
-        path: Path, info: object, placement: Placement, threads: int, compiled: bool
-    ) -> ColourRuntime:
+    def record(path: Path, info: object, placement: Placement, threads: int) -> ColourEngine:
         devices.append(placement.device)
-        return ColourRuntime()
+        return ColourEngine()
 
-    monkeypatch.setattr(catdog.runtime, "TorchRuntime", record)
+    monkeypatch.setattr(catdog.engines.torch, "TorchEngine", record)
     return devices
 
 
 def initialize(tmp_path: Path, gpu: int | None) -> None:
     model_dir = write_model_dir(tmp_path, model_info(runtime="torch"))
-    CatDogHandler().initialize(context_for(model_dir=model_dir, gpu=gpu))
+    CatDogHandler().initialize(context_for({}, model_dir=model_dir, gpu=gpu))
 
 
 @pytest.mark.parametrize("gpu", [0, 1, 3])

@@ -160,7 +160,6 @@ def _check_room(weights: "Weights", folder: Path) -> None:
 def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> ModelInfo:
     """Write everything that the archive holds, but for its manifest."""
     try:
-        from catdog_serving.build import quantise
         from catdog_serving.build.export import build_module, eager_logits, export
         from catdog_serving.build.golden_images import GOLDEN_SHOWS, golden_images
         from catdog_serving.build.weights import find_weights
@@ -186,6 +185,8 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     if spec.calibration is None:
         export(module, weights, runtime, model_dir)
     else:
+        from catdog_serving.build import quantise  # needs ONNX Runtime, which no GPU machine does
+
         images = read_calibration_images(spec.calibration, weights.preprocessing, settings.limits)
         logits_of, agreement = quantise.export_int8(module, weights, images, model_dir)
         spec.gate.check(agreement)

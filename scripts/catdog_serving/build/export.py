@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from catdog.runtime import MODEL_FILES
+from catdog.engines import MODEL_FILES
 from catdog.torch_module import LogitsAndMaps, PixelsToLogits
 from catdog_serving.build.weights import Weights
 

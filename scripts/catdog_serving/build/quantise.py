@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from catdog.engines import MODEL_FILES
+from catdog.engines.onnxruntime import OnnxEngine
 from catdog.model_info import Agreement
 from catdog.no_telemetry import import_onnxruntime
-from catdog.runtime import MODEL_FILES, OnnxRuntime
 from catdog.torch_module import LogitsAndMaps
 from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.build.calibration import CalibrationImages
@@ -61,10 +62,10 @@ def export_int8(
     with scratch_folder() as scratch:
         exported = export(module, weights, "onnx", scratch)
         quantise(exported, target, images.calibration)
-    runtime = OnnxRuntime(target, 0, "int8")
+    engine = OnnxEngine(target, 0, "int8")
 
     def logits_of(pixels: np.ndarray) -> np.ndarray:
-        return runtime.run(pixels).logits
+        return engine.run(list(pixels)).logits
 
     agreement = measure_agreement(
         int8=logits_in_batches(logits_of, images.held_out),

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import catdog
+from catdog.engines import MODEL_FILES
 from catdog.model_info import MODEL_INFO_FILE, ModelInfo
 from catdog.read_settings import SETTINGS_FILE
-from catdog.runtime import MODEL_FILES
 from catdog_serving.errors import RefusedError
 from catdog_serving.model_archive import MANIFEST, open_archive
 

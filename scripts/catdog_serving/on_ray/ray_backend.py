@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import catdog
+from catdog.engines import computed_precision
 from catdog.model_info import ModelInfo
 from catdog.results import Explanation
-from catdog.runtime import computed_precision
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import ImageFailure, ImageResult

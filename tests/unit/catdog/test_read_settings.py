@@ -55,7 +55,6 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         ("threads", 0),
         ("threads", "all"),
         ("threads", 1.5),
-        ("compile", "yes"),
         ("max_aspect_ratio", True),
         ("decode_memory_mb", 831),  # one image of max_pixels needs 832
     ],

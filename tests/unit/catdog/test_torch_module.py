@@ -85,24 +85,3 @@ def test_each_image_of_a_batch_gets_the_map_it_gets_alone() -> None:
         one = slice(index, index + 1)
         alone = maps_of(logits[one], features[one], last_layer)
         torch.testing.assert_close(together[one], alone, rtol=1e-5, atol=1e-5)
-
-
-def test_maps_are_float32_where_the_network_computes_in_half_precision() -> None:
-    class Half(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(CHANNELS, CLASSES, bias=False)
-
-        def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits = self.layer(features.mean((2, 3)))
-            assert logits.dtype is torch.bfloat16
-            return logits, features.bfloat16()
-
-    network = Half()
-    features = random(2, CHANNELS, 7, 7)
-    with torch.inference_mode():
-        module = LogitsAndMaps(network, network.layer.weight, precision=torch.bfloat16)
-        logits, maps = module(features)
-    assert logits.dtype is maps.dtype is module.last_layer.dtype is torch.float32
-    expected = maps_of(logits, features.bfloat16().float(), network.layer.weight)
-    torch.testing.assert_close(maps, expected, rtol=1e-6, atol=1e-6)

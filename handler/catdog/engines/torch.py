@@ -1,0 +1,171 @@
+"""torch: archives that are packed for GPUs, on a GPU or, where there is none, on the CPU.
+
+On a GPU a pass is one captured CUDA graph: its hundreds of kernels start with one call, where
+Python would take longer to start them than the GPU to run them. Pixels travel as uint8, a quarter
+of their float size, and are normalised there; only logits and maps come back.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from catdog.engines import DeviceLostError, ModelOutput, OutOfDeviceMemoryError, Placement
+from catdog.engines.fusion import FusedConvolution, fuse
+from catdog.model_info import ModelInfo
+from catdog.networks import get_network
+from catdog.torch_module import LogitsAndMaps, PixelsToLogits
+
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class _CapturedPass(NamedTuple):
+    """A pass over a fixed number of crops, and the device memory that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    pixels: torch.Tensor  # uint8, (N, 3, S, S)
+    logits: torch.Tensor
+    maps: torch.Tensor
+
+
+class TorchEngine:
+    """A model.pth: convolutions fused, channels_last, weights held in the precision of the pass.
+
+    On a GPU batches of 1, 2, 4, 8 ... crops are captured by `prepare`, and others are run as the
+    next of these; images of other shapes, which explanations have, run without a graph.
+    """
+
+    def __init__(self, path: Path, info: ModelInfo, placement: Placement, threads: int) -> None:
+        """Load the weights.
+
+        Raises:
+            OutOfDeviceMemoryError: If a GPU has no room for them.
+        """
+        self.device, self.precision = placement
+        self._on_gpu = placement.device != "cpu"
+        self._captured: dict[int, _CapturedPass] = {}
+        self._lock = Lock()  # a pass's device memory is used by one thread at a time
+        torch.set_num_threads(1 if self._on_gpu else threads)
+        if self._on_gpu:  # float32 is float32, and not the matrix units' 10 bits of mantissa
+            torch.backends.cuda.matmul.fp32_precision = "ieee"
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        module = load_module(path, info, _PRECISIONS[placement.precision])
+        try:
+            self._module = module.to(placement.device)
+            self._stream = _stream_on(placement.device)
+        except torch.OutOfMemoryError as error:
+            raise _no_room(self.device, "the network") from error
+
+    def prepare(self, batch_size: int, side: int) -> None:
+        if not self._on_gpu:
+            for size in {1, batch_size}:
+                self.run([np.zeros((3, side, side), np.uint8)] * size)
+            return
+        try:
+            with torch.inference_mode(), torch.cuda.stream(self._stream):
+                self._capture_all(batch_size, side)
+        except torch.OutOfMemoryError as error:
+            raise _no_room(self.device, f"batches of {batch_size}") from error
+
+    def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
+        try:
+            return self._run(images)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()  # for other workers of this GPU too
+            if len(images) == 1:
+                raise _no_room(self.device, "one more image") from error
+        except torch.AcceleratorError as error:
+            raise DeviceLostError(f"{self.device} failed: {error}") from error
+        half = len(images) // 2
+        parts = zip(self.run(images[:half]), self.run(images[half:]), strict=True)
+        return ModelOutput(*(np.concatenate(part) for part in parts))
+
+    def _run(self, images: Sequence[np.ndarray]) -> ModelOutput:
+        count = len(images)
+        with self._lock, torch.inference_mode(), torch.cuda.stream(self._stream):
+            # torch hands pinned memory out again only after the copies from it are done.
+            pixels = torch.empty(
+                (count, *images[0].shape), dtype=torch.uint8, pin_memory=self._on_gpu
+            )
+            np.stack(images, out=pixels.numpy())
+            captured = self._captured.get(next_power_of_two(count))
+            if captured is None or captured.pixels.shape[1:] != pixels.shape[1:]:
+                logits, maps = self._module(pixels.to(self.device, non_blocking=True))
+            else:
+                captured.pixels[:count].copy_(pixels, non_blocking=True)
+                captured.graph.replay()
+                logits, maps = captured.logits[:count], captured.maps[:count]
+            output = ModelOutput(self._to_host(logits), self._to_host(maps))
+            if self._stream is not None:
+                self._stream.synchronize()
+        return output
+
+    def _to_host(self, values: torch.Tensor) -> np.ndarray:
+        """Values in the computer's memory; those of a GPU are there after synchronising."""
+        if not self._on_gpu:
+            array: np.ndarray = values.numpy()
+            return array
+        host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        return host.numpy()
+
+    def _capture_all(self, batch_size: int, side: int) -> None:
+        """Capture the largest batch first: the others then fit into its memory."""
+        largest = next_power_of_two(batch_size)
+        pixels = torch.zeros((largest, 3, side, side), dtype=torch.uint8, device=self.device)
+        pool = torch.cuda.graph_pool_handle()
+        while largest:
+            self._captured[largest] = self._capture(pixels[:largest], pool)
+            largest //= 2
+
+    def _capture(self, pixels: torch.Tensor, pool: Any) -> _CapturedPass:
+        self._module(
+            pixels
+        )  # libraries set themselves up in a first pass, which cannot be captured
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+            logits, maps = self._module(pixels)
+        return _CapturedPass(graph, pixels, logits, maps)
+
+
+def load_module(path: Path, info: ModelInfo, precision: torch.dtype) -> LogitsAndMaps:
+    """The network of a model.pth, on the CPU, with its layers fused.
+
+    Args:
+        path: The weights' file.
+        info: The archive's facts.
+        precision: What convolutions compute in; the last layer and the maps are float32's.
+    """
+    network = get_network(info.network)
+    module = network.build()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state, strict=True)
+    last_layer = network.last_layer_of(module)
+    whole = PixelsToLogits(network, module, info.preprocessing, precision)
+    fused = fuse(whole.eval())
+    for layer in fused.modules():
+        if isinstance(layer, nn.Conv2d | FusedConvolution):
+            layer.to(dtype=precision).to(memory_format=torch.channels_last)
+    return LogitsAndMaps(fused, last_layer).eval()
+
+
+def next_power_of_two(count: int) -> int:
+    """The smallest that is not below `count`, which is at least 1."""
+    return 1 << (count - 1).bit_length()
+
+
+def _stream_on(device: str) -> torch.cuda.Stream | None:
+    if device == "cpu":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _no_room(device: str, what: str) -> OutOfDeviceMemoryError:
+    return OutOfDeviceMemoryError(
+        f"{device} has no memory left for {what}; lower batchSize, or the number of workers of "
+        "each GPU (workers_per_gpu), in config.properties"
+    )
