@@ -20,7 +20,7 @@ from catdog.model_info import ModelInfo
 from catdog.networks import get_network
 from catdog.torch_module import LogitsAndMaps, PixelsToLogits
 
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _CapturedPass(NamedTuple):
@@ -53,7 +53,7 @@ class TorchEngine:
         if self._on_gpu:  # float32 is float32, and not the matrix units' 10 bits of mantissa
             torch.backends.cuda.matmul.fp32_precision = "ieee"
             torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-        module = load_module(path, info, _PRECISIONS[placement.precision])
+        module = load_module(path, info, PRECISIONS[placement.precision])
         try:
             self._module = module.to(placement.device)
             self._stream = _stream_on(placement.device)

@@ -29,12 +29,14 @@ class ReferenceLoop:
     Args:
         network: A name in `NETWORKS`.
         state: A .pth file with the network's state.
+        device: "cpu" or "cuda:N".
     """
 
-    def __init__(self, network: str, state: Path) -> None:
+    def __init__(self, network: str, state: Path, device: str = "cpu") -> None:
+        self.device = device
         self.module = get_network(network).build()
         self.module.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))
-        self.module.eval()
+        self.module.eval().to(device)
         # The original script's numbers; other networks' own cost the same time.
         self._transform = transforms.Compose(
             [
@@ -48,7 +50,7 @@ class ReferenceLoop:
     def classify(self, image: bytes) -> tuple[float, float]:
         """Decode one image and give its cat and dog mass."""
         opened = Image.open(io.BytesIO(image)).convert("RGB")
-        batch = self._transform(opened).unsqueeze(0)  # (1, 3, 224, 224)
+        batch = self._transform(opened).unsqueeze(0).to(self.device)  # (1, 3, 224, 224)
         with torch.no_grad():
             probabilities = self.module(batch)[0].softmax(dim=0)  # (1000,)
         cat = probabilities[list(CAT_INDICES)].sum().item()
@@ -58,7 +60,7 @@ class ReferenceLoop:
     def multiply_adds(self, side: int = 224) -> int:
         """Multiply-adds of convolutions and linear layers for one image, side x side pixels."""
         with FlopCounterMode(display=False) as counted, torch.no_grad():
-            self.module(torch.zeros(1, 3, side, side))
+            self.module(torch.zeros(1, 3, side, side, device=self.device))
         return int(counted.get_total_flops() // 2)
 
 
