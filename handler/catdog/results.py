@@ -176,10 +176,10 @@ class Prediction:
             "cat": self.cat,
             "dog": self.dog,
             "other": self.other,
-            "breed": self.breed and asdict(self.breed),
-            "top": tuple(asdict(entry) for entry in self.top),
+            "breed": self.breed and dict(vars(self.breed)),
+            "top": tuple(dict(vars(entry)) for entry in self.top),  # asdict takes 10 x as long
             "box": self.box,
-            **asdict(self.model),
+            **vars(self.model),
             "version": self.version,
         }
         if with_map and self.map is not None:
