@@ -5,6 +5,7 @@ module chooses the one that fits the answer, scales it, and finds the box.
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -28,49 +29,69 @@ def explained_group(prediction: Prediction) -> int:
     return GROUPS.index(CAT_INDICES if is_cat else DOG_INDICES)
 
 
-def scale_to_peak(activation: np.ndarray) -> np.ndarray:
-    """Scale a group's map as the network gives it, (h, w), to a largest value of 1.
+def scale_to_peak(maps: np.ndarray) -> np.ndarray:
+    """Scale maps as the network gives them, (..., h, w), each to a largest value of 1.
 
     Where nothing speaks for the group it stays 0 everywhere.
     """
-    peak = activation.max()
-    scaled: np.ndarray = activation / peak if peak > 0 else np.zeros_like(activation)
+    peaks = maps.max(axis=(-2, -1), keepdims=True)
+    scaled: np.ndarray = maps / np.where(peaks > 0, peaks, 1)
     return scaled
 
 
-def to_activation_map(activation: np.ndarray, view: View) -> ActivationMap:
-    """A map in [0, 1], shape (h, w), as an answer carries it."""
-    rows = activation.astype(np.float64).round(_GRID_DECIMALS).tolist()
-    return ActivationMap(view.size, view.rectangle, tuple(map(tuple, rows)))
+def to_activation_maps(activations: np.ndarray, views: Sequence[View]) -> list[ActivationMap]:
+    """Maps in [0, 1], shape (N, h, w), as answers carry them."""
+    grids = activations.astype(np.float64).round(_GRID_DECIMALS).tolist()
+    return [
+        ActivationMap(view.size, view.rectangle, tuple(map(tuple, grid)))
+        for view, grid in zip(views, grids, strict=True)
+    ]
 
 
-def locate(activation: np.ndarray, view: View, threshold: float) -> Box | None:
-    """Find the animal: the box around the largest connected region above a threshold.
+def locate(
+    activations: np.ndarray, views: Sequence[View | None], threshold: float
+) -> list[Box | None]:
+    """Find the animals: the box around the largest connected region above a threshold.
 
     Args:
-        activation: A map, shape (h, w), in [0, 1].
-        view: What part of the image it covers.
+        activations: N maps of one shape, (N, h, w), in [0, 1].
+        views: What part of its image each covers; None for one that is not to be searched.
         threshold: In (0, 1); regions are where the interpolated map reaches it.
 
     Returns:
-        In pixels of the upright original, inside it; None if the map is below the
-        threshold everywhere.
+        N boxes in pixels of the upright original, inside it; None if the map is below the
+        threshold everywhere, or was not searched.
     """
-    rows, columns = activation.shape
-    fine = _interpolation(rows) @ activation @ _interpolation(columns).T
-    region = _largest_region(fine >= threshold)
-    if region is None:
+    count, rows, columns = activations.shape
+    fine = _interpolation(rows) @ activations @ _interpolation(columns).T
+    height, width = fine.shape[1:]
+    masks = np.zeros((count, height, width + 1), dtype=bool)  # a False behind each row
+    np.greater_equal(fine, threshold, out=masks[:, :, :width])
+    packed = np.packbits(masks.reshape(count, -1), axis=1, bitorder="little")
+    return [
+        None
+        if view is None
+        else _box(int.from_bytes(bits.tobytes(), "little"), (height, width), view)
+        for bits, view in zip(packed, views, strict=True)
+    ]
+
+
+def _box(mask: int, shape: tuple[int, int], view: View) -> Box | None:
+    """The box of a mask's largest region; `mask` as `_largest_region` takes it."""
+    height, width = shape
+    region = _largest_region(mask, width + 1)
+    if not region:
         return None
-    top, left, bottom, right = region
+    top, left, bottom, right = _edges(region, width + 1)
     x0, y0, x1, y1 = view.rectangle
-    x_step = (x1 - x0) / fine.shape[1]
-    y_step = (y1 - y0) / fine.shape[0]
-    width, height = view.size
+    x_step = (x1 - x0) / width
+    y_step = (y1 - y0) / height
+    full_width, full_height = view.size
     return Box(
         max(0, int(x0 + left * x_step)),
         max(0, int(y0 + top * y_step)),
-        min(width, math.ceil(x0 + right * x_step)),
-        min(height, math.ceil(y0 + bottom * y_step)),
+        min(full_width, math.ceil(x0 + right * x_step)),
+        min(full_height, math.ceil(y0 + bottom * y_step)),
     )
 
 
@@ -87,46 +108,49 @@ def _interpolation(cells: int) -> np.ndarray:
     return matrix
 
 
-def _largest_region(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """top, left, bottom, right of the largest region whose points touch by their sides.
+def _largest_region(mask: int, pitch: int) -> int:
+    """The largest region whose points touch by their sides; of equal ones the topmost.
 
-    Rows are cut into runs of neighbours, and runs that overlap in the next row are joined
-    (union-find): a few dozen steps where single points would take hundreds.
+    A mask is one integer: the point in row y and column x is bit y * pitch + x, and a row's
+    last column is empty. So a shift moves all points at once, and none into another row: a
+    few steps for an image where single points would take hundreds.
     """
-    runs = _runs(mask)
-    if not runs:
-        return None
-    parents = list(range(len(runs)))
-
-    def root(run: int) -> int:
-        while parents[run] != run:
-            run = parents[run]
-        return run
-
-    above = 0
-    for number, (row, start, end) in enumerate(runs):
-        while runs[above][0] < row - 1 or (runs[above][0] == row - 1 and runs[above][2] <= start):
-            above += 1
-        touching = above
-        while runs[touching][0] == row - 1 and runs[touching][1] < end:
-            parents[root(number)] = root(touching)
-            touching += 1
-    regions: dict[int, list[tuple[int, int, int]]] = {}
-    for number, run in enumerate(runs):
-        regions.setdefault(root(number), []).append(run)
-    largest = max(regions.values(), key=lambda region: sum(end - start for _, start, end in region))
-    rows, starts, ends = zip(*largest, strict=True)
-    return rows[0], min(starts), rows[-1] + 1, max(ends)
+    largest = 0
+    while mask.bit_count() > largest.bit_count():
+        region = mask if _is_one_region(mask, pitch) else _first_region(mask, pitch)
+        mask ^= region
+        largest = max(largest, region, key=int.bit_count)
+    return largest
 
 
-def _runs(mask: np.ndarray) -> list[tuple[int, int, int]]:
-    """row, first column, column behind the last of each run of True, from the top left."""
-    height, width = mask.shape
-    flat = np.zeros(height * (width + 1) + 1, dtype=bool)  # a False before and behind each row
-    flat[1:].reshape(height, width + 1)[:, :width] = mask
-    edges = np.flatnonzero(flat[1:] != flat[:-1]).tolist()
-    starts, ends = edges[::2], edges[1::2]
-    return [
-        (start // (width + 1), start % (width + 1), end - start // (width + 1) * (width + 1))
-        for start, end in zip(starts, ends, strict=True)
-    ]
+def _is_one_region(mask: int, pitch: int) -> bool:
+    """Whether a mask is surely one region, as most are; False does not say that it is not.
+
+    It is one if a single run of neighbours in a row has no point above it: all others lead up
+    to that one. Adding to a run those of its points that have one above carries into the empty
+    point behind the run; where nothing arrives, nothing was above.
+    """
+    supported = mask & mask << pitch
+    unsupported_ends = mask << 1 & ~mask & ~(mask + supported)
+    return unsupported_ends.bit_count() == 1
+
+
+def _first_region(mask: int, pitch: int) -> int:
+    """The region of the first point from the top left."""
+    region, grown = 0, mask & -mask
+    while grown != region:
+        region = grown
+        grown |= (region << 1 | region >> 1 | region << pitch | region >> pitch) & mask
+    return region
+
+
+def _edges(region: int, pitch: int) -> tuple[int, int, int, int]:
+    """top, left, bottom, right of a region; the last two are the first outside."""
+    top = ((region & -region).bit_length() - 1) // pitch
+    bottom = (region.bit_length() - 1) // pitch + 1
+    columns, rows = region, 1
+    while rows < bottom:  # row 0 gets the points of 2, 4, 8 ... rows
+        columns |= columns >> rows * pitch
+        rows *= 2
+    columns &= (1 << pitch) - 1
+    return top, (columns & -columns).bit_length() - 1, bottom, columns.bit_length()

@@ -17,9 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
+import numpy as np
 from PIL import Image
 
-from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_map
+from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_maps
 from catdog.cpu import threads_per_worker
 from catdog.decode import Decoder, Limits
 from catdog.engines import Engine, ModelOutput, load_engine
@@ -229,13 +230,15 @@ class Classifier:
         self, predictions: Sequence[Prediction], views: Sequence[View], output: ModelOutput
     ) -> list[tuple[Box | None, ActivationMap]]:
         """Box and map of each image of a pass."""
-        located = []
-        for prediction, view, maps in zip(predictions, views, output.maps, strict=True):
-            activation = scale_to_peak(maps[explained_group(prediction)])
-            found = prediction.label != "neither"
-            box = locate(activation, view, self.settings.box_threshold) if found else None
-            located.append((box, to_activation_map(activation, view)))
-        return located
+        groups = [explained_group(prediction) for prediction in predictions]
+        explained = [maps[group] for maps, group in zip(output.maps, groups, strict=True)]
+        activations = scale_to_peak(np.array(explained))  # (N, h, w)
+        searched = [
+            None if prediction.label == "neither" else view
+            for prediction, view in zip(predictions, views, strict=True)
+        ]
+        boxes = locate(activations, searched, self.settings.box_threshold)
+        return list(zip(boxes, to_activation_maps(activations, views), strict=True))
 
 
 def _read_version(model_dir: Path) -> str:

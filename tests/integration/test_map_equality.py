@@ -27,12 +27,6 @@ from tests.support.reference import reference_pixels
 SAMPLE_NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 
 
-def to_peak(maps: np.ndarray) -> np.ndarray:
-    """Maps (N, 2, h, w), each scaled to a peak of 1."""
-    flat = [scale_to_peak(one) for one in maps.reshape(-1, *maps.shape[2:])]
-    return np.stack(flat).reshape(maps.shape)
-
-
 class LogMass(nn.Module):
     """The log of one group's mass, with the last feature map as a layer of its own."""
 
@@ -59,7 +53,7 @@ def test_the_map_is_captums_grad_cam_of_the_log_mass(
         engine = load_engine(model_dir, info, "cpu", 2)
     assert isinstance(engine, TorchEngine)
     pixels = np.stack([sample_pixels(name, info.preprocessing) for name in SAMPLE_NAMES])
-    maps = to_peak(engine.run(list(pixels)).maps)
+    maps = scale_to_peak(engine.run(list(pixels)).maps)
     informative = 0
     for index, group in enumerate(GROUPS):
         ours = maps[:, index]
@@ -96,14 +90,14 @@ def test_seeded_resnets_maps_are_as_exact_as_the_references(
         module = build_module(seeded_resnet).to(dtype)
         with torch.inference_mode():
             _, maps = module(torch.from_numpy(pixels))
-        return to_peak(maps.numpy())
+        return scale_to_peak(maps.numpy())
 
     exact = eager_maps(torch.float64)
     reference_error = np.abs(eager_maps(torch.float32) - exact).max()
     for runtime in ("onnx", "torch"):
         with open_archive(build("resnet152", "seeded", runtime)) as model_dir:
             loaded = load_engine(model_dir, ModelInfo.read(model_dir), "cpu", 2)
-            error = np.abs(to_peak(loaded.run(list(pixels)).maps) - exact).max()
+            error = np.abs(scale_to_peak(loaded.run(list(pixels)).maps) - exact).max()
         print(f"\n{runtime}: maps {error:.1e} from float64's, the reference {reference_error:.1e}")
         assert error <= 4 * reference_error
 
@@ -124,8 +118,8 @@ def maps_of(archive: Path, paths: list[Path]) -> list[np.ndarray]:
         classifier.close()
     assert output.crops is not None
     assert len(groups) == len(output.full_images) == len(paths)
-    crops = to_peak(output.crops.maps)
+    crops = scale_to_peak(output.crops.maps)
     maps = [of_image[group] for of_image, group in zip(crops, groups, strict=True)]
     for full_image, group in zip(output.full_images, groups, strict=True):
-        maps.append(to_peak(full_image.maps)[0, group])
+        maps.append(scale_to_peak(full_image.maps)[0, group])
     return maps

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catdog.activation_map import locate, scale_to_peak, to_activation_map
+from catdog.activation_map import locate, scale_to_peak, to_activation_maps
 from catdog.classifier import Classifier
 from catdog.transforms import ModelInput
 from catdog_serving.bench.load_generator import closed_loop
@@ -96,14 +96,13 @@ def test_map_and_box_take_less_than_a_millisecond(
             inputs = classifier.preprocess([path.read_bytes() for path in photos[:count]])
             crops = classifier.infer(inputs).crops
             assert crops is not None
+            views = [item.view for item in inputs if isinstance(item, ModelInput)]
             took = []
             for _ in range(200):
                 start = time.perf_counter()
-                for maps, item in zip(crops.maps, inputs, strict=True):
-                    assert isinstance(item, ModelInput)
-                    activation = scale_to_peak(maps[0])
-                    locate(activation, item.view, 0.1)
-                    to_activation_map(activation, item.view)
+                activations = scale_to_peak(crops.maps[:, 0])
+                locate(activations, views, 0.1)
+                to_activation_maps(activations, views)
                 took.append((time.perf_counter() - start) / count)
             median_ms = statistics.median(took) * 1000
             p95_ms = float(np.percentile(took, 95)) * 1000

@@ -6,10 +6,11 @@ import torch
 from torchvision.models import ResNet152_Weights
 
 from catdog.postprocess import class_masses, class_probabilities, predict
-from catdog.results import ModelId, Prediction
+from catdog.results import Breed, ClassProbability, ModelId, Prediction
 
 CATEGORIES = ResNet152_Weights.IMAGENET1K_V1.meta["categories"]
 MODEL = ModelId("resnet152", "IMAGENET1K_V1", "fp32")
+CATS, DOGS = slice(281, 286), slice(151, 269)
 
 
 def logits_for(**probabilities: float) -> np.ndarray:
@@ -48,16 +49,44 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         class_probabilities(np.zeros(shape))
 
 
-@pytest.mark.parametrize("decimals", [9, 1, 0])
-def test_the_top_classes_are_sorted_and_of_equal_ones_the_lowest_index_is_first(
-    decimals: int,
-) -> None:
-    logits = np.random.default_rng(decimals).normal(0, 1, (50, 1000)).round(decimals)
-    for prediction, row in zip(
-        predict(class_probabilities(logits), CATEGORIES, 0.25, MODEL, "1.0"), logits, strict=True
-    ):
-        expected = np.argsort(-row, kind="stable")[:5]
-        assert [entry.index for entry in prediction.top] == expected.tolist()
+def predict_plainly(logits: np.ndarray, threshold: float) -> Prediction:
+    """One image by itself, in the plainest way, logits (1000,)."""
+    (probabilities,) = class_probabilities(logits[np.newaxis])
+    cat, dog = (float(probabilities[group].sum()) for group in (CATS, DOGS))
+    label = "neither" if cat + dog < threshold else "cat" if cat > dog else "dog"
+    breed = None
+    if label != "neither":
+        group, mass = (CATS, cat) if label == "cat" else (DOGS, dog)
+        index = max(range(group.start, group.stop), key=lambda i: probabilities[i])
+        breed = Breed(CATEGORIES[index], index, round(float(probabilities[index]) / mass, 6))
+    top = np.argsort(-probabilities, kind="stable")[:5].tolist()
+    return Prediction(
+        label=label,
+        cat=round(cat, 6),
+        dog=round(dog, 6),
+        other=round(max(0.0, 1 - round(cat, 6) - round(dog, 6)), 6),
+        breed=breed,
+        top=tuple(
+            ClassProbability(i, CATEGORIES[i], round(float(probabilities[i]), 6)) for i in top
+        ),
+        box=None,
+        model=MODEL,
+        version="1.0",
+    )
+
+
+@pytest.mark.parametrize("decimals", [9, 1, 0, -1])
+@pytest.mark.parametrize("spread", [1, 4])
+def test_a_batch_is_answered_as_each_of_its_images_by_itself(decimals: int, spread: int) -> None:
+    """Logits as sure as a network's, and many equal ones, of which the lowest index is first."""
+    random = np.random.default_rng(spread)
+    logits = random.normal(0, spread, (64, 1000))
+    logits[:24, DOGS] += spread  # a third dogs, a third cats
+    logits[24:48, CATS] += 5
+    logits = logits.round(decimals).astype(np.float32)
+    predictions = predict(class_probabilities(logits), CATEGORIES, 0.25, MODEL, "1.0")
+    assert predictions == [predict_plainly(row, 0.25) for row in logits]
+    assert predictions == [answer(row[np.newaxis]) for row in logits]
 
 
 def test_a_cat() -> None:
