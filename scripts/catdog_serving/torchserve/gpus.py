@@ -1,14 +1,45 @@
-"""The GPUs that a server of this shell may use: what nvidia-smi lists and CUDA may see."""
+"""The GPUs that a server of this shell may use, and how many workers each of them gets."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+
+MOST_WORKERS_PER_GPU = 8
+# What one worker takes of a GPU: weights, CUDA's own, and the graphs of batches up to 64.
+# An estimate, to be replaced by what is measured.
+WORKER_GPU_BYTES = 4_000_000_000
+# A worker decodes on its own threads while the GPU computes for another one.
+_CORES_PER_WORKER = 4
+_VERSIONS = 2  # in memory during a deploy or a scale-down
 
 _TIMEOUT_S = 10
+_QUERY = "index,uuid,memory.total,memory.used,utilization.gpu"
 
 
-def visible_gpus() -> int:
-    """How many there are; 0 without nvidia-smi, or if it has no driver or does not answer.
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as nvidia-smi has it; None for what it does not say, as of a part of a GPU (MIG).
+
+    Attributes:
+        index: nvidia-smi's number; the name under which CUDA sees a part of a GPU.
+        uuid: Its name on every machine.
+        memory_total_bytes: All of its memory.
+        memory_used_bytes: By every process.
+        utilisation_percent: Of the last moments in which anything computed.
+    """
+
+    index: str
+    uuid: str
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    utilisation_percent: int | None = None
+
+
+def visible_gpus() -> list[Gpu]:
+    """In CUDA's order, cuda:0 first; none if nvidia-smi is missing, has no driver or hangs.
 
     CUDA_VISIBLE_DEVICES is read as CUDA does (CUDA C Programming Guide, "CUDA Environment
     Variables"): numbers or UUIDs, which may be cut short; what comes after one that does not
@@ -17,38 +48,71 @@ def visible_gpus() -> int:
     listed = _listed()
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
-        return len(listed)
-    found: list[str] = []
+        return listed
+    found: list[Gpu] = []
     for name in (part.strip() for part in named.split(",")):
-        if name.startswith("MIG-"):  # a part of a GPU; CUDA uses one of them
-            return max(1, len(found)) if listed else 0
+        if name.startswith("MIG-") and listed:  # a part of a GPU; CUDA uses one of them
+            return found or [Gpu(name, name)]
         at = [
-            index
-            for index, uuid in listed
-            if name == index or (name.startswith("GPU-") and uuid.startswith(name))
+            gpu
+            for gpu in listed
+            if name == gpu.index or (name.startswith("GPU-") and gpu.uuid.startswith(name))
         ]
         if len(at) != 1:
             break
         if at[0] in found:
-            return 0
+            return []
         found += at
-    return len(found)
+    return found
 
 
-def _listed() -> list[tuple[str, str]]:
-    """Index and UUID of every GPU of the machine."""
+def choose_workers_per_gpu(gpus: Sequence[Gpu], cores: int) -> int:
+    """One worker for every 4 cores of a GPU's share, as far as its memory reaches; 1 to 8.
+
+    Args:
+        gpus: To be used.
+        cores: That all their workers share.
+    """
+    memory = [gpu.memory_total_bytes or 0 for gpu in gpus]  # one worker where it is not known
+    if not memory:
+        return 1
+    by_cores = cores // len(gpus) // _CORES_PER_WORKER
+    by_memory = min(memory) // (_VERSIONS * WORKER_GPU_BYTES)
+    return max(1, min(by_cores, by_memory, MOST_WORKERS_PER_GPU))
+
+
+def _listed() -> list[Gpu]:
+    """Every GPU of the machine."""
     program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
+    rows = (line.split(",") for line in _ask(program).splitlines()) if program else ()
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return [_gpu(*row) for row in cells if row[0].isdecimal() and len(row) == len(fields(Gpu))]
+
+
+def _ask(program: str) -> str:
+    """What nvidia-smi says of all GPUs; nothing if it fails or takes too long."""
+    command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
-        result = subprocess.run(
-            [program, "--query-gpu=index,uuid", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=True,
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-    except (OSError, subprocess.SubprocessError):  # no driver, or one that hangs
-        return []
-    rows = (line.partition(",") for line in result.stdout.splitlines())
-    return [(index.strip(), uuid.strip()) for index, _, uuid in rows if index.strip().isdecimal()]
+    except OSError:
+        return ""
+    try:
+        said, _ = process.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        if process.stdout:
+            process.stdout.close()
+        with suppress(subprocess.TimeoutExpired):  # stuck in the driver, it outlives the kill
+            process.wait(1)
+        return ""
+    return said if process.returncode == 0 else ""
+
+
+def _gpu(index: str, uuid: str, total_mib: str, used_mib: str, utilisation: str) -> Gpu:
+    def number(cell: str) -> int | None:
+        return int(cell) if cell.isdecimal() else None  # else "[N/A]" and the like
+
+    total, used = (None if (n := number(c)) is None else n << 20 for c in (total_mib, used_mib))
+    return Gpu(index, uuid, total, used, number(utilisation))

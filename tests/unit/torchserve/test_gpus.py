@@ -6,21 +6,17 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.torchserve import gpus as module
-from catdog_serving.torchserve.gpus import visible_gpus
+from catdog_serving.torchserve.gpus import Gpu, choose_workers_per_gpu, visible_gpus
 from catdog_serving.torchserve.java import _environment
 from catdog_serving.torchserve.run_directory import RunDirectory
+from tests.support.nvidia_smi import install_nvidia_smi
 
-TWO = "printf '0, GPU-aaaa-1\\n1, GPU-aabb-2\\n'"
+TWO = "printf '0, GPU-aaaa-1, 81559, 1, 0\\n1, GPU-aabb-2, [N/A], 20000, [N/A]\\n'"
 
 
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    script = tmp_path / "nvidia-smi"
-    script.write_text(f"#!/bin/sh\n{TWO}\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return script
+    return install_nvidia_smi(tmp_path, monkeypatch, TWO)
 
 
 @pytest.mark.usefixtures("nvidia_smi")
@@ -38,7 +34,34 @@ def test_what_cuda_would_not_see_is_not_counted(
 ) -> None:
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible_gpus() == count
+    assert len(visible_gpus()) == count
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+def test_they_come_in_cudas_order_with_what_is_known_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert visible_gpus() == [
+        Gpu("1", "GPU-aabb-2", None, 20000 << 20, None),
+        Gpu("0", "GPU-aaaa-1", 81559 << 20, 1 << 20, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gib", "cores", "workers"),
+    [
+        ([80], 16, 4),
+        ([80], 2, 1),  # a worker needs threads to decode on
+        *(([80], 200, 8), ([80] * 8, 200, 6), ([80] * 8, 16, 1)),  # all of them share the cores
+        *(([24], 64, 3), ([80, 24], 64, 3), ([8], 64, 1), ([4], 64, 1)),  # two versions fit
+        *(([None], 64, 1), ([80, None], 64, 1)),
+        ([], 64, 1),
+    ],
+)
+def test_workers_follow_cores_and_memory(gib: list[int | None], cores: int, workers: int) -> None:
+    gpus = [Gpu("0", "GPU-0", None if size is None else size << 30) for size in gib]
+    assert choose_workers_per_gpu(gpus, cores) == workers
 
 
 @pytest.mark.parametrize(
@@ -50,7 +73,7 @@ def test_without_an_answer_there_is_none(
     monkeypatch.setattr(module, "_TIMEOUT_S", 0.5)
     nvidia_smi.unlink() if does is None else nvidia_smi.write_text(f"#!/bin/sh\n{does}\n")
     start = time.monotonic()
-    assert visible_gpus() == 0
+    assert visible_gpus() == []
     assert time.monotonic() - start < 30
 
 

@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
+from catdog_serving.torchserve import serving_config as module
 from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
+from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
 from tests.support.paths import ROOT
 
 SHIPPED = ROOT / "config" / "config.properties"
 
 
-def fake_archive(tmp_path: Path, version: str) -> Path:
+def fake_archive(tmp_path: Path, version: str, runtime: str = "onnx") -> Path:
     path = tmp_path / "catdog.mar"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": {"modelVersion": version}}))
+        packed.writestr("model.json", json.dumps({"runtime": runtime}))
     return path
 
 
@@ -232,3 +235,48 @@ def test_worker_settings_are_the_configurations_and_time_outs_are_the_archives(
     assert (found.response_timeout_s, found.startup_timeout_s) == (30, 120)
     with pytest.raises(UsageError, match="at least 1 worker, got 0"):
         registered(config, yaml, workers=0)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "values", "entry", "gpus", "workers"),
+    [
+        ("torch", {}, {}, 2, 8),  # 32 cores, so 4 for each
+        ("torch", {"workers_per_gpu": "auto"}, {"minWorkers": 3, "maxWorkers": 9}, 2, 9),
+        ("torch", {"workers_per_gpu": "3"}, {}, 2, 6),
+        ("torch", {"workers_per_gpu": "1"}, {"minWorkers": 5, "maxWorkers": 5}, 2, 5),
+        ("torch", {"number_of_gpu": "1"}, {}, 1, 8),  # it has all the cores
+        ("torch", {"number_of_gpu": "0", "workers_per_gpu": "2"}, {}, 0, 1),
+        ("onnx", {}, {}, 0, 1),
+        ("onnx", {"number_of_gpu": "2"}, {}, 2, 2),  # it computes on the CPU all the same
+    ],
+)
+def test_each_gpu_gets_its_workers_and_nvidia_smi_is_asked_once(
+    tmp_path: Path,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    runtime: str,
+    values: dict[str, str],
+    entry: dict[str, object],
+    gpus: int,
+    workers: int,
+) -> None:
+    asked = tmp_path / "asked"
+    install_nvidia_smi(tmp_path, monkeypatch, f"echo >> {asked}{TWO_GPUS}")
+    monkeypatch.setattr(module, "usable_cores", lambda: 32)
+    config = make_config(fake_archive(tmp_path, "1.0", runtime), entry, **values)
+    config.write_for_server(tmp_path / "out.properties")
+    written = parse_properties((tmp_path / "out.properties").read_text())
+    assert written["number_of_gpu"] == str(gpus)
+    assert "workers_per_gpu" not in written
+    assert json.loads(written["models"])["catdog"]["1.0"]["maxWorkers"] == workers
+    assert config.served_worker_settings["maxWorkers"] == workers
+    assert not asked.exists() or asked.read_text() == "\n"
+
+
+@pytest.mark.parametrize("value", ["0", "9", "1.5", "", "all"])
+def test_a_number_of_workers_that_is_none_is_refused_with_the_choices(
+    make_config: MakeConfig, value: str
+) -> None:
+    told = f"config.properties: workers_per_gpu is '{value}'; it takes auto, 1, 2, 3, 4, 5, 6, 7, 8"
+    with pytest.raises(NotReadyError, match=re.escape(told)):
+        make_config(None, workers_per_gpu=value)
