@@ -24,8 +24,9 @@ def described(
     pid: int = -1,
     pending: int = 0,
     facts: Mapping[str, object] | None = None,
+    gpu_ids: Mapping[str, int] = {},
 ) -> dict[str, object]:
-    """A version as the describe API has it; its workers are states by their ids."""
+    """A version as the describe API has it; its workers are states by their ids, and GPUs too."""
     return {
         "modelVersion": version,
         "batchSize": 8,
@@ -33,7 +34,14 @@ def described(
         "responseTimeout": 2,
         "startupTimeout": 120,
         "workers": [
-            {"id": id, "status": status, "pid": pid, "gpu": False, "memoryUsage": 0}
+            {
+                "id": id,
+                "status": status,
+                "pid": pid,
+                "gpu": id in gpu_ids,
+                "memoryUsage": 0,
+                "gpuUsage": f"gpuId::{gpu_ids[id]} usage::see" if id in gpu_ids else "N/A",
+            }
             for id, status in workers.items()
         ],
         "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": pending},
@@ -72,6 +80,7 @@ class FakeServer:
     state: str = "READY"
     text: str = metrics(50, 40, 10)
     facts_asked: int = field(default=0)
+    gpu_ids: Mapping[str, int] = field(default_factory=dict)
 
     def answer(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
         if self.down:
@@ -80,6 +89,11 @@ class FakeServer:
             send(request, 200, self.text.encode())
         else:
             self.facts_asked += "customized" in request.path
-            workers = {"9000": self.state}
-            entry = described(workers=workers, pid=self.pid, pending=self.pending, facts=FACTS)
+            entry = described(
+                workers=dict.fromkeys(self.gpu_ids or ["9000"], self.state),
+                pid=self.pid,
+                pending=self.pending,
+                facts=FACTS,
+                gpu_ids=self.gpu_ids,
+            )
             send(request, 200, json.dumps([entry]).encode())

@@ -23,6 +23,7 @@ from catdog.cpu import usable_cores
 from catdog_serving.bench.load_generator import closed_loop, open_loop
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_owner
+from catdog_serving.torchserve.gpus import Gpu, choose_workers_per_gpu, most_workers_per_gpu
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -35,8 +36,12 @@ SAME_WITHIN = 0.03
 _WORKER_MEMORY_GB = 1.5  # 1.25 to 1.4 was seen (docs/performance.md)
 _MEMORY_SHARE = 0.6
 _CPU_BATCHES = (4, 8, 16)
-_GPU_BATCHES = (8, 32, 64)
 _USUAL_DELAY_MS, _OTHER_DELAYS_MS = 1, (5, 20)
+# On GPUs; powers of two, as batches are padded to the next one. The likeliest come first.
+_GPU_BATCHES = (64, 32, 128, 8)
+_GPU_DELAY_MS, _OTHER_GPU_DELAY_MS = 1, 5
+_WORKERS_PER_GPU = (1, 2, 4, 8)
+_MOST_UNDER_WAY = 512  # requests: the load generator has a thread for each
 _LOAD = 0.8  # of its own capacity, at which a setting's p99 is measured
 _SEED = 80
 
@@ -143,33 +148,46 @@ def candidates(config: ServingConfig) -> tuple[WorkerSettings, ...]:
 
 
 def settings_to_try(
-    current: WorkerSettings, cores: int, gpus: int, memory_gb: float
+    current: WorkerSettings, cores: int, gpus: Sequence[Gpu], memory_gb: float
 ) -> tuple[WorkerSettings, ...]:
     """At most `MOST_SETTINGS`, the current ones first.
-
-    On a CPU a worker uses many cores at a time, so few workers are tried: one, and such
-    numbers that each keeps 8 or 4 cores; two on small machines. With GPUs, one or two
-    workers for each.
 
     Args:
         current: What config.properties says.
         cores: Usable ones.
-        gpus: To be used; 0 for the CPU.
+        gpus: To be used; none for the CPU.
         memory_gb: Of the machine.
     """
-    if gpus:
-        numbers, batches = {gpus, 2 * gpus}, _GPU_BATCHES
-    else:
-        numbers, batches = {1, max(1, cores // 8), max(1, cores // 4)}, _CPU_BATCHES
-        if 2 <= cores < 8:
-            numbers.add(2)
-    fewest = min(numbers)
-    fitting = [n for n in sorted(numbers) if n * _WORKER_MEMORY_GB <= _MEMORY_SHARE * memory_gb]
-    wanted = [
-        *(WorkerSettings(n, b, _USUAL_DELAY_MS) for n in fitting or [fewest] for b in batches),
-        *(WorkerSettings(fewest, b, delay) for delay in _OTHER_DELAYS_MS for b in batches),
-    ]
+    most = int(_MEMORY_SHARE * memory_gb / _WORKER_MEMORY_GB)  # workers
+    wanted = _on_gpus(cores, gpus, most) if gpus else _on_cpu(cores, most)
     return tuple(dict.fromkeys([current, *wanted]))[:MOST_SETTINGS]
+
+
+def _on_cpu(cores: int, most: int) -> list[WorkerSettings]:
+    """A worker uses many cores at a time, so few are tried.
+
+    One, and such numbers that each keeps 8 or 4 cores; two on small machines.
+    """
+    numbers = {1, max(1, cores // 8), max(1, cores // 4)} | ({2} if 2 <= cores < 8 else set())
+    fitting = [n for n in sorted(numbers) if n <= most] or [1]
+    return [
+        *(WorkerSettings(n, b, _USUAL_DELAY_MS) for n in fitting for b in _CPU_BATCHES),
+        *(WorkerSettings(1, b, delay) for delay in _OTHER_DELAYS_MS for b in _CPU_BATCHES),
+    ]
+
+
+def _on_gpus(cores: int, gpus: Sequence[Gpu], most: int) -> list[WorkerSettings]:
+    """Each number of workers a GPU with the usual batches; the likeliest number with all of them.
+
+    A worker needs a core, and its share of the GPU's memory.
+    """
+    room = min(most_workers_per_gpu(gpus), cores // len(gpus), most // len(gpus))
+    fitting = [n for n in _WORKERS_PER_GPU if n <= room] or [1]
+    likely = max(n for n in fitting if n <= choose_workers_per_gpu(gpus, cores))
+    tried = [(n, b, _GPU_DELAY_MS) for b in _GPU_BATCHES[:2] for n in fitting]
+    tried += [(likely, b, _GPU_DELAY_MS) for b in _GPU_BATCHES[2:]]
+    tried += [(likely, b, _OTHER_GPU_DELAY_MS) for b in _GPU_BATCHES]
+    return [WorkerSettings(n * len(gpus), b, delay) for n, b, delay in tried]
 
 
 def ranked(trials: Sequence[Trial], p99_ms: float | None) -> list[Trial]:
@@ -266,12 +284,20 @@ def _run(
     times: TuneTimes,
 ) -> Trial:
     """Start a server with one setting and load it."""
-    # Two full batches a worker keep all busy; more than the queue holds would be refused.
-    concurrency = min(
-        2 * worker_settings.workers * worker_settings.batch_size, config.job_queue_size
-    )
+    under_way = min(requests_to_fill(worker_settings), _MOST_UNDER_WAY)
+    queue = config.job_queue_size
+    values = {}
+    if gpus := len(config.gpus):
+        queue = max(queue, under_way)  # batches that it cannot hold would not be measured
+        values = {
+            "job_queue_size": str(queue),
+            "workers_per_gpu": str(worker_settings.per_gpu(gpus)),
+        }
+    concurrency = min(under_way, queue)  # more than the queue holds would be refused
     with tempfile.TemporaryDirectory(prefix="catdog-tune-") as scratch:
-        private = private_config(config, Path(scratch), config.archive, worker_settings.to_entry())
+        private = private_config(
+            config, Path(scratch), config.archive, worker_settings.to_entry(), values
+        )
         with TorchServe(private) as server:
             server.wait_ready(worker_settings.workers)
             url = private.inference_url
@@ -284,6 +310,11 @@ def _run(
         p99_ms=usual.percentile_ms(99),
         not_200=full.not_200 + usual.not_200,
     )
+
+
+def requests_to_fill(setting: WorkerSettings) -> int:
+    """Requests under way that keep every worker busy: two full batches each."""
+    return 2 * setting.workers * setting.batch_size
 
 
 # ---- for people ----

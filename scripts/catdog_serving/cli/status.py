@@ -63,9 +63,11 @@ def status(
 
 
 def print_status(status: ServerStatus, console: Console) -> None:
-    """The model, then a row per version."""
+    """The model and the GPUs, then a row per version."""
     print_line(f"address  {status.url}", console)
     print_line(f"model    {status.model_line}", console)
+    for line in _gpu_lines(status):
+        print_line(line, console)
     if status.agreement:
         print_line(f"int8     {status.agreement}", console)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -81,6 +83,10 @@ def print_status(status: ServerStatus, console: Console) -> None:
             str(model.queue_free),
         )
     console.print(table)
+
+
+def _gpu_lines(status: ServerStatus) -> list[str]:
+    return [f"gpu {gpu.id:<4} {gpu.line}" for gpu in status.gpus]
 
 
 def _watch(server: TorchServe, interval_s: float) -> None:
@@ -138,7 +144,8 @@ def watch_screen(snapshot: Snapshot | ServerError) -> Group:
     model = status.model_line
     if status.is_ready and status.facts is None:
         model = "not asked for while requests wait"
-    head = Text(f"{stamp}\naddress  {status.url}{up}\nmodel    {model}\n")
+    facts = [f"address  {status.url}{up}", f"model    {model}", *_gpu_lines(status)]
+    head = Text("\n".join([stamp, *facts, ""]))
     if not status.is_ready:
         why = f"; the last one failed: {status.failure}" if status.failure else ""
         head.append(f"no worker is READY{why}\n", style="red")

@@ -17,8 +17,41 @@ from catdog.model_info import Agreement
 from catdog.results import ModelId
 from catdog_serving.errors import ServerError
 from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
+from catdog_serving.torchserve.gpus import Gpu, visible_gpus
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import TorchServe
+
+_NVIDIA_SMI_S = 3.0  # it answers at once while workers keep the driver loaded, or hangs
+
+
+@dataclass(frozen=True)
+class GpuStatus:
+    """One GPU of the machine, and who computes on it.
+
+    Attributes:
+        id: As workers count: 0 for cuda:0.
+        workers: The ids of those that were given it, of all versions.
+        device: What nvidia-smi says of it; None if it does not answer.
+    """
+
+    id: int
+    workers: tuple[str, ...]
+    device: Gpu | None
+
+    @property
+    def line(self) -> str:
+        """Workers, memory and utilisation in one line."""
+        count = len(self.workers)
+        found = [f"{count} worker{'' if count == 1 else 's'}"]
+        gpu = self.device
+        if gpu is None:
+            return f"{found[0]}; nvidia-smi says nothing of it"
+        if gpu.memory_used_bytes is not None and gpu.memory_total_bytes is not None:
+            used, total = gpu.memory_used_bytes / 1e9, gpu.memory_total_bytes / 1e9
+            found.append(f"{used:.1f} of {total:.1f} GB of memory used")
+        if gpu.utilisation_percent is not None:
+            found.append(f"{gpu.utilisation_percent} % utilised")
+        return ", ".join(found)
 
 
 @dataclass(frozen=True)
@@ -31,12 +64,14 @@ class ServerStatus:
         facts: The default version's model.json, with "device"; None while no
             worker is READY, and if the queue was too full or too slow to ask.
         failure: While none is, the last line of the traceback that ended a worker.
+        gpus: Those of the machine; none if no worker was given one.
     """
 
     url: str
     models: tuple[ModelStatus, ...]
     facts: dict[str, Any] | None
     failure: str | None
+    gpus: tuple[GpuStatus, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -71,6 +106,7 @@ class ServerStatus:
             "ready": self.is_ready,
             "failure": self.failure,
             "versions": [asdict(model) for model in self.models],
+            "gpus": [asdict(gpu) for gpu in self.gpus],
             "model": facts,
         }
 
@@ -109,7 +145,22 @@ def read_status(server: TorchServe) -> ServerStatus:
             with suppress(ServerError):
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
-    return ServerStatus(server.config.inference_url, tuple(models), facts, failure)
+    return ServerStatus(
+        server.config.inference_url, tuple(models), facts, failure, read_gpus(models)
+    )
+
+
+def read_gpus(models: Sequence[ModelStatus]) -> tuple[GpuStatus, ...]:
+    """The GPUs of a server's workers, and those of the machine that have none."""
+    workers = [worker for model in models for worker in model.workers]
+    if not any(worker.gpu for worker in workers):
+        return ()
+    devices = dict(enumerate(visible_gpus(_NVIDIA_SMI_S)))
+    given = {worker.gpu_id for worker in workers if worker.gpu_id is not None}
+    return tuple(
+        GpuStatus(gpu, tuple(w.id for w in workers if w.gpu_id == gpu), devices.get(gpu))
+        for gpu in sorted(given | devices.keys())
+    )
 
 
 def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
@@ -124,7 +175,8 @@ def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot |
                 now = scrape(server.config.metrics_url)
                 known = facts.of(models)
                 failure = None if known else server.run.why_a_worker_died()
-                status = ServerStatus(server.config.inference_url, models, known, failure)
+                url, gpus = server.config.inference_url, read_gpus(models)
+                status = ServerStatus(url, models, known, failure, gpus)
                 rates = Rates.between(before, now) if before else None
                 before = now
                 yield Snapshot(status, rates, _memory(models), _uptime_s(server))

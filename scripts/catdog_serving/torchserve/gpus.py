@@ -15,7 +15,7 @@ WORKER_GPU_BYTES = 4_000_000_000
 _CORES_PER_WORKER = 4
 _VERSIONS = 2  # in memory during a deploy or a scale-down
 
-_TIMEOUT_S = 10
+_TIMEOUT_S = 10.0
 _QUERY = "index,uuid,memory.total,memory.used,utilization.gpu"
 
 
@@ -38,14 +38,14 @@ class Gpu:
     utilisation_percent: int | None = None
 
 
-def visible_gpus() -> list[Gpu]:
+def visible_gpus(timeout_s: float = _TIMEOUT_S) -> list[Gpu]:
     """In CUDA's order, cuda:0 first; none if nvidia-smi is missing, has no driver or hangs.
 
     CUDA_VISIBLE_DEVICES is read as CUDA does (CUDA C Programming Guide, "CUDA Environment
     Variables"): numbers or UUIDs, which may be cut short; what comes after one that does not
     exist, such as -1, is not visible; one device twice makes none visible.
     """
-    listed = _listed()
+    listed = _listed(timeout_s)
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return listed
@@ -73,23 +73,25 @@ def choose_workers_per_gpu(gpus: Sequence[Gpu], cores: int) -> int:
         gpus: To be used.
         cores: That all their workers share.
     """
-    memory = [gpu.memory_total_bytes or 0 for gpu in gpus]  # one worker where it is not known
-    if not memory:
-        return 1
-    by_cores = cores // len(gpus) // _CORES_PER_WORKER
-    by_memory = min(memory) // (_VERSIONS * WORKER_GPU_BYTES)
-    return max(1, min(by_cores, by_memory, MOST_WORKERS_PER_GPU))
+    by_cores = cores // max(1, len(gpus)) // _CORES_PER_WORKER
+    return max(1, min(by_cores, most_workers_per_gpu(gpus)))
 
 
-def _listed() -> list[Gpu]:
+def most_workers_per_gpu(gpus: Sequence[Gpu]) -> int:
+    """As many as fit into the smallest GPU, 1 to 8; 1 where its memory is not known."""
+    smallest = min((gpu.memory_total_bytes or 0 for gpu in gpus), default=0)
+    return max(1, min(smallest // (_VERSIONS * WORKER_GPU_BYTES), MOST_WORKERS_PER_GPU))
+
+
+def _listed(timeout_s: float) -> list[Gpu]:
     """Every GPU of the machine."""
     program = shutil.which("nvidia-smi")
-    rows = (line.split(",") for line in _ask(program).splitlines()) if program else ()
+    rows = (line.split(",") for line in _ask(program, timeout_s).splitlines()) if program else ()
     cells = [[cell.strip() for cell in row] for row in rows]
     return [_gpu(*row) for row in cells if row[0].isdecimal() and len(row) == len(fields(Gpu))]
 
 
-def _ask(program: str) -> str:
+def _ask(program: str, timeout_s: float) -> str:
     """What nvidia-smi says of all GPUs; nothing if it fails or takes too long."""
     command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
@@ -99,7 +101,7 @@ def _ask(program: str) -> str:
     except OSError:
         return ""
     try:
-        said, _ = process.communicate(timeout=_TIMEOUT_S)
+        said, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         if process.stdout:

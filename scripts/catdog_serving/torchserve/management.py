@@ -4,6 +4,7 @@ What changes workers is always asked for asynchronously, for the caller to wait 
 `poll`: TorchServe's `synchronous=true` blocks a thread that predictions need.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,13 +43,19 @@ def poll(look: Callable[[], Found], timeout_s: float, pause_s: float = 0.2) -> F
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker. Only "READY" means that it answers."""
+    """One worker. Only "READY" means that it answers.
+
+    Attributes:
+        gpu: Whether it was given one.
+        gpu_id: Which: 0 for cuda:0; None without one, or if TorchServe does not say.
+    """
 
     id: str
     status: str
     pid: int
     gpu: bool
     memory_bytes: int
+    gpu_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -266,10 +273,21 @@ def _model_status(entry: dict[str, Any], default_version: str) -> ModelStatus:
         startup_timeout_s=entry["startupTimeout"],
         workers=tuple(
             WorkerStatus(
-                worker["id"], worker["status"], worker["pid"], worker["gpu"], worker["memoryUsage"]
+                id=worker["id"],
+                status=worker["status"],
+                pid=worker["pid"],
+                gpu=worker["gpu"],
+                memory_bytes=worker["memoryUsage"],
+                gpu_id=_gpu_id(worker.get("gpuUsage", "")),
             )
             for worker in entry["workers"]
         ),
         queue_free=queue["remainingCapacity"],
         pending_requests=queue["pendingRequests"],
     )
+
+
+def _gpu_id(usage: str) -> int | None:
+    """The number in what TorchServe writes as "gpuId::0 utilization.gpu [%]::35 %..."."""
+    found = re.match(r"gpuId::(\d+)", usage)
+    return int(found[1]) if found else None

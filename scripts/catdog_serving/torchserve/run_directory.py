@@ -82,6 +82,11 @@ class RunDirectory:
         return self.path / "home"
 
     @property
+    def programs(self) -> Path:
+        """What the server finds before the machine's own programs."""
+        return self.path / "bin"
+
+    @property
     def java_option(self) -> str:
         """What Java is told of `temporary`; it also tells this server's Java from any other."""
         return f"-Djava.io.tmpdir={self.temporary}"

@@ -163,26 +163,26 @@ class ServingConfig:
         return self.archive.is_file() and archive_runtime(self.archive) == "torch"
 
     @property
-    def gpus(self) -> int:
-        """GPUs to use: number_of_gpu, or, without it, all there are if the archive can use them."""
+    def gpus(self) -> list[Gpu]:
+        """Those to use: as many as number_of_gpu says, or all if the archive can use them."""
         configured = self.values.get("number_of_gpu")
-        if configured is not None:
-            return int(configured)
-        return len(self._visible_gpus) if self._computes_on_gpus else 0
+        if configured is None:
+            return self._visible_gpus if self._computes_on_gpus else []
+        return self._visible_gpus[: int(configured)] if int(configured) else []
 
     @property
     def workers_per_gpu(self) -> int:
         """Workers that each GPU gets at least: the key's number, or one that fits the machine."""
         if self._workers_per_gpu != "auto":
             return int(self._workers_per_gpu)
-        if self.gpus and self._computes_on_gpus:
-            return choose_workers_per_gpu(self._visible_gpus[: self.gpus], usable_cores())
+        if self._computes_on_gpus:
+            return choose_workers_per_gpu(self.gpus, usable_cores())
         return 1
 
     @property
     def served_worker_settings(self) -> dict[str, Any]:
         """`worker_settings`, with `workers_per_gpu` for every GPU at least."""
-        entry, least = self.worker_settings, self.gpus * self.workers_per_gpu
+        entry, least = self.worker_settings, len(self.gpus) * self.workers_per_gpu
         workers = {key: max(int(entry[key]), least) for key in ("minWorkers", "maxWorkers")}
         return entry | workers
 
@@ -283,7 +283,7 @@ class ServingConfig:
         values = self.with_absolute_paths()
         version = archive_version(self.archive)
         values["models"] = json.dumps({MODEL_NAME: {version: self.served_worker_settings}})
-        values["number_of_gpu"] = str(self.gpus)
+        values["number_of_gpu"] = str(len(self.gpus))
         for key in ("vmargs", *_OWN):  # read by TorchServe's launcher, or by us; see java.py
             values.pop(key, None)
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()

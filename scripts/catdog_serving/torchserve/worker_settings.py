@@ -8,9 +8,11 @@ from pathlib import Path
 from catdog.results import MODEL_NAME
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import RefusedError
+from catdog_serving.torchserve.gpus import MOST_WORKERS_PER_GPU
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.serving_config import ServingConfig
 
+_PER_GPU = re.compile(r"^[ \t]*workers_per_gpu[ \t]*=[^\r\n]*", re.MULTILINE)
 # `models=` with all its continuation lines.
 _MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\r\n\\]|\\\r?\n|\\.)*", re.MULTILINE)
 
@@ -38,6 +40,10 @@ class WorkerSettings:
             max_batch_delay_ms=int(entry["maxBatchDelay"]),
         )
 
+    def per_gpu(self, gpus: int) -> int:
+        """The value of workers_per_gpu with which these workers are not raised."""
+        return min(max(1, self.workers // gpus), MOST_WORKERS_PER_GPU)
+
     def to_entry(self) -> dict[str, int]:
         """As TorchServe's keys under `models=`."""
         return {
@@ -48,11 +54,11 @@ class WorkerSettings:
         }
 
 
-def write_worker_settings(path: Path, settings: WorkerSettings) -> None:
+def write_worker_settings(path: Path, settings: WorkerSettings, gpus: int = 0) -> None:
     """Put it into a config.properties.
 
-    The value of `models=` is laid out anew; all else stays byte for byte, and so do the file's
-    permissions.
+    The value of `models=` is laid out anew, and with GPUs that of `workers_per_gpu`; all else
+    stays byte for byte, and so do the file's permissions.
 
     Raises:
         RefusedError: If catdog's entry under `models=` cannot be found; nothing is
@@ -61,6 +67,10 @@ def write_worker_settings(path: Path, settings: WorkerSettings) -> None:
     """
     path = path.resolve()  # behind a link, the file is replaced and not the link
     changed = replace_worker_settings(path.read_bytes().decode(), settings)
+    if gpus:
+        line = f"workers_per_gpu={settings.per_gpu(gpus)}"
+        changed, found = _PER_GPU.subn(line, changed)
+        changed = changed if found else f"{line}\n{changed}"
     atomic_write(path, [changed.encode()])
 
 

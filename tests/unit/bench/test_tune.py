@@ -16,6 +16,7 @@ from catdog_serving.bench.tune import (
     verdict,
 )
 from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.gpus import Gpu
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.worker_settings import WorkerSettings
 from tests.support.paths import ROOT
@@ -42,24 +43,35 @@ def trial(workers: int, images_per_s: float, p99_ms: float = 100, not_200: int =
         (64, 0, 256, {1, 8, 16}),
         (64, 0, 24, {1, 8}),  # 16 workers would take all the memory
         (64, 0, 2, {1}),
-        (16, 1, 64, {1, 2}),
-        (64, 4, 256, {4, 8, 1}),  # and the current setting
+        (16, 1, 64, {1, 2, 4, 8}),
+        (2, 1, 24, {1, 2}),
+        (64, 4, 256, {4, 8, 16, 32, 1}),  # and the current setting
+        (64, 4, 30, {4, 8, 1}),  # 16 workers would take all the memory
     ],
 )
 def test_workers_follow_the_machine(
     cores: int, gpus: int, memory_gb: float, workers: set[int]
 ) -> None:
-    settings = settings_to_try(CURRENT, cores, gpus, memory_gb)
+    settings = settings_to_try(CURRENT, cores, [Gpu("0", "GPU-0", 80 << 30)] * gpus, memory_gb)
     assert {setting.workers for setting in settings} == workers
     assert settings[0] == CURRENT
     assert len(set(settings)) == len(settings) <= MOST_SETTINGS
     assert {4, 8, 16} <= {s.batch_size for s in settings} or gpus
     assert all(setting.max_batch_delay_ms >= 1 for setting in settings)
+    if gpus:
+        assert {s.batch_size for s in settings[1:]} == {8, 32, 64, 128}
+        assert {s.max_batch_delay_ms for s in settings[1:]} == {1, 5}
+
+
+def test_no_more_workers_are_tried_than_fit_into_the_smallest_gpu() -> None:
+    gpus = [Gpu("0", "GPU-0", 80 << 30), Gpu("1", "GPU-1", 24 << 30)]  # 24 GiB: 3, twice
+    settings = settings_to_try(CURRENT, 64, gpus, 256)
+    assert {setting.workers for setting in settings} == {1, 2, 4}
 
 
 def test_the_current_setting_is_among_them_whatever_it_is() -> None:
     odd = WorkerSettings(workers=3, batch_size=5, max_batch_delay_ms=77)
-    settings = settings_to_try(odd, 64, 0, 256)
+    settings = settings_to_try(odd, 64, [], 256)
     assert settings[0] == odd
     assert len(settings) == MOST_SETTINGS
 

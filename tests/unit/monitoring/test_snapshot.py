@@ -1,17 +1,19 @@
 """What `catdog status --watch` asks and computes, beside a stand-in for TorchServe's two ports."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from catdog_serving.cli.status import watch_line, watch_screen
+from catdog_serving.cli.status import print_status, watch_line, watch_screen
 from catdog_serving.errors import ServerError
-from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
+from catdog_serving.monitoring.snapshot import Snapshot, read_status, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FACTS, FakeServer, metrics
 from tests.support.http_servers import http_server
+from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
 
 
 @pytest.fixture
@@ -22,9 +24,13 @@ def fake() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def watched(fake: FakeServer, make_config: MakeConfig) -> Iterator[Snapshot | ServerError]:
-    config = make_config(None, management_address=fake.url, metrics_address=fake.url)
-    return take_snapshots(TorchServe(config), 0.01)
+def asked(fake: FakeServer, make_config: MakeConfig) -> TorchServe:
+    return TorchServe(make_config(None, management_address=fake.url, metrics_address=fake.url))
+
+
+@pytest.fixture
+def watched(asked: TorchServe) -> Iterator[Snapshot | ServerError]:
+    return take_snapshots(asked, 0.01)
 
 
 def test_a_server_that_is_away_is_waited_for(
@@ -92,3 +98,52 @@ def test_a_line_and_a_screen_say_what_was_measured(
     assert "4.0 of 8 images (50%)" in text
     assert "200.0 ms mean, 100.0 ms of it waiting" in text
     assert "0 queued, 48 free" in text
+
+
+THREE_WORKERS = {"9000": 1, "9001": 0, "9002": 1}
+ON_GPUS = {
+    TWO_GPUS: [
+        "gpu 0    1 worker, 21.5 of 85.9 GB of memory used, 35 % utilised",
+        "gpu 1    2 workers, 1.1 of 85.9 GB of memory used, 0 % utilised",
+    ],
+    "echo '0, MIG, [N/A], [N/A], [N/A]'": [
+        "gpu 0    1 worker",
+        "gpu 1    2 workers; nvidia-smi says nothing of it",
+    ],
+    "exit 9": [
+        "gpu 0    1 worker; nvidia-smi says nothing of it",
+        "gpu 1    2 workers; nvidia-smi says nothing of it",
+    ],
+}
+
+
+@pytest.mark.parametrize("does", ON_GPUS)
+def test_each_gpu_has_a_line_with_its_workers_whatever_nvidia_smi_says(
+    fake: FakeServer,
+    asked: TorchServe,
+    watched: Iterator[Snapshot | ServerError],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    does: str,
+) -> None:
+    install_nvidia_smi(tmp_path, monkeypatch, does)
+    assert read_status(asked).to_dict()["gpus"] == []  # the machine has some; nobody computes there
+    fake.gpu_ids = THREE_WORKERS
+    snapshot = next(watched)
+    assert isinstance(snapshot, Snapshot)
+    console = Console(width=100)
+    for show in (
+        lambda: print_status(read_status(asked), console),
+        lambda: console.print(watch_screen(snapshot)),
+    ):
+        with console.capture() as capture:
+            show()
+        lines = [line.rstrip() for line in capture.get().splitlines()]
+        assert [line for line in lines if line.startswith("gpu ")] == ON_GPUS[does]
+    listed = read_status(asked).to_dict()["gpus"]
+    assert [(gpu["id"], gpu["workers"]) for gpu in listed] == [
+        (0, ("9001",)),
+        (1, ("9000", "9002")),
+    ]
+    if does == TWO_GPUS:
+        assert listed[0]["device"]["memory_total_bytes"] == 80 << 30

@@ -247,6 +247,7 @@ def test_worker_settings_are_the_configurations_and_time_outs_are_the_archives(
         ("torch", {"number_of_gpu": "1"}, {}, 1, 8),  # it has all the cores
         ("torch", {"number_of_gpu": "0", "workers_per_gpu": "2"}, {}, 0, 1),
         ("onnx", {}, {}, 0, 1),
+        ("torch", {"number_of_gpu": "4", "workers_per_gpu": "2"}, {}, 2, 4),  # two are there
         ("onnx", {"number_of_gpu": "2"}, {}, 2, 2),  # it computes on the CPU all the same
     ],
 )

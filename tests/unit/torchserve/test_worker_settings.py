@@ -15,6 +15,7 @@ from catdog_serving.torchserve.worker_settings import (
     replace_worker_settings,
     write_worker_settings,
 )
+from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
 
 SHIPPED = (ROOT / "config" / "config.properties").read_bytes()
@@ -40,6 +41,19 @@ def test_only_the_four_numbers_of_the_shipped_file_change(tmp_path: Path) -> Non
     assert WorkerSettings.of(ServingConfig.read(path)) == WANTED
     assert path.stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("text", ["workers_per_gpu=auto\n", " workers_per_gpu = 8\r\n", ""])
+def test_with_gpus_the_workers_of_each_are_written_too(
+    tmp_path: Path, make_config: MakeConfig, text: str
+) -> None:
+    path = make_config(None).path
+    shipped = path.read_text().replace("workers_per_gpu=auto\n", "")
+    path.write_bytes((shipped + text).encode())
+    write_worker_settings(path, WorkerSettings(4, 64, 1), gpus=2)
+    config = ServingConfig.read(path)
+    assert (config.workers_per_gpu, config.worker_settings["maxWorkers"]) == (2, 4)
+    assert path.read_text().count("workers_per_gpu=") == 1
 
 
 def test_writing_the_same_settings_changes_nothing(tmp_path: Path) -> None:
