@@ -7,7 +7,8 @@ import typer
 
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog_serving.bench.bench_files import read_images, sample_crops
-from catdog_serving.bench.tune import candidates, check_ready, requests_to_fill, tune_table, verdict
+from catdog_serving.bench.candidates import candidates
+from catdog_serving.bench.tune import check_ready, requests_to_fill, tune_table, verdict
 from catdog_serving.bench.tune import tune as run_tune
 from catdog_serving.cli.options import ConfigOption, ImagesOption, console, print_line, progress
 from catdog_serving.errors import RefusedError, UsageError

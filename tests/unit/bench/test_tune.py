@@ -5,13 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from catdog_serving.bench import tune as tune_module
+from catdog_serving.bench.candidates import MOST_SETTINGS, settings_to_try
 from catdog_serving.bench.tune import (
-    MOST_SETTINGS,
     Trial,
     TuneTimes,
     best,
     ranked,
-    settings_to_try,
     tune,
     verdict,
 )
