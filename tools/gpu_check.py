@@ -58,7 +58,7 @@ class Check:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        return ("fp32", "bf16") if self.device == "cpu" else ("fp32", "bf16", "fp16")
+        return ("fp32",) if self.device == "cpu" else ("fp32", "bf16", "fp16")
 
     @property
     def seconds(self) -> float:
@@ -162,6 +162,7 @@ def bench(check: Check) -> None:
     from catdog.classifier import Classifier
     from catdog.transforms import Preprocessing
     from catdog_serving.bench import engine_speed
+    from catdog_serving.bench.decode_speed import DecodeLoad
     from catdog_serving.bench.reference import ReferenceLoop
     from catdog_serving.model_archive import open_archive
 
@@ -173,7 +174,7 @@ def bench(check: Check) -> None:
     cores = len(os.sched_getaffinity(0))
     with open_archive(check.archive("resnet152")) as model_dir:
         preprocessing = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        load = engine_speed.DecodeLoad(tuple(check.images), preprocessing)
+        load = DecodeLoad(tuple(check.images), preprocessing)
         check.say("decode", cores=cores, **load.rates(cores, check.seconds))
         loop = ReferenceLoop("resnet152", model_dir / "model.pth", check.device)
         rate = engine_speed.reference_rate(loop, check.images, 2 * check.seconds)
@@ -197,7 +198,8 @@ def bench(check: Check) -> None:
             if check.device != "cpu":
                 reserved_gb = torch.cuda.memory_reserved() / 1e9
                 check.say(f"memory {precision}", reserved_gb=reserved_gb)
-            del engine
+                del engine
+                torch.cuda.empty_cache()
         classifier = Classifier.load(model_dir, check.device)
         batch = 2 if check.small else 64
         classifier.warm_up(batch)
@@ -265,7 +267,7 @@ def _server(check: Check, workers: int) -> Iterator[Any]:
     batch = {"minWorkers": workers, "maxWorkers": workers, "batchSize": 64, "maxBatchDelay": 1}
     if check.small:
         batch["batchSize"] = 4
-    values = {"job_queue_size": "600"}
+    values = {"job_queue_size": "600", "workers_per_gpu": str(workers)}
     with tempfile.TemporaryDirectory(prefix="cd-") as scratch:
         config = private_config(
             ServingConfig.read(ROOT / "config" / "config.properties"),

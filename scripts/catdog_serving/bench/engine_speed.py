@@ -6,10 +6,8 @@ cores that decode, and the loop that a person would write instead.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -18,11 +16,9 @@ import torch
 from torch.profiler import profile
 
 from catdog.classifier import Classifier
-from catdog.decode import Decoder, Limits
 from catdog.engines import Placement
 from catdog.engines.torch import PRECISIONS, TorchEngine
 from catdog.model_info import ModelInfo
-from catdog.transforms import Preprocessing, read_model_input
 from catdog_serving.bench.reference import ReferenceLoop
 
 _PRODUCT_SIDE = {"cpu": 1024, "cuda": 8192}  # large enough for the full rate
@@ -81,41 +77,6 @@ def classify_rate(
             classifier.classify_inputs(inputs)
             done += batch
         return done / (time.perf_counter() - started)
-
-
-@dataclass(frozen=True)
-class DecodeLoad:
-    """Decoding and resizing images again and again.
-
-    Attributes:
-        images: Encoded.
-        preprocessing: What they are resized to.
-    """
-
-    images: tuple[bytes, ...]
-    preprocessing: Preprocessing
-
-    def rate(self, threads: int, seconds: float) -> float:
-        """Images per second of one process."""
-        decoder = Decoder(Limits(max_pixels=52_000_000, max_aspect_ratio=20))
-
-        def read(image: bytes) -> object:
-            return read_model_input(image, decoder, self.preprocessing)
-
-        with ThreadPoolExecutor(threads) as pool:
-            started, done = time.perf_counter(), 0
-            while time.perf_counter() - started < seconds:
-                done += len(list(pool.map(read, self.images)))
-            return done / (time.perf_counter() - started)
-
-    def rates(self, cores: int, seconds: float) -> dict[str, float]:
-        """By one core, by as many threads as there are cores, and by as many processes."""
-        one, threads = self.rate(1, seconds), self.rate(cores, seconds)
-        with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-            for length in (0.1, seconds):  # the first has them all started
-                futures = [pool.submit(self.rate, 1, length) for _ in range(cores)]
-                processes = sum(future.result() for future in futures)
-        return {"one_core": one, "threads": threads, "processes": processes}
 
 
 def reference_rate(loop: ReferenceLoop, images: Sequence[bytes], seconds: float) -> float:
