@@ -2,6 +2,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# A bare machine's python3 is the one that has torch.
+GPU_PYTHON ?= $(if $(wildcard .venv/.installed),.venv/bin/python,python3)
 BIN := $(VENV)/bin
 CATDOG := $(BIN)/catdog
 ARCHIVE := model-store/catdog.mar
@@ -18,7 +20,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet -c requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration stress soak bench bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration stress soak bench gpu-check bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -84,6 +86,16 @@ programs:
 bench: | $(VENV)/.installed ## measure this machine (half an hour; PICTURES=...), and put the figures into the docs
 	@$(CATDOG) bench --output docs/performance/bench.json $(if $(PICTURES),--pictures $(PICTURES))
 	@$(MAKE) --no-print-directory bench-document
+
+# On a bare machine with CUDA and torch: WHEELS is a folder of what else it lacks, Java included.
+PARTS ?= right,bench,served
+DEVICE ?= cuda:0
+WHEELS ?=
+PHOTOS ?=
+OUTPUT ?= gpu-check
+gpu-check: ## check and measure a GPU, without network; PARTS=..., WHEELS=..., PHOTOS=..., OUTPUT=...
+	@$(GPU_PYTHON) tools/gpu_check.py --parts $(PARTS) --device $(DEVICE) --output $(OUTPUT) $(if $(SMALL),--small) \
+		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(PHOTOS),--photos $(PHOTOS))
 
 bench-document: | $(VENV)/.installed
 	@$(BIN)/python -m tools.bench_document docs/performance/bench.json README.md docs/performance.md docs/scale-and-deploy.md

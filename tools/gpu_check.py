@@ -16,17 +16,17 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import venv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import cycle, islice
 from pathlib import Path
 from sysconfig import get_path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a part imports catdog; what starts the parts runs on a bare Python
+    from catdog_serving.bench.gpu_bench import GpuPlan
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("right", "bench", "served")
@@ -57,12 +57,10 @@ class Check:
     part: str
 
     @property
-    def precisions(self) -> tuple[str, ...]:
-        return ("fp32",) if self.device == "cpu" else ("fp32", "bf16", "fp16")
+    def plan(self) -> "GpuPlan":
+        from catdog_serving.bench.gpu_bench import TRIAL, GpuPlan
 
-    @property
-    def seconds(self) -> float:
-        return 0.2 if self.small else 1.5
+        return replace(TRIAL if self.small else GpuPlan(), device=self.device)
 
     @cached_property
     def images(self) -> list[bytes]:
@@ -80,7 +78,7 @@ class Check:
         """Keep a figure."""
         with (self.output / f"{self.part}.jsonl").open("a") as file:
             file.write(json.dumps({"name": name, **values}) + "\n")
-        print(f"{self.part}: {name}: {_short(values)}", flush=True)
+        print(_line(self.part, name, values), flush=True)
 
 
 # ---- the parts ----
@@ -107,12 +105,13 @@ def prepare(check: Check) -> None:
 
 
 def right(check: Check) -> None:
-    """Each precision against float64 on the CPU: alone, in batches, captured and not."""
+    """Each precision against float64 on the CPU, then a server: each request its own answer."""
     import numpy as np
     import torch
 
     from catdog.postprocess import class_masses
     from catdog_serving.bench.engine_speed import load_torch_engine
+    from catdog_serving.bench.gpu_bench import gpu_server
     from catdog_serving.model_archive import open_archive
 
     with open_archive(check.archive("resnet152")) as model_dir:
@@ -120,7 +119,7 @@ def right(check: Check) -> None:
         exact = class_masses(_eager_logits(model_dir, pixels, torch.float64))
         reference = class_masses(_eager_logits(model_dir, pixels, torch.float32))
         check.say("reference float32 on the CPU", worst=float(np.abs(reference - exact).max()))
-        for precision in check.precisions:
+        for precision in check.plan.precisions:
             engine = load_torch_engine(model_dir, check.device, precision, 2)
             plain = class_masses(engine.run(pixels).logits)
             engine.prepare(len(pixels), pixels[0].shape[1])
@@ -138,7 +137,7 @@ def right(check: Check) -> None:
         with open_archive(check.archive(network)) as model_dir:
             pixels = _pixels(model_dir, check.images)
             expected = class_masses(_eager_logits(model_dir, pixels, torch.float32))
-            for precision in check.precisions:
+            for precision in check.plan.precisions:
                 engine = load_torch_engine(model_dir, check.device, precision, 2)
                 engine.prepare(64, pixels[0].shape[1])
                 batches = (pixels[at : at + 64] for at in range(0, len(pixels), 64))
@@ -151,82 +150,31 @@ def right(check: Check) -> None:
                     mean=float(difference.mean()),
                     worst=float(difference.max()),
                 )
+    with gpu_server(check.archive("resnet152"), _config(), check.plan, 1) as server:
+        check.say("mixed requests", **_mixed(check, server.config.inference_url))
 
 
 def bench(check: Check) -> None:
     """Rates in one process, and what bounds them."""
-    import os
+    from catdog_serving.bench.gpu_bench import measure_in_process
 
-    import torch
-
-    from catdog.classifier import Classifier
-    from catdog.transforms import Preprocessing
-    from catdog_serving.bench import engine_speed
-    from catdog_serving.bench.decode_speed import DecodeLoad
-    from catdog_serving.bench.reference import ReferenceLoop
-    from catdog_serving.model_archive import open_archive
-
-    if check.device != "cpu":
-        check.say("device", gpu=torch.cuda.get_device_name(), torch=torch.__version__)
-    for precision in check.precisions:
-        rate = engine_speed.product_tflop_per_s(check.device, precision, check.seconds / 3)
-        check.say(f"matrix product {precision}", tflop_per_s=rate)
-    cores = len(os.sched_getaffinity(0))
-    with open_archive(check.archive("resnet152")) as model_dir:
-        preprocessing = Preprocessing(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        load = DecodeLoad(tuple(check.images), preprocessing)
-        check.say("decode", cores=cores, **load.rates(cores, check.seconds))
-        loop = ReferenceLoop("resnet152", model_dir / "model.pth", check.device)
-        rate = engine_speed.reference_rate(loop, check.images, 2 * check.seconds)
-        check.say("reference loop", images_per_s=rate)
-        gflop = 2 * loop.multiply_adds() / 1e9
-        check.say("resnet152", gflop_per_image=gflop)
-        supply = list(islice(cycle(_pixels(model_dir, check.images)), 128))
-        sizes = (1, 2) if check.small else (1, 8, 32, 64, 128)
-        for precision in check.precisions:
-            engine = engine_speed.load_torch_engine(model_dir, check.device, precision, cores)
-            for size in sizes[:1] if check.small else (1, 64):
-                found = engine_speed.pass_speed(engine, supply[:size], check.seconds / 3)
-                check.say(f"eager {precision} b{size}", **found)
-            started = time.perf_counter()
-            engine.prepare(sizes[-1], supply[0].shape[1])
-            check.say(f"prepared {precision}", seconds=time.perf_counter() - started)
-            for size in sizes:
-                found = engine_speed.pass_speed(engine, supply[:size], check.seconds / 3)
-                tflop_per_s = found["images_per_s"] * gflop / 1e3
-                check.say(f"captured {precision} b{size}", tflop_per_s=tflop_per_s, **found)
-            if check.device != "cpu":
-                reserved_gb = torch.cuda.memory_reserved() / 1e9
-                check.say(f"memory {precision}", reserved_gb=reserved_gb)
-                del engine
-                torch.cuda.empty_cache()
-        classifier = Classifier.load(model_dir, check.device)
-        batch = 2 if check.small else 64
-        classifier.warm_up(batch)
-        rate = engine_speed.classify_rate(classifier, check.images, batch, 2 * check.seconds)
-        check.say(f"classify {classifier.model.precision} b{batch}", images_per_s=rate)
-        classifier.close()
+    measure_in_process(check.archive("resnet152"), check.images, check.plan, check.say)
 
 
 def served(check: Check) -> None:
     """A real server with 1, 2, 4 ... workers, under load."""
-    from catdog_serving.bench.served_speed import load_processes, served_speed
+    from catdog_serving.bench.gpu_bench import measure_served
 
-    workers = (1,) if check.small else (1, 2, 4, 8)
-    clients = (1, 4) if check.small else (1, 16, 64, 128, 256)
-    with load_processes(check.images) as pool:
-        for count in workers:
-            started = time.perf_counter()
-            with _server(check, count) as server:
-                check.say(f"{count} workers READY", seconds=time.perf_counter() - started)
-                for number in clients:
-                    found = served_speed(server, pool, number, 2 * check.seconds)
-                    check.say(f"{count} workers, {number} clients", **found)
-                if count == workers[-1]:
-                    check.say("mixed requests", **_mixed(check, server.config.inference_url))
+    measure_served(check.archive("resnet152"), check.images, _config(), check.plan, check.say)
 
 
 # ---- what they use ----
+
+
+def _config() -> Any:
+    from catdog_serving.torchserve.serving_config import ServingConfig
+
+    return ServingConfig.read(ROOT / "config" / "config.properties")
 
 
 def _pixels(model_dir: Path, images: Sequence[bytes]) -> list[Any]:
@@ -256,29 +204,6 @@ def _eager_logits(model_dir: Path, pixels: Sequence[Any], dtype: Any) -> Any:
     with torch.inference_mode():
         rows = [whole(torch.from_numpy(one[np.newaxis]))[0].double().numpy() for one in pixels]
     return np.concatenate(rows)
-
-
-@contextmanager
-def _server(check: Check, workers: int) -> Iterator[Any]:
-    from catdog_serving.torchserve.private_config import private_config
-    from catdog_serving.torchserve.server import TorchServe
-    from catdog_serving.torchserve.serving_config import ServingConfig
-
-    batch = {"minWorkers": workers, "maxWorkers": workers, "batchSize": 64, "maxBatchDelay": 1}
-    if check.small:
-        batch["batchSize"] = 4
-    values = {"job_queue_size": "600", "workers_per_gpu": str(workers)}
-    with tempfile.TemporaryDirectory(prefix="cd-") as scratch:
-        config = private_config(
-            ServingConfig.read(ROOT / "config" / "config.properties"),
-            Path(scratch),
-            check.archive("resnet152"),
-            batch,
-            values,
-        )
-        with TorchServe(config) as server:
-            server.wait_ready(workers)
-            yield server
 
 
 def _mixed(check: Check, url: str) -> dict[str, Any]:
@@ -390,20 +315,15 @@ def _own_python(work: Path, wheels: Path) -> Path:
     return python
 
 
-def _short(values: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
+def _line(part: str, name: str, values: dict[str, Any]) -> str:
+    numbers = (f"{key} {value:.4g}" for key, value in values.items() if isinstance(value, float))
+    others = (f"{key} {value}" for key, value in values.items() if not isinstance(value, float))
+    return f"{part:8} {name:45} {', '.join([*others, *numbers])}"
 
 
 def _table(report: dict[str, Any]) -> str:
-    lines = []
-    for part in PARTS:
-        for figure in report.get(part, []):
-            values = {name: value for name, value in figure.items() if name != "name"}
-            lines.append(f"{part:7} {figure['name']:45} {_short(values)}")
-    return "\n".join(lines)
+    figures = [(part, dict(figure)) for part in PARTS for figure in report.get(part, [])]
+    return "\n".join(_line(part, figure.pop("name"), figure) for part, figure in figures)
 
 
 if __name__ == "__main__":

@@ -154,6 +154,26 @@ def bench_files(
     return BenchFiles(archives, state)
 
 
+def gpu_archive(
+    subject: Subject, cache: Path, on_step: Callable[[str], None] = lambda _: None
+) -> Path:
+    """The subject's archive for GPUs, in the cache or built; as `bench_files` otherwise."""
+    archive = cache / f"{subject.network}-{subject.key()}" / "gpu.mar"
+    if not archive.is_file():
+        on_step(f"building {subject.network} for GPUs, once")
+        spec = ArchiveSpec(
+            network=subject.network,
+            weights=subject.weights,
+            weights_url=None,
+            runtime="torch",
+            precision="fp16",
+            version="1.0",
+            settings=subject.settings,
+        )
+        build_archive(spec, archive)
+    return archive
+
+
 def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
     """What to build; int8 is calibrated, and compared with fp32, on crops of the samples.
 

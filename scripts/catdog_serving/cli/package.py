@@ -44,7 +44,8 @@ def package(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="onnx: fp32, int8; torch: fp32, bf16, fp16.")
+        str,
+        typer.Option(help="onnx: fp32, int8; torch: fp32, bf16, fp16; auto: fp32, torch's fp16."),
     ] = "fp32",
     calibration: Annotated[
         Path | None,

@@ -50,9 +50,9 @@ def test_they_come_in_cudas_order_with_what_is_known_of_them(
 @pytest.mark.parametrize(
     ("gib", "cores", "workers"),
     [
-        ([80], 16, 4),
-        ([80], 2, 1),  # a worker needs threads to decode on
-        *(([80], 200, 8), ([80] * 8, 200, 6), ([80] * 8, 16, 1)),  # all of them share the cores
+        ([80], 16, 8),
+        ([80], 3, 1),  # a worker needs threads to decode on
+        *(([80], 200, 8), ([80] * 8, 100, 6), ([80] * 8, 16, 1)),  # all of them share the cores
         *(([24], 64, 3), ([80, 24], 64, 3), ([8], 64, 1), ([4], 64, 1)),  # two versions fit
         *(([None], 64, 1), ([80, None], 64, 1)),
         ([], 64, 1),
