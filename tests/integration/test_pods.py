@@ -40,6 +40,13 @@ def test_probes_and_health_check_pass(pod: Pod) -> None:
     assert pod.run("catdog", HEALTHCHECK).returncode == 0
 
 
+def test_the_management_api_is_on_a_socket_alone(pod: Pod) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"http://127.0.0.1:{pod.ports['8081']}", timeout=10)
+    shown = pod.run("catdog", ["catdog", "status"]).stdout
+    assert "manage   curl --unix-socket " in shown
+
+
 @needs_isolation
 @pytest.mark.parametrize("container", ["catdog", "nginx"])
 def test_a_container_may_write_to_its_volume_and_nowhere_else(pod: Pod, container: str) -> None:

@@ -1,16 +1,25 @@
-"""A small HTTP server on loopback that answers as a test tells it to."""
+"""A small HTTP server, on loopback or a Unix socket, that answers as a test tells it to."""
 
+import socketserver
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
+class _UnixServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
 @contextmanager
-def http_server(answer: Answer) -> Iterator[str]:
-    """Serve on a free port; `answer` gets each request and its body. Yields the URL."""
+def http_server(answer: Answer, path: Path | None = None) -> Iterator[str]:
+    """Serve on a free port, or on a Unix socket; `answer` gets each request and its body.
+
+    Yields http://127.0.0.1:PORT, or unix:PATH.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -24,12 +33,17 @@ def http_server(answer: Answer) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server: socketserver.BaseServer
+    if path is None:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        url = f"http://127.0.0.1:{server.server_port}"
+    else:
+        server, url = _UnixServer(str(path), Handler), f"unix:{path}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield url
     finally:
         server.shutdown()
         thread.join()

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from catdog_serving import sample_images
+from catdog_serving.cli.curl import curl
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.cli.status import print_status
+from catdog_serving.errors import NotReadyError
+from catdog_serving.http_session import socket_path
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.monitoring.snapshot import read_status
+from catdog_serving.torchserve.management_socket import as_served
 from catdog_serving.torchserve.server import TorchServe
-
-_CURL_PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")  # HTTP_PROXY is not read by curl
 
 
 def serve(
@@ -22,17 +24,29 @@ def serve(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay until the server ends; Ctrl-C stops it.")
     ] = False,
+    management_socket: Annotated[
+        bool,
+        typer.Option(
+            "--management-socket",
+            help="Have the management API on a Unix socket of this user's, not on its TCP port.",
+        ),
+    ] = False,
 ) -> None:
     """Start the server and wait until it is ready."""
     server = configured_server(config)
     if server.is_running() and not foreground:
         server.wait_ready()  # of a `serve` that was killed, or that is not done yet
+        if management_socket and not socket_path(server.management_url):
+            raise NotReadyError(
+                f"the server runs already, with its management API on {server.management_url}; to "
+                "have it on a socket: catdog stop && catdog serve --management-socket"
+            )
         console.print("the server runs already")
         if server.archive_is_newer():
             console.print("with an older archive; to load the new one: catdog stop && catdog serve")
     else:
         with console.status("starting TorchServe ..."):
-            server.start()
+            server.start(management_socket=management_socket)
     _print_ready(server)
     if foreground:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -42,19 +56,16 @@ def serve(
 
 def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
-    print_status(read_status(server), console)
+    status = read_status(server)
+    print_status(status, console)
     archive = server.config.archive
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
     print_line(f"archive  {sha256}")
-    for line in server.config.check_addresses():
+    for line in as_served(server.config, server.run).check_addresses():
         print_line(f"warning  {line}")
-    token = ""
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")
-        keys = shlex.quote(str(server.run.key_file))
-        token = f' -H "Authorization: Bearer $(jq -r .inference.key {keys})"'
-    url = f"{server.config.inference_url}/predictions/catdog"
+    if socket_path(status.management):
+        print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     image = shlex.quote(os.path.relpath(sample_images.CAT))
-    # For curl, too, 127.0.0.1 is the proxy's own machine.
-    direct = " --noproxy '*'" if any(os.environ.get(name) for name in _CURL_PROXIES) else ""
-    print_line(f"try      curl{direct} -T {image}{token} {url}")
+    print_line(f"try      {curl(server, 'inference', '/predictions/catdog', '-T', image)}")

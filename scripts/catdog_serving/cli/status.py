@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from catdog_serving.cli.curl import curl
 from catdog_serving.cli.options import (
     ConfigOption,
     configured_server,
@@ -57,6 +58,7 @@ def status(
         console.print_json(data=found.to_dict())
     else:
         print_status(found, console)
+        print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     if not found.is_ready:
         why = f"; the last one failed: {found.failure}" if found.failure else ""
         raise NotReadyError(f"no worker is READY{why}")

@@ -60,6 +60,7 @@ class ServerStatus:
 
     Attributes:
         url: Where it answers predictions.
+        management: Where its management API is: http://HOST:PORT, or unix:/PATH.
         models: Its versions, the default first.
         facts: The default version's model.json, with "device"; None while no
             worker is READY, and if the queue was too full or too slow to ask.
@@ -68,6 +69,7 @@ class ServerStatus:
     """
 
     url: str
+    management: str
     models: tuple[ModelStatus, ...]
     facts: dict[str, Any] | None
     failure: str | None
@@ -103,6 +105,7 @@ class ServerStatus:
         facts = self.facts and {k: v for k, v in self.facts.items() if k != "categories"}
         return {
             "url": self.url,
+            "management": self.management,
             "ready": self.is_ready,
             "failure": self.failure,
             "versions": [asdict(model) for model in self.models],
@@ -145,9 +148,8 @@ def read_status(server: TorchServe) -> ServerStatus:
             with suppress(ServerError):
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
-    return ServerStatus(
-        server.config.inference_url, tuple(models), facts, failure, read_gpus(models)
-    )
+    url, gpus = server.config.inference_url, read_gpus(models)
+    return ServerStatus(url, management.url, tuple(models), facts, failure, gpus)
 
 
 def read_gpus(models: Sequence[ModelStatus]) -> tuple[GpuStatus, ...]:
@@ -166,40 +168,41 @@ def read_gpus(models: Sequence[ModelStatus]) -> tuple[GpuStatus, ...]:
 def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
     """A snapshot every `interval_s` seconds, without end; while the server is away, its error."""
     before: Scrape | None = None
-    with server.management() as management:
-        facts = _Facts(management)
-        while True:
-            start = time.monotonic()
-            try:
+    facts = _Facts()
+    while True:
+        start = time.monotonic()
+        try:
+            with server.management() as management:  # a server that was away may have another
                 models = tuple(management.versions())
                 now = scrape(server.config.metrics_url)
-                known = facts.of(models)
-                failure = None if known else server.run.why_a_worker_died()
-                url, gpus = server.config.inference_url, read_gpus(models)
-                status = ServerStatus(url, models, known, failure, gpus)
-                rates = Rates.between(before, now) if before else None
-                before = now
-                yield Snapshot(status, rates, _memory(models), _uptime_s(server))
-            except ServerError as error:
-                before = None
-                yield error
-            time.sleep(max(0.0, start + interval_s - time.monotonic()))
+                known = facts.of(models, management)
+            failure = None if known else server.run.why_a_worker_died()
+            url, gpus = server.config.inference_url, read_gpus(models)
+            status = ServerStatus(url, management.url, models, known, failure, gpus)
+            rates = Rates.between(before, now) if before else None
+            before = now
+            yield Snapshot(status, rates, _memory(models), _uptime_s(server))
+        except ServerError as error:
+            before = None
+            yield error
+        time.sleep(max(0.0, start + interval_s - time.monotonic()))
 
 
 class _Facts:
     """The facts of the default version, asked for anew when its workers are others."""
 
-    def __init__(self, management: ManagementClient) -> None:
-        self._management = management
+    def __init__(self) -> None:
         self._workers: tuple[object, ...] = ()
         self._facts: dict[str, Any] | None = None
 
-    def of(self, models: Sequence[ModelStatus]) -> dict[str, Any] | None:
+    def of(
+        self, models: Sequence[ModelStatus], management: ManagementClient
+    ) -> dict[str, Any] | None:
         if not models or not models[0].ready_workers:
             return None
         workers = (models[0].version, *(worker.pid for worker in models[0].workers))
         if workers != self._workers and models[0].pending_requests == 0:
-            self._facts = self._management.facts()
+            self._facts = management.facts()
             self._workers = workers
         return self._facts
 

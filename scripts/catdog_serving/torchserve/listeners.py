@@ -44,7 +44,7 @@ class Listener:
 def find_listener(config: ServingConfig) -> Listener | None:
     """The first of the addresses where something listens, the management API's before all."""
     endpoints = config.endpoints()
-    for name in ("management_address", *endpoints):
+    for name in sorted(endpoints, key=lambda name: name != "management_address"):
         port = endpoints[name][1]
         uid = _listening_user(port)
         if uid is None:

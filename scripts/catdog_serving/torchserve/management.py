@@ -15,7 +15,7 @@ from requests.auth import AuthBase
 
 from catdog.results import MODEL_NAME
 from catdog_serving.errors import ServerError, ServerUnavailableError, UsageError
-from catdog_serving.http_session import HttpSession
+from catdog_serving.http_session import open_session
 
 TIMEOUT_S = 10.0
 Found = TypeVar("Found")
@@ -110,6 +110,7 @@ class ManagementClient:
 
     Every method raises `ServerUnavailableError` if there is no server, and those that
     change something `ServerError` if it refuses, such as for a version that is not loaded.
+    Its `url` is http://HOST:PORT, or unix:/PATH for a Unix socket.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class ManagementClient:
     ) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = HttpSession()
+        self._session, self._asked = open_session(url)
         self._session.auth = auth
 
     def __enter__(self) -> Self:
@@ -227,7 +228,7 @@ class ManagementClient:
     ) -> requests.Response:
         try:
             return self._session.request(
-                method, self.url + path, params=parameters, timeout=timeout_s or self._timeout_s
+                method, self._asked + path, params=parameters, timeout=timeout_s or self._timeout_s
             )
         except requests.RequestException as error:
             raise ServerUnavailableError(

@@ -33,7 +33,8 @@ VARIABLE = "CATDOG_RUN_DIR"
 
 _ELSEWHERE = f"set {VARIABLE} to a folder of your own"
 _FOR_ALL = Path("/var/tmp")  # noqa: S108 (a folder in it is checked, see `create`)
-# A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder.
+# A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder,
+# or "/management.sock".
 _MAX_PATH_BYTES = 80
 _WORKER_PROGRAM = "model_service_worker.py"
 

@@ -22,6 +22,7 @@ from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
 from catdog_serving.torchserve.listeners import Listener, find_listener, is_taken
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
+from catdog_serving.torchserve.management_socket import as_served, on_socket, why_no_socket
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
@@ -59,23 +60,29 @@ class TorchServe:
         """
         return None if self.is_running() else find_listener(self.config)
 
-    def start(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+    def start(self, timeout_s: float = READY_TIMEOUT_S, *, management_socket: bool = False) -> None:
         """Start and wait until a worker is READY.
+
+        Args:
+            timeout_s: How long to wait.
+            management_socket: Whether the management API listens on a Unix socket in the run
+                directory, in place of its TCP port.
 
         Raises:
             NotReadyError: If something is missing, another process is starting it, or the start
                 fails; nothing of it stays behind, and the message ends with the log's tail.
         """
         with self.run.start_lock():
-            self._check_before_start()
+            config = on_socket(self.config, self.run) if management_socket else self.config
+            self._check_before_start(config)
             self.run.create()
-            remove_staged(self.config.model_store, ABANDONED_S)
-            self._start_and_wait(timeout_s)
+            remove_staged(config.model_store, ABANDONED_S)
+            self._start_and_wait(config, timeout_s)
 
-    def _start_and_wait(self, timeout_s: float) -> None:
+    def _start_and_wait(self, config: ServingConfig, timeout_s: float) -> None:
         try:
-            self.config.write_for_server(self.run.config)
-            self._child = start_java(self.config, self.run)
+            config.write_for_server(self.run.config)
+            self._child = start_java(config, self.run)
             self.run.record(psutil.Process(self._child.pid))
             self.wait_ready(timeout_s=timeout_s)
             with open_client(self.config.inference_url, self.config.path) as client:
@@ -85,7 +92,7 @@ class TorchServe:
             tail = self.run.logs.tail()
             self.stop()
             if isinstance(error, NotReadyError):
-                raise NotReadyError(f"{error}\n{tail}") from error
+                raise NotReadyError(f"{error}{why_no_socket(config, tail)}\n{tail}") from error
             if isinstance(error, OSError):
                 where = error.filename or self.run.path
                 raise NotReadyError(f"cannot start with {where}: {error.strerror}") from error
@@ -118,12 +125,17 @@ class TorchServe:
     @property
     def key_file(self) -> KeyFile:
         """The server's tokens; a file that is not there where it needs none."""
-        return KeyFile(self.run.key_file, self.config.management_url)
+        return KeyFile(self.run.key_file, self.management_url)
+
+    @property
+    def management_url(self) -> str:
+        """Where the running server's management API is: http://HOST:PORT, or unix:/PATH."""
+        return as_served(self.config, self.run).management_url
 
     def management(self) -> ManagementClient:
         """A client of this server's management API, with its token where one is needed."""
-        auth = KeyFileAuth(self.key_file, "management")
-        return ManagementClient(self.config.management_url, auth)
+        file = self.key_file
+        return ManagementClient(file.management_url, KeyFileAuth(file, "management"))
 
     def versions(self) -> list[ModelStatus]:
         with self.management() as client:
@@ -221,22 +233,22 @@ class TorchServe:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
 
-    def _check_before_start(self) -> None:
+    def _check_before_start(self, config: ServingConfig) -> None:
         """Find what usually goes wrong while it is cheap to say so."""
         if self.is_running():
             raise NotReadyError("the server of this configuration runs already; see: catdog status")
-        self.config.check_addresses()
+        config.check_addresses()
         find_java()
-        check_owner(self.config.archive)
-        check_archive_format(self.config.archive)
-        self.check_room(self.config.archive)
+        check_owner(config.archive)
+        check_archive_format(config.archive)
+        self.check_room(config.archive)
         self._end_orphans()
-        for key, (host, port) in self.config.endpoints().items():
+        for key, (host, port) in config.endpoints().items():
             if is_taken(host, port):
-                found = find_listener(self.config)
+                found = find_listener(config)
                 who = f"; {found}" if found else ""
                 raise NotReadyError(
-                    f"port {port} on {host} is taken ({key} in {self.config.path}); "
+                    f"port {port} on {host} is taken ({key} in {config.path}); "
                     f"stop what uses it, or choose another port there{who}"
                 )
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from catdog.cpu import usable_cores
 from catdog.results import MODEL_NAME
 from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.http_session import is_loopback
+from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
 from catdog_serving.torchserve.gpus import (
     MOST_WORKERS_PER_GPU,
@@ -84,6 +84,12 @@ class ServingConfig:
         missing = sorted(required - set(config.values))
         if missing:
             raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
+        if socket_path(config.management_url):  # whatever lies there, TorchServe deletes it first
+            raise NotReadyError(
+                f"{path}: management_address={config.management_url}: a socket is made in the "
+                "server's private folder alone; set http://127.0.0.1:8081, and start the server "
+                "with: catdog serve --management-socket"
+            )
         config._check_workers_per_gpu()
         return config
 
@@ -226,9 +232,14 @@ class ServingConfig:
         return 2 * int(entry["maxWorkers"]) * int(entry["batchSize"])
 
     def endpoints(self) -> dict[str, tuple[str, int]]:
-        """The five addresses that the server listens on: name -> (host, port)."""
+        """The five addresses that the server listens on: name -> (host, port).
+
+        Without that of the management API where it is a Unix socket.
+        """
         found = {}
         for key in ADDRESSES:
+            if socket_path(self.values[key]):
+                continue
             parts = urlsplit(self.values[key])
             if not parts.hostname or not parts.port:
                 raise NotReadyError(
@@ -263,7 +274,7 @@ class ServingConfig:
         open_to_others = []
         for key, danger in _INSIDE.items():
             value = self.values[key]
-            if is_loopback(urlsplit(value).hostname or value):
+            if socket_path(value) or is_loopback(urlsplit(value).hostname or value):
                 continue
             if key not in allowed:
                 raise RefusedError(

@@ -13,8 +13,9 @@ from requests.auth import AuthBase
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
-from catdog_serving.http_session import is_loopback
+from catdog_serving.http_session import is_loopback, open_session
 from catdog_serving.torchserve.management import TIMEOUT_S, poll
+from catdog_serving.torchserve.management_socket import as_served
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
 
@@ -101,10 +102,11 @@ class KeyFile:
         keys = self._read()
         if keys is None:
             return
-        with requests.Session() as session:
+        session, asked = open_session(self.management_url)
+        with session:
             session.trust_env = False  # it is this machine's own server
             session.get(
-                f"{self.management_url}/token",
+                f"{asked}/token",
                 params={"type": kind},
                 headers={"Authorization": f"Bearer {keys['API']['key']}"},
                 timeout=TIMEOUT_S,
@@ -192,7 +194,8 @@ def find_auth(url: str, kind: Kind, config_path: Path | None = None) -> AuthBase
     own = config.inference_url if kind == "inference" else config.management_url
     if not _is_same_server(url, own):
         return None
-    key_file = KeyFile(RunDirectory.of(config).key_file, config.management_url)
+    run = RunDirectory.of(config)
+    key_file = KeyFile(run.key_file, as_served(config, run).management_url)
     return KeyFileAuth(key_file, kind)
 
 

@@ -26,7 +26,7 @@ from tests.support.paths import ROOT, SAMPLES
 
 CLI = ROOT / "scripts" / "catdog_serving" / "cli"
 NAMES = [name for commands in COMMANDS.values() for name in commands]
-BESIDE_THE_COMMANDS = {"__init__", "backends", "gate", "options", "progress"}
+BESIDE_THE_COMMANDS = {"__init__", "backends", "curl", "gate", "options", "progress"}
 # A program of its own, whose output is its result: the script that catdog grew from.
 PRINTS = {"scripts/catdog_serving/bench/reference.py"}
 
@@ -184,7 +184,7 @@ def test_what_a_merge_made_is_named_as_it_is(
 
 def test_a_status_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     model = ModelStatus("1.0[/x]", True, 8, 5, 60, 120, (), 48, 0)
-    print_status(ServerStatus("http://[::1]:8080[a]", (model,), None, None), Console(width=200))
+    print_status(ServerStatus("http://[::1]:8080[a]", "", (model,), None, None), Console(width=200))
     output = capsys.readouterr().out
     assert "http://[::1]:8080[a]" in output
     assert "1.0[/x]" in output

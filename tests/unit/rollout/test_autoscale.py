@@ -202,7 +202,7 @@ def snapshot(workers: int = 1, busy: float = 0.1, *others: ModelStatus) -> Snaps
     )
     models = (version("1.0", ["READY"] * workers), *others)
     memory_bytes = {worker.id: 700_000_000 for worker in models[0].workers}
-    return Snapshot(ServerStatus("http://x", models, None, None), rates, memory_bytes, 10)
+    return Snapshot(ServerStatus("http://x", "", models, None, None), rates, memory_bytes, 10)
 
 
 class Loop:
@@ -308,11 +308,11 @@ def test_a_bug_is_not_taken_for_a_failure() -> None:
         (
             replace(
                 snapshot(2, 1.9),
-                status=ServerStatus("", (version("1.0", ["READY", "UNLOADING"]),), None, None),
+                status=ServerStatus("", "", (version("1.0", ["READY", "UNLOADING"]),), None, None),
             ),
             "1 of 2 workers are READY",
         ),
-        (replace(snapshot(), status=ServerStatus("", (), None, None)), "catdog is not loaded"),
+        (replace(snapshot(), status=ServerStatus("", "", (), None, None)), "catdog is not loaded"),
     ],
 )
 def test_nothing_is_decided_while_the_server_is_changing(seen: Snapshot, reason: str) -> None:
@@ -341,7 +341,7 @@ def test_a_long_batch_that_has_not_ended_is_not_known() -> None:
 
 def test_workers_below_the_minimum_are_added_at_once() -> None:
     loop = Loop()
-    none = ServerStatus("", (version("1.0", []),), None, None)
+    none = ServerStatus("", "", (version("1.0", []),), None, None)
     loop.see(replace(snapshot(), status=none, memory_bytes={}))
     assert loop.changes == [1]
     assert loop.said("scale 0 -> 1: --min is 1 and --max is 2")

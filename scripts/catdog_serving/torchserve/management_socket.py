@@ -1,0 +1,47 @@
+"""The management API on a Unix socket: `catdog serve --management-socket`.
+
+It lies in the run directory, which is this user's alone: no web page and no other user reaches
+it. config.properties does not have it; commands find it in what the running server runs on.
+"""
+
+import re
+from dataclasses import replace
+
+from catdog_serving.http_session import socket_path
+from catdog_serving.torchserve.properties import parse_properties
+from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.serving_config import ServingConfig
+
+# What Java says of a Unix socket without Netty's native library, and with use_native_io=false.
+_REFUSED = re.compile("Invalid configuration: (null|unix domain socket)")
+
+
+def on_socket(config: ServingConfig, run: RunDirectory) -> ServingConfig:
+    """The configuration with its management API on the run directory's socket, and not on TCP."""
+    return _at(config, f"unix:{run.path / 'management.sock'}")
+
+
+def as_served(config: ServingConfig, run: RunDirectory) -> ServingConfig:
+    """The configuration with the management address that the running server was started with."""
+    if not run.config.is_file() or run.process() is None:  # the latter is slow to say so
+        return config
+    try:
+        served = parse_properties(run.config.read_text(encoding="ascii"))
+    except OSError:  # it ended just now
+        return config
+    return _at(config, served.get("management_address", config.management_url))
+
+
+def _at(config: ServingConfig, address: str) -> ServingConfig:
+    return replace(config, values=config.values | {"management_address": address})
+
+
+def why_no_socket(config: ServingConfig, log: str) -> str:
+    """The end of a sentence on a start that failed, if it was for the socket; else empty."""
+    if not socket_path(config.management_url) or not _REFUSED.search(log):
+        return ""
+    return (
+        ": Java cannot listen on a Unix socket here, which takes use_native_io=true, glibc, and a "
+        "run directory on a disk from which programs may run (not noexec); or start the server "
+        "without --management-socket"
+    )
