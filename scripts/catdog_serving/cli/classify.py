@@ -139,7 +139,8 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
         A report for each folder, and one for all files named by themselves.
     """
     to_classify, to_count = options.sources(), options.sources()
-    if options.restart:  # before anything is thrown away
+    is_first = options.state is not None and not options.state.exists()
+    if options.restart or is_first:  # before anything is thrown away, or made
         check_any(options.sources())
     with ExitStack() as stack:
         state = _open_state(options, backend.model)

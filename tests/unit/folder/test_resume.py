@@ -88,6 +88,16 @@ def test_a_refused_resume_leaves_the_run_at_its_end(
         merge_states(tmp_path / "no.csv", [tmp_path / "out.jsonl.catdog"])
 
 
+def test_a_run_without_images_leaves_no_state_that_the_next_is_refused_for(
+    album: Path, output: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for resume in (False, True):
+        with pytest.raises(NotReadyError, match="holds no images"):
+            classify(album, tmp_path / "empty", output=output, resume=resume)
+        assert left_beside(output) == []
+
+
 def test_a_done_file_outside_of_this_run_is_never_dropped(
     album: Path, output: Path, tmp_path: Path
 ) -> None:
