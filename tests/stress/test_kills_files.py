@@ -213,37 +213,33 @@ def test_sorting_loses_no_image_and_no_row(
         assert left_beside(output) == []
 
 
-def test_merge_leaves_its_sources_alone_and_its_target_whole_or_none(tmp_path: Path) -> None:
-    killer = Killer("merge", KILLS)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet", ".html.catdog"])
+def test_merge_leaves_its_sources_alone_and_its_target_whole_or_none(
+    suffix: str, tmp_path: Path
+) -> None:
+    killer = Killer(f"merge to {suffix}", max(1, KILLS // 4))
     sources = [tmp_path / f"part{part}.jsonl.catdog" for part in range(3)]
     for part, source in enumerate(sources):
         make_state(source, MODEL, some_rows(part))
-    before = contents(tmp_path)
-    expected = {}
-    for suffix in (".jsonl", ".csv", ".parquet", ".html.catdog"):
-        target = tmp_path / "merged" / f"all{suffix}"
+    target = tmp_path / "merged" / f"all{suffix}"
+    words = ("merge", target, *sources)
 
-        def begun(folder: Path = target.parent) -> bool:
-            return folder.exists()
+    def begun() -> bool:
+        return target.parent.exists()
 
-        killer.measure(("merge", target, *sources), begun)
-        expected[suffix] = merged(target)
+    killer.measure(words, begun)
+    expected, everything = merged(target), contents(tmp_path)
+    for _ in killer.rounds():
         shutil.rmtree(target.parent)
-    for number in killer.rounds():
-        suffix = list(expected)[number % len(expected)]
-        target = tmp_path / "merged" / f"all{suffix}"
-        code = killer.strike(("merge", target, *sources), begun)
-        scratch_in(target.parent)
-        if target.exists():
-            assert merged(target) == expected[suffix]
-        else:
-            assert code < 0
-            killer.finish(("merge", target, *sources))
-        assert merged(target) == expected[suffix]
-        assert contents(tmp_path) == before | {
-            str(target.relative_to(tmp_path)): file_sha256(target)
-        }
-        shutil.rmtree(target.parent)
+        killer.strike(words, begun)
+        scratch_in(tmp_path)
+        if not target.exists():
+            killer.finish(words)
+        assert merged(target) == expected
+        assert contents(tmp_path).keys() == everything.keys()
+        assert [file_sha256(source) for source in sources] == [
+            everything[source.name] for source in sources
+        ]
 
 
 def some_rows(part: int) -> Iterator[ImageResult]:

@@ -86,33 +86,28 @@ class Killer:
             victim: What to kill, if not the command itself.
         """
         late = victim is not None or self.chance.random() < 0.5
-        after_s = self.chance.uniform(0, self._length_s - (self._begun_s if late else 0))
+        work_s = max(self._length_s - self._begun_s, 0.5)
+        after_s = self.chance.uniform(0, work_s if late else self._length_s)
         with self._started(words) as process:
+            start = time.monotonic()
             if late:
                 _wait(process, begun)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(after_s)
-            killed = self._kill(process, victim)
-            code = _check_end(process, 0, 1, -signal.SIGKILL, *([3] if victim else []))
-        killed = killed if victim else code == -signal.SIGKILL
+            if victim is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(after_s)
+                process.kill()
+                code = _check_end(process, 0, 1, -signal.SIGKILL)
+                killed = code == -signal.SIGKILL
+                if not killed:  # other work took the processor from the run that was measured
+                    self._length_s = time.monotonic() - start
+            else:
+                time.sleep(after_s)  # the command may have ended, and what it started serves
+                killed = _kill(victim())
+                code = _check_end(process, 0, 3)
         self._killed += killed
         self._late += killed and late
         self._ended += not killed
         return code
-
-    def _kill(
-        self, process: "subprocess.Popen[str]", victim: Callable[[], psutil.Process | None] | None
-    ) -> bool:
-        """Whether there was something to kill."""
-        if victim is None:
-            process.kill()
-            return True
-        found = victim()
-        with suppress(psutil.NoSuchProcess):
-            if found is not None:
-                found.kill()
-                return True
-        return False
 
     @contextmanager
     def _started(self, words: Sequence[object]) -> Iterator["subprocess.Popen[str]"]:
@@ -138,6 +133,15 @@ class Killer:
 def _wait(process: "subprocess.Popen[str]", begun: Callable[[], bool]) -> None:
     while process.poll() is None and not begun():
         time.sleep(PAUSE_S)
+
+
+def _kill(process: psutil.Process | None) -> bool:
+    """Whether it was there to be killed."""
+    with suppress(psutil.NoSuchProcess):
+        if process is not None:
+            process.kill()
+            return True
+    return False
 
 
 def _check_end(process: "subprocess.Popen[str]", *codes: int) -> int:
