@@ -166,6 +166,7 @@ def test_sorting_loses_no_image_and_no_row(
     # Of both disks together, as many as the other commands get.
     killer = Killer(f"classify {option}, {disk}", max(2, KILLS // 2))
     originals = contents(photos_of_all_kinds)
+    halfway = 0
     album, output = tmp_path / "album", tmp_path / "out.jsonl"
     words = ("classify", album, "--output", output, option, sorted_folder, "--resume")
     words += ("--config", server.config.path)
@@ -202,6 +203,7 @@ def test_sorting_loses_no_image_and_no_row(
         while killer.strike(words, begun) < 0 and not is_done():
             scratch_in(tmp_path, sorted_folder)
             check()
+            halfway += 0 < len(contents(sorted_folder)) < FILES
             if killer.chance.random() < 0.5:  # else what goes on is killed as well
                 break
         if not is_done():
@@ -211,6 +213,7 @@ def test_sorting_loses_no_image_and_no_row(
         assert contents(album) == (originals if option == "--copy-to" else {})
         assert_same_rows(rows_of(output), expected)
         assert left_beside(output) == []
+    print(f"{halfway} kills while files were on their way")
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet", ".html.catdog"])

@@ -19,7 +19,7 @@ from tests.support.processes import wait_until
 KILLS = int(os.environ.get("CATDOG_KILLS", "4"))
 SERVER_KILLS = max(min(KILLS, 4), KILLS * 2 // 3)  # a command that changes a server, which is slow
 SEED = os.environ.get("CATDOG_KILLS_SEED", "18")
-PAUSE_S = 0.002
+PAUSE_S = 0.001
 LONGEST_S = 300
 
 
