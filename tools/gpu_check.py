@@ -88,7 +88,6 @@ def prepare(check: Check) -> None:
     """Pack both networks, without ONNX."""
     from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 
-    precision = "fp32" if check.device == "cpu" else "fp16"
     for network, weights in NETWORKS.items():
         started = time.perf_counter()
         spec = ArchiveSpec(
@@ -96,7 +95,7 @@ def prepare(check: Check) -> None:
             weights=weights,
             weights_url=None,
             runtime="torch",
-            precision=precision,
+            precision="auto",
             version="1.0",
             settings=ROOT / "config" / "model-config.yaml",
         )

@@ -12,6 +12,7 @@ from catdog_serving.build import build_archive as module
 from catdog_serving.build.verify import other_than_code
 from catdog_serving.build.weights import Weights
 from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import archive_facts
 from tests.support.command_line import catdog_here
 from tests.support.paths import ROOT
 
@@ -83,3 +84,22 @@ def test_the_shipped_settings_go_with_a_place_that_is_made(tmp_path: Path) -> No
     assert f"no weights '{tmp_path}/no.pth'" in result.stderr
     assert list((tmp_path / "a").iterdir()) == []
     assert (ROOT / "config" / "model-config.yaml").is_file()
+
+
+def test_auto_packs_fp16_for_gpus(tmp_path: Path) -> None:
+    """By test_engines, such an archive computes float32 where there is no GPU."""
+    result = catdog_here(
+        *("package", "--network", "efficientnet_lite0", "--runtime", "torch"),
+        *("--precision", "auto", "--output", tmp_path / "x.mar"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "torch fp16" in result.stdout
+    assert archive_facts(tmp_path / "x.mar")["precision"] == "fp16"
+
+
+@pytest.mark.parametrize(("cuda", "runtime"), [(True, "torch"), (False, "onnx")])
+def test_auto_takes_the_runtime_of_the_machine(
+    cuda: bool, runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert module._best_runtime(module.AUTO) == runtime
