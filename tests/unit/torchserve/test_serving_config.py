@@ -240,7 +240,7 @@ def test_worker_settings_are_the_configurations_and_time_outs_are_the_archives(
 @pytest.mark.parametrize(
     ("runtime", "values", "entry", "gpus", "workers"),
     [
-        ("torch", {}, {}, 2, 8),  # 32 cores, so 4 for each
+        ("torch", {}, {}, 2, 8),  # 16 cores, so 4 for each
         ("torch", {"workers_per_gpu": "auto"}, {"minWorkers": 3, "maxWorkers": 9}, 2, 9),
         ("torch", {"workers_per_gpu": "3"}, {}, 2, 6),
         ("torch", {"workers_per_gpu": "1"}, {"minWorkers": 5, "maxWorkers": 5}, 2, 5),
@@ -263,7 +263,7 @@ def test_each_gpu_gets_its_workers_and_nvidia_smi_is_asked_once(
 ) -> None:
     asked = tmp_path / "asked"
     install_nvidia_smi(tmp_path, monkeypatch, f"echo >> {asked}{TWO_GPUS}")
-    monkeypatch.setattr(module, "usable_cores", lambda: 32)
+    monkeypatch.setattr(module, "usable_cores", lambda: 16)
     config = make_config(fake_archive(tmp_path, "1.0", runtime), entry, **values)
     config.write_for_server(tmp_path / "out.properties")
     written = parse_properties((tmp_path / "out.properties").read_text())
