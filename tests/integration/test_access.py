@@ -117,8 +117,8 @@ def test_a_token_is_never_sent_to_another_server(guarded: TorchServe, server: To
     from catdog_serving.torchserve.tokens import find_auth
 
     for url in ("http://example.com", "http://127.0.0.1:1", server.config.inference_url):
-        assert find_auth(url, "inference", guarded.config.path) is None
-    assert find_auth(local_url(guarded), "inference", guarded.config.path) is not None
+        assert find_auth(url, guarded.config.path) is None
+    assert find_auth(local_url(guarded), guarded.config.path) is not None
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": "http://evil.example", "Host": "evil.example"}])

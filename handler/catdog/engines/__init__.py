@@ -120,6 +120,13 @@ def choose_placement(wanted: str, runtime: str, precision: str) -> Placement:
     return Placement(device, computed)
 
 
+def best_device(runtime: str) -> str:
+    """Where an archive computes in a process of its own: on a GPU if it is packed for one."""
+    if runtime == "onnx" or not _sees_cuda():
+        return "cpu"
+    return "cuda:0"
+
+
 def computed_precision(precision: str, device: str) -> str:
     """What a device computes in for an archive of some precision."""
     return "fp32" if precision in ("bf16", "fp16") and device == "cpu" else precision
@@ -135,9 +142,13 @@ def _choose_device(wanted: str, runtime: str) -> str:
             wanted,
         )
         return "cpu"
-    # By name, so that linters and readers see that torch is loaded only on this path.
-    torch = importlib.import_module("torch")
-    if torch.cuda.is_available():
+    if _sees_cuda():
         return wanted
     log.warning("this worker was given %s, but torch sees no CUDA device; using the CPU", wanted)
     return "cpu"
+
+
+def _sees_cuda() -> bool:
+    # By name, so that linters and readers see that torch is loaded only on this path.
+    found: bool = importlib.import_module("torch").cuda.is_available()
+    return found

@@ -75,11 +75,12 @@ class TorchEngine:
         try:
             return self._run(images)
         except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()  # for other workers of this GPU too
             if len(images) == 1:
                 raise _no_room(self.device, "one more image") from error
         except torch.AcceleratorError as error:
             raise DeviceLostError(f"{self.device} failed: {error}") from error
+        # Not above, where the exception still holds what the pass had allocated.
+        torch.cuda.empty_cache()
         half = len(images) // 2
         parts = zip(self.run(images[:half]), self.run(images[half:]), strict=True)
         return ModelOutput(*(np.concatenate(part) for part in parts))
@@ -123,9 +124,8 @@ class TorchEngine:
             largest //= 2
 
     def _capture(self, pixels: torch.Tensor, pool: Any) -> _CapturedPass:
-        self._module(
-            pixels
-        )  # libraries set themselves up in a first pass, which cannot be captured
+        # Libraries set themselves up in a first pass, which cannot be captured.
+        self._module(pixels)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, stream=self._stream):
             logits, maps = self._module(pixels)

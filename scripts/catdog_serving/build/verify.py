@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import catdog
-from catdog.engines import MODEL_FILES
+from catdog.engines import MODEL_FILES, best_device
 from catdog.model_info import MODEL_INFO_FILE, ModelInfo
 from catdog.read_settings import SETTINGS_FILE
 from catdog_serving.errors import RefusedError
@@ -61,7 +61,7 @@ def verify_archive(
                 f"{archive.name}: {error}; build it again with: catdog package"
             ) from error
         try:
-            classifier = Classifier.load(model_dir, _device_of_workers(info))
+            classifier = Classifier.load(model_dir, best_device(info.runtime))
             results = classifier.classify(images)
             classifier.close()
         except Exception as error:  # each runtime has its own for a network that is broken
@@ -69,14 +69,6 @@ def verify_archive(
             raise RefusedError(f"{archive.name}: {type(error).__name__}: {reason[0]}") from error
         check_shown(info, check_golden(info, results), insist=insist, on_step=on_step)
     return info
-
-
-def _device_of_workers(info: ModelInfo) -> str:
-    if info.runtime == "onnx":
-        return "cpu"
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
 def _check_nothing_else(model_dir: Path, info: ModelInfo) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catdog.invalid_image import InvalidImage
+from catdog.model_info import ModelInfo
 from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
@@ -32,7 +33,7 @@ class LocalBackend(Backend):
         self,
         archive: Path,
         with_maps: bool = False,
-        device: str = "cpu",
+        device: str | None = None,
         threads: int | None = None,
     ) -> None:
         """Load an archive.
@@ -40,7 +41,8 @@ class LocalBackend(Backend):
         Args:
             archive: The .mar.
             with_maps: Whether predictions bring their maps.
-            device: Where the network runs; see `Classifier.load`.
+            device: Where the network runs; see `Classifier.load`. None: on a GPU, if the archive
+                is packed for one and it is there.
             threads: CPU threads; None: as the archive's settings say.
 
         Raises:
@@ -51,6 +53,7 @@ class LocalBackend(Backend):
         self._with_maps = with_maps
         try:
             from catdog.classifier import Classifier
+            from catdog.engines import best_device
         except ImportError as error:
             raise NotReadyError(
                 f"--backend local needs {error.name}; run: {install_hint('serve')}"
@@ -58,9 +61,12 @@ class LocalBackend(Backend):
         # Nothing is read from the folder later: an actor that is killed leaves none behind.
         with open_archive(archive) as model_dir:
             try:
+                device = device or best_device(ModelInfo.read(model_dir).runtime)
                 self._classifier = Classifier.load(
                     model_dir, device, folder_decoder, threads=threads
                 )
+                if self._classifier.device != "cpu":
+                    self._classifier.warm_up(BATCH)
             except (ValueError, FileNotFoundError) as error:
                 raise wrong_version(archive, error) from error
         self.callback(self._classifier.close)

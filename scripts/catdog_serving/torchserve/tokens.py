@@ -177,26 +177,24 @@ def _date(entry: dict[str, str]) -> datetime:
     return datetime.fromisoformat(entry["expiration time"]).astimezone(UTC)
 
 
-def find_auth(url: str, kind: Kind, config_path: Path | None = None) -> AuthBase | None:
-    """The key file of this machine's own server, if `url` is that server's.
+def find_auth(url: str, config_path: Path | None = None) -> AuthBase | None:
+    """The inference token of this machine's own server, if `url` is that server's.
 
     A token is never sent to another address than the one it belongs to.
 
     Args:
         url: Where the requests will go.
-        kind: Which of the server's tokens.
         config_path: The server's config.properties; by default the one here.
     """
     try:
         config = ServingConfig.read(config_path or default_config())
     except NotReadyError:
         return None  # no catdog server is configured here
-    own = config.inference_url if kind == "inference" else config.management_url
-    if not _is_same_server(url, own):
+    if not _is_same_server(url, config.inference_url):
         return None
     run = RunDirectory.of(config)
     key_file = KeyFile(run.key_file, as_served(config, run).management_url)
-    return KeyFileAuth(key_file, kind)
+    return KeyFileAuth(key_file, "inference")
 
 
 def open_client(url: str, config_path: Path | None = None, **options: Any) -> CatDogClient:
@@ -207,7 +205,7 @@ def open_client(url: str, config_path: Path | None = None, **options: Any) -> Ca
         config_path: The config.properties to find that server by; by default the one here.
         options: What else `CatDogClient` takes.
     """
-    return CatDogClient(url, auth=find_auth(url, "inference", config_path), **options)
+    return CatDogClient(url, auth=find_auth(url, config_path), **options)
 
 
 def _is_same_server(url: str, own: str) -> bool:

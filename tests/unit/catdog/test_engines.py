@@ -9,6 +9,7 @@ from catdog.engines import (
     DeviceLostError,
     OutOfDeviceMemoryError,
     Placement,
+    best_device,
     choose_placement,
     load_engine,
 )
@@ -256,3 +257,14 @@ def test_a_device_that_failed_is_named(
     fail_above(engine, monkeypatch, 0, torch.AcceleratorError("an illegal memory access"))
     with pytest.raises(DeviceLostError, match="illegal memory access"):
         engine.run(noise(2))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "cuda", "device"),
+    [("torch", True, "cuda:0"), ("torch", False, "cpu"), ("onnx", True, "cpu")],
+)
+def test_an_archive_computes_where_it_is_packed_for(
+    runtime: str, cuda: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert best_device(runtime) == device
