@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catdog.classifier import Answer, Classifier
+from catdog.classifier import Answer, BatchOutput, Classifier
 from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage, InvalidReason
@@ -87,18 +87,14 @@ class CatDogHandler:
         clock = StageClock()
         with clock.stage("preprocess"):
             inputs = self._preprocess(data, context)
-        try:
-            with clock.stage("inference"):
-                output = self.classifier.infer(inputs)
-        except OutOfDeviceMemoryError as error:
-            log.error("%d requests are answered with 503: %s", len(data), error)
-            return [_unavailable(index, context) for index in range(len(data))]
-        except DeviceLostError as error:
-            log.critical("%s; this worker ends, and TorchServe starts another", error)
-            logging.shutdown()
-            os._exit(EXIT_DEVICE_LOST)  # an exception would be answered, and the next ones too
+        with clock.stage("inference"):
+            output = self._infer(inputs)
         with clock.stage("postprocess"):
-            results = self.classifier.postprocess(inputs, output)
+            results: Sequence[Answer | None]
+            if output is None:
+                results = [one if isinstance(one, InvalidImage) else None for one in inputs]
+            else:
+                results = self.classifier.postprocess(inputs, output)
             answers = [
                 self._answer(index, item, result, context)
                 for index, (item, result) in enumerate(zip(inputs, results, strict=True))
@@ -117,6 +113,22 @@ class CatDogHandler:
         tasks = [find_task(context, index) for index in range(len(data))]
         return self.classifier.preprocess(images, tasks)
 
+    def _infer(self, inputs: Sequence[ModelInput | InvalidImage]) -> BatchOutput | None:
+        """Run the passes; None if a GPU has no memory for them.
+
+        A worker that lost its GPU ends, and TorchServe starts another: an exception would be
+        answered with an error, and so would every batch that follows.
+        """
+        try:
+            return self.classifier.infer(inputs)
+        except OutOfDeviceMemoryError as error:
+            log.error("a batch of %d is answered with 503: %s", len(inputs), error)
+            return None
+        except DeviceLostError as error:
+            log.critical("%s; this worker ends", error)
+            logging.shutdown()
+            os._exit(EXIT_DEVICE_LOST)
+
     def _is_describe(self, data: Sequence[dict[str, Any]], context: Any) -> bool:
         """Whether this is TorchServe's own GET /models/catdog?customized=true.
 
@@ -130,7 +142,11 @@ class CatDogHandler:
         return headers.get("describe") == "True" and "url_path" not in headers
 
     def _answer(
-        self, index: int, model_input: ModelInput | InvalidImage, result: Answer, context: Any
+        self,
+        index: int,
+        model_input: ModelInput | InvalidImage,
+        result: Answer | None,
+        context: Any,
     ) -> bytes:
         client_id = client_request_id(context, index)
         if client_id:
@@ -140,6 +156,10 @@ class CatDogHandler:
             context.set_response_content_type(index, "image/png")
             return encode_png(draw_overlay(canvas, result.map, result.box))
         context.set_response_content_type(index, "application/json")
+        if result is None:
+            context.set_response_status(503, "Service Unavailable", index)
+            message = "the GPU has no memory left for this batch; try again"
+            return _to_json({"code": 503, "type": "OutOfDeviceMemory", "message": message})
         if isinstance(result, InvalidImage):
             code, phrase = STATUSES[result.reason]
             context.set_response_status(code, phrase, index)
@@ -148,13 +168,6 @@ class CatDogHandler:
             return _to_json(result.to_dict())
         with_map = request_header(context, index, MAP_HEADER) == "true"
         return _to_json(result.to_dict(with_map))
-
-
-def _unavailable(index: int, context: Any) -> bytes:
-    context.set_response_content_type(index, "application/json")
-    context.set_response_status(503, "Service Unavailable", index)
-    message = "the GPU has no memory left for this batch; try again"
-    return _to_json({"code": 503, "type": "OutOfDeviceMemory", "message": message})
 
 
 def find_task(context: Any, index: int) -> Task:

@@ -95,10 +95,13 @@ class Telemetry:
     def batch(
         self,
         context: Any,
-        results: Sequence[Prediction | Explanation | InvalidImage],
+        results: Sequence[Prediction | Explanation | InvalidImage | None],
         clock: StageClock,
     ) -> None:
-        """Report a batch that was answered; an explanation counts as the prediction it explains."""
+        """Report a batch that was answered; an explanation counts as the prediction it explains.
+
+        None stands for an image for which a GPU had no memory.
+        """
         stages = clock.in_milliseconds()
         answered = [r.prediction if isinstance(r, Explanation) else r for r in results]
         for index, result in enumerate(answered):
@@ -109,13 +112,15 @@ class Telemetry:
                 context.get_request_id(index),
                 client,
                 status,
-                result.label if isinstance(result, Prediction) else result.reason,
+                _outcome(result),
                 len(answered),
                 stages,
             )
         self._count(answered, clock)
 
-    def _count(self, results: Sequence[Prediction | InvalidImage], clock: StageClock) -> None:
+    def _count(
+        self, results: Sequence[Prediction | InvalidImage | None], clock: StageClock
+    ) -> None:
         labels = Counter(r.label for r in results if isinstance(r, Prediction))
         reasons = Counter(r.reason for r in results if isinstance(r, InvalidImage))
         for label, count in labels.items():
@@ -130,6 +135,12 @@ class Telemetry:
     def _add(self, name: str, value: float, *dimensions: str) -> None:
         if name in self._metrics:
             self._metrics[name].add_or_update(value, list(dimensions))
+
+
+def _outcome(result: Prediction | InvalidImage | None) -> str:
+    if result is None:
+        return "no_memory"
+    return result.label if isinstance(result, Prediction) else result.reason
 
 
 def client_request_id(context: Any, index: int) -> str | None:

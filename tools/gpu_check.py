@@ -13,6 +13,7 @@ it with a few images and seconds, to test the check itself.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,7 +33,9 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("right", "bench", "served")
 DEADLINE_S = 150.0  # of a part; SMALL parts have as long
 PREPARE_DEADLINE_S = 240.0
-_END_S = 20.0  # that a part may take to stop its server
+# Half precision in another batch: other kernels, other rounding. Another photo is farther away.
+_SAME_ANSWER = 0.03
+_END_S = 90.0  # that a part may take to stop its server
 NETWORKS = {"resnet152": "seeded", "efficientnet_lite0": None}
 
 
@@ -156,7 +159,9 @@ def right(check: Check) -> None:
 def bench(check: Check) -> None:
     """Rates in one process, and what bounds them."""
     from catdog_serving.bench.gpu_bench import measure_in_process
+    from catdog_serving.bench.machine import machine, versions
 
+    check.say("conditions", machine=machine(), versions=versions())
     measure_in_process(check.archive("resnet152"), check.images, check.plan, check.say)
 
 
@@ -200,6 +205,7 @@ def _eager_logits(model_dir: Path, pixels: Sequence[Any], dtype: Any) -> Any:
     module = network.build()
     module.load_state_dict(torch.load(model_dir / "model.pth", weights_only=True))
     whole = PixelsToLogits(network, module, info.preprocessing).eval().to(dtype)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # engines on a GPU leave one
     with torch.inference_mode():
         rows = [whole(torch.from_numpy(one[np.newaxis]))[0].double().numpy() for one in pixels]
     return np.concatenate(rows)
@@ -233,9 +239,9 @@ def _mixed(check: Check, url: str) -> dict[str, Any]:
         expected_status, expected = alone[index]
         wrong += status != expected_status or answer.get("message") != expected.get("message")
         if status == expected_status == 200:
-            differences = [abs(answer[key] - expected[key]) for key in ("cat", "dog")]
-            wrong += answer["top"][0]["index"] not in {e["index"] for e in expected["top"]}
-            worst = max(worst, *differences)
+            difference = max(abs(answer[key] - expected[key]) for key in ("cat", "dog"))
+            wrong += difference > _SAME_ANSWER
+            worst = max(worst, difference)
     return {"requests": count, "wrong": wrong, "worst_mass_difference": worst}
 
 
@@ -265,8 +271,6 @@ def main() -> None:
     passed_on += ["--photos", str(args.photos)] if args.photos else []
     ended = {}
     for part in ("prepare", *args.parts.split(",")):
-        if part == "prepare" and all((work / f"{network}.mar").is_file() for network in NETWORKS):
-            continue
         (output / f"{part}.jsonl").unlink(missing_ok=True)
         command = [python, str(Path(__file__).resolve()), "--part", part, *passed_on]
         deadline_s = PREPARE_DEADLINE_S if part == "prepare" else DEADLINE_S

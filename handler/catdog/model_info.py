@@ -90,7 +90,7 @@ class ModelInfo:
         weights_sha256: SHA-256 of the weights file; for seeded weights, of the values.
         untrained: True for seeded weights, whose answers mean nothing.
         runtime: "onnx" or "torch".
-        precision: What the runtime computes in; see `RUNTIMES`.
+        precision: What it is packed to compute in; see `RUNTIMES`.
         preprocessing: The weights' own numbers.
         categories: 1,000 class names in the order of the logits.
         golden: Images in the archive, at least one, with their masses.

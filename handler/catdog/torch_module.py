@@ -1,6 +1,6 @@
 """A network as one torch module: raw pixels in, logits and activation maps out.
 
-The torch runtime runs this module, and the ONNX file is exported from it, so
+The torch engine runs this module, and the ONNX file is exported from it, so
 both compute the same thing. Importing it imports torch.
 """
 

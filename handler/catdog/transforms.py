@@ -1,7 +1,7 @@
 """RGB image to model input, and the way back to the image's own pixels.
 
 The crop's pixels are bit-equal to torchvision's `Resize` + `CenterCrop` on a PIL image.
-Normalising is the runtime's work, because it is cheaper inside the network's own graph.
+Normalising is the engine's work, because it is cheaper inside the network's own graph.
 """
 
 import io

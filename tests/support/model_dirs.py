@@ -108,5 +108,5 @@ def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier,
     folder = write_model_dir(tmp_path, model_info())
     info = ModelInfo.read(folder)
     settings = Settings.read(folder / "model-config.yaml")
-    runtime = ColourEngine(gain)
-    return Classifier(folder, info, settings, runtime, 2, Decoder(settings.limits)), runtime
+    engine = ColourEngine(gain)
+    return Classifier(folder, info, settings, engine, 2, Decoder(settings.limits)), engine

@@ -78,13 +78,19 @@ class FailingEngine(ColourEngine):
         raise self.error
 
 
-def test_without_device_memory_each_request_is_503_and_the_worker_lives(tmp_path: Path) -> None:
-    handler, context = prepared_handler(tmp_path, [{}, {}])
+def test_without_device_memory_images_get_503_and_the_worker_lives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler, context = prepared_handler(tmp_path, [{"X-Request-Id": "mine"}, {}, {}])
     working = handler.classifier._engine
     handler.classifier._engine = FailingEngine(OutOfDeviceMemoryError("no memory left"))
-    answers = [json.loads(body) for body in handler.handle([{"body": RED}] * 2, context)]
-    assert [answer["code"] for answer in answers] == [503, 503]
-    assert context.get_response_status(1) == (503, "Service Unavailable")
+    rows = [{"body": RED}, {"body": bytearray(b"junk")}, {"body": RED}]
+    with caplog.at_level(logging.INFO):
+        answers = [json.loads(body) for body in handler.handle(rows, context)]
+    assert [answer["code"] for answer in answers] == [503, 400, 503]
+    assert context.get_response_status(2) == (503, "Service Unavailable")
+    assert context.get_response_headers(0)["X-Client-Request-Id"] == "mine"
+    assert caplog.text.count("status=503 result=no_memory") == 2
     handler.classifier._engine = working
     (body,) = handler.handle([{"body": RED}], context)
     assert json.loads(body)["label"] == "cat"

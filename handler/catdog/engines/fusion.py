@@ -1,7 +1,7 @@
 """Fuse a network's layers: batch norm, relu and residual additions go into the convolutions.
 
-Unfused, each of them reads and writes every activation again. On an H200, ResNet-152 in float16
-takes half the time fused (docs/performance.md).
+Unfused, each of them reads and writes every activation again: on an H200 a batch of ResNet-152
+takes twice as long (docs/performance.md).
 """
 
 import operator

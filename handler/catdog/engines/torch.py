@@ -5,7 +5,8 @@ Python would take longer to start them than the GPU to run them. Pixels travel a
 of their float size, and are normalised there; only logits and maps come back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -54,33 +55,32 @@ class TorchEngine:
             torch.backends.cuda.matmul.fp32_precision = "ieee"
             torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         module = load_module(path, info, PRECISIONS[placement.precision])
-        try:
+        with _errors_of(self.device, "the network"):
             self._module = module.to(placement.device)
             self._stream = _stream_on(placement.device)
-        except torch.OutOfMemoryError as error:
-            raise _no_room(self.device, "the network") from error
 
     def prepare(self, batch_size: int, side: int) -> None:
         if not self._on_gpu:
             for size in {1, batch_size}:
                 self.run([np.zeros((3, side, side), np.uint8)] * size)
             return
-        try:
-            with torch.inference_mode(), torch.cuda.stream(self._stream):
-                self._capture_all(batch_size, side)
-        except torch.OutOfMemoryError as error:
-            raise _no_room(self.device, f"batches of {batch_size}") from error
+        with (
+            _errors_of(self.device, f"batches of {batch_size}"),
+            torch.inference_mode(),
+            torch.cuda.stream(self._stream),
+        ):
+            self._capture_all(batch_size, side)
 
     def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
         try:
-            return self._run(images)
-        except torch.OutOfMemoryError as error:
-            if len(images) == 1:
-                raise _no_room(self.device, "one more image") from error
-        except torch.AcceleratorError as error:
-            raise DeviceLostError(f"{self.device} failed: {error}") from error
-        # Not above, where the exception still holds what the pass had allocated.
+            with _errors_of(self.device, "one more image"):
+                return self._run(images)
+        except OutOfDeviceMemoryError as error:
+            # A new one: the frames of the first hold what the pass had allocated.
+            no_room = OutOfDeviceMemoryError(str(error))
         torch.cuda.empty_cache()
+        if len(images) == 1:
+            raise no_room
         half = len(images) // 2
         parts = zip(self.run(images[:half]), self.run(images[half:]), strict=True)
         return ModelOutput(*(np.concatenate(part) for part in parts))
@@ -121,7 +121,9 @@ class TorchEngine:
         pool = torch.cuda.graph_pool_handle()
         while largest:
             self._captured[largest] = self._capture(pixels[:largest], pool)
+            self._captured[largest].graph.replay()  # the first one is slow
             largest //= 2
+        torch.cuda.synchronize(self.device)
 
     def _capture(self, pixels: torch.Tensor, pool: Any) -> _CapturedPass:
         # Libraries set themselves up in a first pass, which cannot be captured.
@@ -164,8 +166,23 @@ def _stream_on(device: str) -> torch.cuda.Stream | None:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
-def _no_room(device: str, what: str) -> OutOfDeviceMemoryError:
-    return OutOfDeviceMemoryError(
-        f"{device} has no memory left for {what}; lower batchSize, or the number of workers of "
-        "each GPU (workers_per_gpu), in config.properties"
-    )
+@contextmanager
+def _errors_of(device: str, what: str) -> Iterator[None]:
+    """Give what torch says of a device the name of what is to be done about it.
+
+    A full GPU is torch's own error where torch allocates, CUDA's where it does (a context, pinned
+    memory, a graph's launch), and cuBLAS's or cuDNN's, which have none but in their message.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or any(
+            sign in str(error) for sign in ("out of memory", "ALLOC_FAILED")
+        ):
+            raise OutOfDeviceMemoryError(
+                f"{device} has no memory left for {what}; lower batchSize, or the number of "
+                "workers of each GPU (workers_per_gpu), in config.properties"
+            ) from error
+        if isinstance(error, torch.AcceleratorError):
+            raise DeviceLostError(f"{device} failed: {error}") from error
+        raise

@@ -21,7 +21,7 @@ from catdog.decode import Decoder, Limits
 from catdog.invalid_image import InvalidImage
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.machine import versions
-from catdog_serving.build.build_archive import ArchiveSpec, build_archive
+from catdog_serving.build.build_archive import AUTO, ArchiveSpec, build_archive
 from catdog_serving.build.int8_agreement import AgreementGate
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError, UsageError
@@ -139,9 +139,7 @@ def bench_files(
     """
     if find_spec("torch") is None:
         raise NotReadyError(f"the bench needs torch; run: {install_hint('serve')}")
-    folder = cache / f"{subject.network}-{subject.key()}"
-    for outdated in set(cache.glob(f"{subject.network}-*")) - {folder}:
-        shutil.rmtree(outdated)
+    folder = _folder_of(subject, cache)
     archives = {precision: folder / f"{precision}.mar" for precision in PRECISIONS}
     for precision, archive in archives.items():
         if not archive.is_file():
@@ -154,11 +152,19 @@ def bench_files(
     return BenchFiles(archives, state)
 
 
+def _folder_of(subject: Subject, cache: Path) -> Path:
+    """Where its files are, or will be; those of older code are deleted."""
+    folder = cache / f"{subject.network}-{subject.key()}"
+    for outdated in set(cache.glob(f"{subject.network}-*")) - {folder}:
+        shutil.rmtree(outdated)
+    return folder
+
+
 def gpu_archive(
     subject: Subject, cache: Path, on_step: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """The subject's archive for GPUs, in the cache or built; as `bench_files` otherwise."""
-    archive = cache / f"{subject.network}-{subject.key()}" / "gpu.mar"
+    """The subject's archive for GPUs, in the cache or built; see `bench_files`."""
+    archive = _folder_of(subject, cache) / "gpu.mar"
     if not archive.is_file():
         on_step(f"building {subject.network} for GPUs, once")
         spec = ArchiveSpec(
@@ -166,7 +172,7 @@ def gpu_archive(
             weights=subject.weights,
             weights_url=None,
             runtime="torch",
-            precision="fp16",
+            precision=AUTO,
             version="1.0",
             settings=subject.settings,
         )

@@ -99,6 +99,6 @@ def _median_s(call: Callable[[], object], device: str, seconds: float) -> float:
         before = time.perf_counter()
         call()
         if device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         took.append(time.perf_counter() - before)
     return median(took[2:])

@@ -8,24 +8,28 @@ cores decode; and the loop that a person would write, on the same GPU. Served: 1
 a GPU under 1 to 256 clients, with the CPU time that each process takes for an image.
 """
 
-import os
+import gc
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from catdog.classifier import Classifier
+from catdog.cpu import usable_cores
 from catdog.decode import Decoder, Limits
+from catdog.engines import best_device
 from catdog.model_info import ModelInfo
 from catdog.transforms import read_model_input
 from catdog_serving.bench.decode_speed import DecodeLoad
 from catdog_serving.bench.machine import machine, versions
 from catdog_serving.bench.served_speed import load_processes, served_speed
 from catdog_serving.errors import NotReadyError
+from catdog_serving.extras import install_hint
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
@@ -39,6 +43,9 @@ def figure_line(name: str, values: Mapping[str, Any]) -> str:
         for key, value in values.items()
     )
     return f"{name:32} {', '.join(numbers)}"
+
+
+_SMALLEST_QUEUE = 128
 
 
 class OnFigure(Protocol):
@@ -98,7 +105,7 @@ def measure_in_process(
     for precision in plan.precisions:
         rate = engine_speed.product_tflop_per_s(plan.device, precision, plan.seconds / 3)
         on_figure(f"matrix product {precision}", tflop_per_s=rate)
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with open_archive(archive) as model_dir:
         info = ModelInfo.read(model_dir)
         load = DecodeLoad(tuple(images), info.preprocessing)
@@ -117,12 +124,16 @@ def measure_in_process(
                 on_figure(f"eager {precision} b{size}", **found)
             started = time.perf_counter()
             engine.prepare(max(plan.batches), supply[0].shape[1])
-            on_figure(f"prepared {precision}", seconds=time.perf_counter() - started)
+            on_figure(f"preparing {precision}", seconds=time.perf_counter() - started)
             for size in plan.batches:
                 found = engine_speed.pass_speed(engine, supply[:size], plan.seconds / 3)
                 found["tflop_per_s"] = found["images_per_s"] * gflop / 1e3
-                on_figure(f"captured {precision} b{size}", **found)
+                on_figure(f"prepared {precision} b{size}", **found)
+            if plan.device != "cpu":
+                reserved_gb = torch.cuda.memory_reserved(plan.device) / 1e9
+                on_figure(f"memory {precision}", reserved_gb=reserved_gb)
             del engine
+            gc.collect()  # its graphs hold each other
             torch.cuda.empty_cache()
         classifier = Classifier.load(model_dir, plan.device)
         classifier.warm_up(plan.batch_size)
@@ -151,6 +162,18 @@ def measure_served(
                     on_figure(f"{workers} workers a GPU, {clients} clients", **found)
 
 
+def check_gpu() -> None:
+    """Make sure that there is something to measure.
+
+    Raises:
+        NotReadyError: If torch is not installed, or sees no GPU.
+    """
+    if find_spec("torch") is None:
+        raise NotReadyError(f"the bench needs torch; run: {install_hint('serve')}")
+    if best_device("torch") == "cpu":
+        raise NotReadyError("torch sees no CUDA device; measure the CPU: catdog bench")
+
+
 def gpu_bench(
     config: ServingConfig, archive: Path, images: Sequence[bytes], on_figure: OnFigure
 ) -> dict[str, Any]:
@@ -158,14 +181,7 @@ def gpu_bench(
 
     Returns:
         Machine, versions and every figure by its name, for JSON.
-
-    Raises:
-        NotReadyError: If torch sees no GPU.
     """
-    import torch
-
-    if not torch.cuda.is_available():
-        raise NotReadyError("torch sees no CUDA device; `catdog bench` measures the CPU")
     figures: dict[str, dict[str, Any]] = {}
 
     def keep(name: str, **values: Any) -> None:
@@ -173,8 +189,9 @@ def gpu_bench(
         on_figure(name, **values)
 
     conditions = {"machine": machine(), "versions": versions()}
-    measure_in_process(archive, images, GpuPlan(), keep)
+    # Served first: this process holds memory of the GPU as soon as it has computed there.
     measure_served(archive, images, config, GpuPlan(), keep)
+    measure_in_process(archive, images, GpuPlan(), keep)
     return conditions | {"figures": figures}
 
 
@@ -183,14 +200,15 @@ def gpu_server(
     archive: Path, config: ServingConfig, plan: GpuPlan, workers_per_gpu: int
 ) -> Iterator[TorchServe]:
     """A server of one's own, with a queue that holds every client's request."""
-    workers = workers_per_gpu * max(1, len(config.gpus) if plan.device != "cpu" else 1)
-    entry = {"minWorkers": workers, "maxWorkers": workers, "batchSize": plan.batch_size}
+    entry = {"minWorkers": 1, "maxWorkers": 1, "batchSize": plan.batch_size}
     values = {
-        "job_queue_size": str(2 * max(plan.clients)),
+        "job_queue_size": str(max(2 * max(plan.clients), _SMALLEST_QUEUE)),
         "workers_per_gpu": str(workers_per_gpu),
     }
+    if plan.device == "cpu":
+        values["number_of_gpu"] = "0"
     with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
         private = private_config(config, Path(scratch), archive, entry, values)
         with TorchServe(private) as server:
-            server.wait_ready(workers)
+            server.wait_ready(int(private.served_worker_settings["minWorkers"]))
             yield server

@@ -56,7 +56,7 @@ class ArchiveSpec:
         runtime: "onnx", "torch", or None for the one that knows the precision; where
             both do, torch if CUDA is present, else onnx.
         precision: One that the runtime knows, or "auto": fp16 for torch, whose rounding is
-            finer than bf16's and as fast (docs/performance.md), else fp32.
+            finer than bf16's (docs/performance.md), else fp32.
         version: Stamped into the archive.
         settings: The model-config.yaml to pack.
         calibration: A folder of images, for int8 and for nothing else.

@@ -64,7 +64,7 @@ def verify_archive(
             classifier = Classifier.load(model_dir, best_device(info.runtime))
             results = classifier.classify(images)
             classifier.close()
-        except Exception as error:  # each runtime has its own for a network that is broken
+        except Exception as error:  # each engine has its own for a network that is broken
             reason = str(error).strip().splitlines() or [""]
             raise RefusedError(f"{archive.name}: {type(error).__name__}: {reason[0]}") from error
         check_shown(info, check_golden(info, results), insist=insist, on_step=on_step)

@@ -19,7 +19,7 @@ from catdog_serving.bench.bench_files import (
     read_images,
     sample_crops,
 )
-from catdog_serving.bench.gpu_bench import figure_line, gpu_bench
+from catdog_serving.bench.gpu_bench import check_gpu, figure_line, gpu_bench
 from catdog_serving.cli.options import (
     ConfigOption,
     ImagesOption,
@@ -56,7 +56,9 @@ def bench(
     on_gpu = device is Device.cuda
     if on_gpu and (chart or quick):
         raise typer.BadParameter("--device cuda has neither --chart nor --quick")
-    if not on_gpu:
+    if on_gpu:
+        check_gpu()
+    else:
         check_matplotlib()  # before the half hour, not after it
         chart = chart or (output.with_suffix(".png") if output else Path("bench.png"))
     serving = ServingConfig.read(config)

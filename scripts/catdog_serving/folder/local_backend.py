@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catdog.engines import DeviceLostError, OutOfDeviceMemoryError, best_device
 from catdog.invalid_image import InvalidImage
 from catdog.model_info import ModelInfo
 from catdog.results import Explanation, Prediction, map_valid
@@ -53,13 +55,12 @@ class LocalBackend(Backend):
         self._with_maps = with_maps
         try:
             from catdog.classifier import Classifier
-            from catdog.engines import best_device
         except ImportError as error:
             raise NotReadyError(
                 f"--backend local needs {error.name}; run: {install_hint('serve')}"
             ) from error
         # Nothing is read from the folder later: an actor that is killed leaves none behind.
-        with open_archive(archive) as model_dir:
+        with open_archive(archive) as model_dir, _device_errors():
             try:
                 device = device or best_device(ModelInfo.read(model_dir).runtime)
                 self._classifier = Classifier.load(
@@ -88,7 +89,8 @@ class LocalBackend(Backend):
         missing = missing_decoder(content)
         if missing:
             return missing
-        (outcome,) = self._classifier.explain([content])
+        with _device_errors():
+            (outcome,) = self._classifier.explain([content])
         if isinstance(outcome, InvalidImage):
             return ImageFailure(INVALID_IMAGE, outcome.message)
         return outcome
@@ -99,13 +101,23 @@ class LocalBackend(Backend):
         return _Batch(files, map_valid(self._classifier.preprocess, contents, ImageFailure))
 
     def _finish(self, batch: "_Batch") -> Iterator[ImageResult]:
-        outcomes = map_valid(self._classifier.classify_inputs, batch.inputs, ImageFailure)
+        with _device_errors():
+            outcomes = map_valid(self._classifier.classify_inputs, batch.inputs, ImageFailure)
         for file, outcome in zip(batch.files, outcomes, strict=True):
             if isinstance(outcome, InvalidImage):
                 outcome = ImageFailure(INVALID_IMAGE, outcome.message)
             elif isinstance(outcome, Prediction) and not self._with_maps:
                 outcome = replace(outcome, map=None)
             yield ImageResult(file, outcome)
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    """What a GPU cannot do, as an error of commands."""
+    try:
+        yield
+    except (DeviceLostError, OutOfDeviceMemoryError) as error:
+        raise NotReadyError(str(error)) from error
 
 
 def wrong_version(archive: Path, error: Exception) -> RefusedError:

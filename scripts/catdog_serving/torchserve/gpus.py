@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 
 MOST_WORKERS_PER_GPU = 8
-# What one worker takes of a GPU at most: weights, CUDA's own, and the graphs of its batches. An
+# About what one worker takes of a GPU: weights, CUDA's own, and the graphs of its batches. An
 # H200 showed 1.4 GB for fp16 with batches up to 64, and fp32 with 128 reserved 4.1.
 WORKER_GPU_BYTES = 4_000_000_000
 # A worker decodes on its own threads while the GPU computes for another one. On 16 cores and an

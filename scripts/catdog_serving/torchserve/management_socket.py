@@ -1,7 +1,8 @@
 """The management API on a Unix socket: `catdog serve --management-socket`.
 
 It lies in the run directory, which is this user's alone: no web page and no other user reaches
-it (other users have gRPC's port: SECURITY.md). config.properties does not have it; commands find it in what the running server runs on.
+it (other users have gRPC's port: SECURITY.md). config.properties does not have it; commands find it
+in what the running server runs on.
 """
 
 import re

@@ -1,4 +1,5 @@
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from catdog.engines import (
     load_engine,
 )
 from catdog.engines.fusion import FusedConvolution, fuse
-from catdog.engines.torch import TorchEngine, next_power_of_two
+from catdog.engines.torch import TorchEngine, _CapturedPass, next_power_of_two
 from catdog.model_info import ModelInfo
 from catdog.networks import NETWORKS, get_network
 from catdog.torch_module import PixelsToLogits
@@ -176,12 +177,8 @@ def noise(count: int, height: int = 64, width: int = 64) -> list[np.ndarray]:
     )
 
 
-def has_weight(layer: nn.Module) -> bool:
-    return isinstance(getattr(layer, "weight", None), torch.Tensor)
-
-
 def test_bf16_keeps_the_head_in_float32(build: BuildArchive, engine: TorchEngine) -> None:
-    """As on a GPU, but slowly; an image gives the same alone and in a batch."""
+    """As on a GPU, but slowly."""
     with open_archive(build("efficientnet_lite0", None, "torch")) as model_dir:
         info = ModelInfo.read(model_dir)
         half = TorchEngine(model_dir / "model.pth", info, Placement("cpu", "bf16"), 2)
@@ -215,6 +212,49 @@ def test_batches_are_captured_in_powers_of_two(count: int, expected: int) -> Non
     assert next_power_of_two(count) == expected
 
 
+def capture(engine: TorchEngine, size: int) -> torch.Tensor:
+    """Give it a graph as `prepare` does on a GPU: replayed, it computes from the same memory into
+    the same memory. Gives the pixels' memory."""
+    pixels = torch.full((size, 3, 64, 64), 7, dtype=torch.uint8)
+    with torch.inference_mode():
+        outputs = engine._module(pixels)
+
+    def replay() -> None:
+        for kept, computed in zip(outputs, engine._module(pixels), strict=True):
+            kept.copy_(computed)
+
+    graph = SimpleNamespace(replay=replay)
+    engine._captured[size] = _CapturedPass(graph, pixels, *outputs)  # type: ignore[arg-type]
+    return pixels
+
+
+@pytest.mark.parametrize("counts", [(4,), (3,), (4, 3, 4), (3, 4)])
+def test_a_captured_pass_gives_what_was_asked_for_and_nothing_of_the_last(
+    engine: TorchEngine, counts: tuple[int, ...]
+) -> None:
+    images = noise(sum(counts))
+    expected = engine.run(images)
+    pixels = capture(engine, 4)
+    logits, maps = [], []
+    for count in counts:  # a GPU's results are copied to the host; here they are views
+        output = engine.run([images.pop(0) for _ in range(count)])
+        logits.append(output.logits.copy())
+        maps.append(output.maps.copy())
+    assert [len(one) for one in logits] == list(counts)
+    np.testing.assert_allclose(np.concatenate(logits), expected.logits, atol=1e-4)
+    np.testing.assert_allclose(np.concatenate(maps), expected.maps, atol=1e-4)
+    assert not (pixels == 7).all()  # it was run, and not the network beside it
+
+
+def test_what_was_not_captured_runs_without(engine: TorchEngine) -> None:
+    wide, many = noise(3, 32, 96), noise(6)
+    expected = engine.run(wide), engine.run(many)
+    pixels = capture(engine, 4)
+    for images, output in zip((wide, many), expected, strict=True):
+        np.testing.assert_allclose(engine.run(images).logits, output.logits, atol=1e-4)
+    assert (pixels == 7).all()
+
+
 def fail_above(
     engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, largest: int, error: Exception
 ) -> list[int]:
@@ -243,12 +283,25 @@ def test_a_batch_too_large_for_the_memory_is_split(
     np.testing.assert_allclose(output.maps, expected.maps, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),  # of pinned memory, or a graph
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
 def test_no_room_for_one_image_says_what_to_lower(
-    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch
+    engine: TorchEngine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    fail_above(engine, monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(OutOfDeviceMemoryError, match="lower batchSize, or the number of workers"):
+    sizes = fail_above(engine, monkeypatch, 0, error)
+    wanted = "lower batchSize, or the number of workers of each GPU"
+    with pytest.raises(OutOfDeviceMemoryError, match=wanted) as raised:
         engine.run(noise(2))
+    assert sizes == [2, 1]
+    assert raised.value.__cause__ is None  # its frames would keep what the pass allocated
+    with pytest.raises(OutOfDeviceMemoryError, match=wanted):
+        engine.prepare(4, 64)
 
 
 def test_a_device_that_failed_is_named(
@@ -257,6 +310,13 @@ def test_a_device_that_failed_is_named(
     fail_above(engine, monkeypatch, 0, torch.AcceleratorError("an illegal memory access"))
     with pytest.raises(DeviceLostError, match="illegal memory access"):
         engine.run(noise(2))
+
+
+def test_a_bug_stays_one(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_above(engine, monkeypatch, 0, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes") as raised:
+        engine.run(noise(2))
+    assert type(raised.value) is RuntimeError
 
 
 @pytest.mark.parametrize(
