@@ -19,7 +19,6 @@ from tests.support.albums import (
     catdog_classify,
     classified,
     finished,
-    kill_and_resume,
     make_album,
     process_folder,
     rows_of,
@@ -29,8 +28,6 @@ from tests.support.images import encode, noise
 from tests.support.paths import PHOTOS
 from tests.support.processes import wait_until
 from tests.support.run_states import left_beside, rows_done
-
-KILLS = 2  # twenty in tests/stress
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +47,6 @@ def without_messages(rows: list[Row]) -> list[Row]:
     for row in rows:
         row.get("error", {}).pop("message", None)
     return rows
-
-
-def test_killed_at_random_points_and_resumed_the_output_is_that_of_one_run(
-    archive: Path, album: Path, tmp_path: Path
-) -> None:
-    kill_and_resume(archive, album, tmp_path, KILLS)
 
 
 def test_both_backends_give_the_same_rows(
