@@ -5,6 +5,7 @@ a worker must answer is for the model's facts; snapshots ask it once per set of 
 only while no request waits.
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from catdog.cpu import VISIBLE_GPUS_VARIABLE
 from catdog.model_info import Agreement
 from catdog.results import ModelId
 from catdog_serving.errors import ServerError
@@ -148,21 +150,30 @@ def read_status(server: TorchServe) -> ServerStatus:
             with suppress(ServerError):
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
-    url, gpus = server.config.inference_url, read_gpus(models)
+    url, gpus = server.config.inference_url, read_gpus(server, models)
     return ServerStatus(url, management.url, tuple(models), facts, failure, gpus)
 
 
-def read_gpus(models: Sequence[ModelStatus]) -> tuple[GpuStatus, ...]:
+def read_gpus(server: TorchServe, models: Sequence[ModelStatus]) -> tuple[GpuStatus, ...]:
     """The GPUs of a server's workers, and those of the machine that have none."""
     workers = [worker for model in models for worker in model.workers]
     if not any(worker.gpu for worker in workers):
         return ()
-    devices = dict(enumerate(visible_gpus(_NVIDIA_SMI_S)))
+    devices = dict(enumerate(visible_gpus(_named_gpus(server), _NVIDIA_SMI_S)))
     given = {worker.gpu_id for worker in workers if worker.gpu_id is not None}
     return tuple(
         GpuStatus(gpu, tuple(w.id for w in workers if w.gpu_id == gpu), devices.get(gpu))
         for gpu in sorted(given | devices.keys())
     )
+
+
+def _named_gpus(server: TorchServe) -> str | None:
+    """CUDA_VISIBLE_DEVICES of the server, by which its workers count, else of this shell."""
+    process = server.run.process()
+    if process:
+        with suppress(psutil.Error):  # it just ended
+            return process.environ().get(VISIBLE_GPUS_VARIABLE)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
@@ -177,7 +188,7 @@ def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot |
                 now = scrape(server.config.metrics_url)
                 known = facts.of(models, management)
             failure = None if known else server.run.why_a_worker_died()
-            url, gpus = server.config.inference_url, read_gpus(models)
+            url, gpus = server.config.inference_url, read_gpus(server, models)
             status = ServerStatus(url, management.url, models, known, failure, gpus)
             rates = Rates.between(before, now) if before else None
             before = now

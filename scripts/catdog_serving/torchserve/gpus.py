@@ -1,6 +1,5 @@
-"""The GPUs that a server of this shell may use, and how many workers each of them gets."""
+"""The GPUs that a server may use, and how many workers each of them gets."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -39,15 +38,17 @@ class Gpu:
     utilisation_percent: int | None = None
 
 
-def visible_gpus(timeout_s: float = _TIMEOUT_S) -> list[Gpu]:
+def visible_gpus(named: str | None, timeout_s: float = _TIMEOUT_S) -> list[Gpu]:
     """In CUDA's order, cuda:0 first; none if nvidia-smi is missing, has no driver or hangs.
 
-    CUDA_VISIBLE_DEVICES is read as CUDA does (CUDA C Programming Guide, "CUDA Environment
-    Variables"): numbers or UUIDs, which may be cut short; what comes after one that does not
-    exist, such as -1, is not visible; one device twice makes none visible.
+    Args:
+        named: CUDA_VISIBLE_DEVICES of who uses them, None if it is not set. It is read as CUDA
+            does (CUDA C Programming Guide, "CUDA Environment Variables"): numbers or UUIDs, which
+            may be cut short; what comes after one that does not exist, such as -1, is not
+            visible; one device twice makes none visible.
+        timeout_s: How long nvidia-smi may take.
     """
     listed = _listed(timeout_s)
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return listed
     found: list[Gpu] = []

@@ -162,7 +162,7 @@ class ServingConfig:
     @cached_property
     def _visible_gpus(self) -> list[Gpu]:
         """nvidia-smi's answer: a start needs it several times, and it may take a second."""
-        return visible_gpus()
+        return visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     @property
     def _computes_on_gpus(self) -> bool:

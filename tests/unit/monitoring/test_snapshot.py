@@ -1,8 +1,11 @@
 """What `catdog status --watch` asks and computes, beside a stand-in for TorchServe's two ports."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -147,3 +150,37 @@ def test_each_gpu_has_a_line_with_its_workers_whatever_nvidia_smi_says(
     ]
     if does == TWO_GPUS:
         assert listed[0]["device"]["memory_total_bytes"] == 80 << 30
+
+
+@pytest.mark.parametrize(
+    ("its", "ours", "seen"),
+    [
+        ({"CATDOG_VISIBLE_DEVICES": "1"}, "0", ["GPU-bbbb"]),
+        ({"CATDOG_VISIBLE_DEVICES": "1,0"}, None, ["GPU-bbbb", "GPU-aaaa"]),
+        ({}, "1", ["GPU-aaaa", "GPU-bbbb"]),  # it was started without, so it has them all
+        (None, "1", ["GPU-bbbb"]),  # it is not ours, so its environment is not known
+    ],
+)
+def test_gpus_are_counted_as_the_server_counts_them_not_as_this_shell_would(
+    fake: FakeServer,
+    asked: TorchServe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    its: dict[str, str] | None,
+    ours: str | None,
+    seen: list[str],
+) -> None:
+    install_nvidia_smi(tmp_path, monkeypatch)
+    if ours is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ours)
+    fake.gpu_ids = {"9000": 0}
+    if its is None:
+        gpus = read_status(asked).gpus
+    else:
+        with subprocess.Popen(["sleep", "60"], env=os.environ | its) as java:
+            asked.run.create()
+            asked.run.record(psutil.Process(java.pid))
+            gpus = read_status(asked).gpus
+            java.kill()
+        asked.run.remove()
+    assert [gpu.device.uuid for gpu in gpus if gpu.device] == seen

@@ -28,20 +28,13 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         *(("MIG-0123", 1), ("MIG-GPU-aaaa-1/1/0", 1)),
     ],
 )
-def test_what_cuda_would_not_see_is_not_counted(
-    monkeypatch: pytest.MonkeyPatch, named: str | None, count: int
-) -> None:
-    if named is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert len(visible_gpus()) == count
+def test_what_cuda_would_not_see_is_not_counted(named: str | None, count: int) -> None:
+    assert len(visible_gpus(named)) == count
 
 
 @pytest.mark.usefixtures("nvidia_smi")
-def test_they_come_in_cudas_order_with_what_is_known_of_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
-    assert visible_gpus() == [
+def test_they_come_in_cudas_order_with_what_is_known_of_them() -> None:
+    assert visible_gpus("1,0") == [
         Gpu("1", "GPU-aabb-2", None, 20000 << 20, None),
         Gpu("0", "GPU-aaaa-1", 81559 << 20, 1 << 20, 0),
     ]
@@ -69,7 +62,7 @@ def test_workers_follow_cores_and_memory(gib: list[int | None], cores: int, work
 def test_without_an_answer_there_is_none(nvidia_smi: Path, does: str | None) -> None:
     nvidia_smi.unlink() if does is None else nvidia_smi.write_text(f"#!/bin/sh\n{does}\n")
     start = time.monotonic()
-    assert visible_gpus(0.5) == []
+    assert visible_gpus(None, 0.5) == []
     assert time.monotonic() - start < 30
 
 
