@@ -46,12 +46,16 @@ def serve(
             console.print("with an older archive; to load the new one: catdog stop && catdog serve")
     else:
         with console.status("starting TorchServe ..."):
-            server.start(management_socket=management_socket)
+            server.start(management_socket=management_socket, on_warning=_warn)
     _print_ready(server)
     if foreground:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.terminate())
         server.wait()
+
+
+def _warn(line: str) -> None:
+    print_line(f"warning  {line}")
 
 
 def _print_ready(server: TorchServe) -> None:
@@ -62,7 +66,7 @@ def _print_ready(server: TorchServe) -> None:
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
     print_line(f"archive  {sha256}")
     for line in as_served(server.config, server.run).check_addresses():
-        print_line(f"warning  {line}")
+        _warn(line)
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")
     if socket_path(status.management):

@@ -159,7 +159,7 @@ def read_gpus(server: TorchServe, models: Sequence[ModelStatus]) -> tuple[GpuSta
     workers = [worker for model in models for worker in model.workers]
     if not any(worker.gpu for worker in workers):
         return ()
-    devices = dict(enumerate(visible_gpus(_named_gpus(server), _NVIDIA_SMI_S)))
+    devices = dict(enumerate(visible_gpus(_named_gpus(server), _NVIDIA_SMI_S) or ()))
     given = {worker.gpu_id for worker in workers if worker.gpu_id is not None}
     return tuple(
         GpuStatus(gpu, tuple(w.id for w in workers if w.gpu_id == gpu), devices.get(gpu))

@@ -38,8 +38,8 @@ class Gpu:
     utilisation_percent: int | None = None
 
 
-def visible_gpus(named: str | None, timeout_s: float = _TIMEOUT_S) -> list[Gpu]:
-    """In CUDA's order, cuda:0 first; none if nvidia-smi is missing, has no driver or hangs.
+def visible_gpus(named: str | None, timeout_s: float = _TIMEOUT_S) -> list[Gpu] | None:
+    """In CUDA's order, cuda:0 first; None if there is an nvidia-smi, and it fails or hangs.
 
     Args:
         named: CUDA_VISIBLE_DEVICES of who uses them, None if it is not set. It is read as CUDA
@@ -48,8 +48,10 @@ def visible_gpus(named: str | None, timeout_s: float = _TIMEOUT_S) -> list[Gpu]:
             visible; one device twice makes none visible.
         timeout_s: How long nvidia-smi may take.
     """
+    if named in ("", "-1"):  # how one hides them all
+        return []
     listed = _listed(timeout_s)
-    if named is None:
+    if named is None or listed is None:
         return listed
     found: list[Gpu] = []
     for name in (part.strip() for part in named.split(",")):
@@ -85,23 +87,25 @@ def most_workers_per_gpu(gpus: Sequence[Gpu]) -> int:
     return max(1, min(smallest // (_VERSIONS * WORKER_GPU_BYTES), MOST_WORKERS_PER_GPU))
 
 
-def _listed(timeout_s: float) -> list[Gpu]:
-    """Every GPU of the machine."""
+def _listed(timeout_s: float) -> list[Gpu] | None:
+    """Every GPU of the machine; None if it is not known."""
     program = shutil.which("nvidia-smi")
-    rows = (line.split(",") for line in _ask(program, timeout_s).splitlines()) if program else ()
-    cells = [[cell.strip() for cell in row] for row in rows]
+    said = _ask(program, timeout_s) if program else ""
+    if said is None:
+        return None
+    cells = [[cell.strip() for cell in line.split(",")] for line in said.splitlines()]
     return [_gpu(*row) for row in cells if row[0].isdecimal() and len(row) == len(fields(Gpu))]
 
 
-def _ask(program: str, timeout_s: float) -> str:
-    """What nvidia-smi says of all GPUs; nothing if it fails or takes too long."""
+def _ask(program: str, timeout_s: float) -> str | None:
+    """What nvidia-smi says of all GPUs; None if it fails or takes too long."""
     command = [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
     except OSError:
-        return ""
+        return None
     try:
         said, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -110,8 +114,8 @@ def _ask(program: str, timeout_s: float) -> str:
             process.stdout.close()
         with suppress(subprocess.TimeoutExpired):  # stuck in the driver, it outlives the kill
             process.wait(1)
-        return ""
-    return said if process.returncode == 0 else ""
+        return None
+    return said if process.returncode == 0 else None
 
 
 def _gpu(index: str, uuid: str, total_mib: str, used_mib: str, utilisation: str) -> Gpu:

@@ -9,6 +9,7 @@ run directory connects them.
 
 import signal
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -60,13 +61,20 @@ class TorchServe:
         """
         return None if self.is_running() else find_listener(self.config)
 
-    def start(self, timeout_s: float = READY_TIMEOUT_S, *, management_socket: bool = False) -> None:
+    def start(
+        self,
+        timeout_s: float = READY_TIMEOUT_S,
+        *,
+        management_socket: bool = False,
+        on_warning: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Start and wait until a worker is READY.
 
         Args:
             timeout_s: How long to wait.
             management_socket: Whether the management API listens on a Unix socket in the run
                 directory, in place of its TCP port.
+            on_warning: Is given a line if the server may lack what it could use.
 
         Raises:
             NotReadyError: If something is missing, another process is starting it, or the start
@@ -75,6 +83,8 @@ class TorchServe:
         with self.run.start_lock():
             config = on_socket(self.config, self.run) if management_socket else self.config
             self._check_before_start(config)
+            if warning := _check_gpus(config):
+                on_warning(warning)
             self.run.create()
             remove_staged(config.model_store, ABANDONED_S)
             self._start_and_wait(config, timeout_s)
@@ -286,6 +296,28 @@ class TorchServe:
                 process.kill()
         psutil.wait_procs(orphans, timeout=STOP_TIMEOUT_S)
         return bool(orphans)
+
+
+def _check_gpus(config: ServingConfig) -> str | None:
+    """Make sure that the GPUs that config.properties asks for are there.
+
+    Returns:
+        What to tell if it asks for no number, and nobody knows whether there are any.
+
+    Raises:
+        NotReadyError: If there are fewer, or nobody knows.
+    """
+    wanted = config.values.get("number_of_gpu")
+    if wanted is not None and int(wanted) > len(config.gpus):
+        found = "nvidia-smi does not say which there are"
+        if config.visible_gpus is not None:
+            found = f"there are {len(config.gpus)} by nvidia-smi and CUDA_VISIBLE_DEVICES"
+        raise NotReadyError(
+            f"number_of_gpu is {wanted}, and {found}; for the CPU set it to 0 in {config.path}"
+        )
+    if wanted is None and config.computes_on_gpus and config.visible_gpus is None:
+        return "nvidia-smi fails or hangs: no GPU is used (see: nvidia-smi)"
+    return None
 
 
 def _end_family(process: psutil.Process) -> None:

@@ -66,7 +66,7 @@ class ServingConfig:
 
         Raises:
             NotReadyError: If it is missing, lacks a key that catdog needs, or says a number of
-                workers for each GPU that is none.
+                GPUs, or of workers for each, that is none.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -90,7 +90,7 @@ class ServingConfig:
                 "server's private folder alone; set http://127.0.0.1:8081, and start the server "
                 "with: catdog serve --management-socket"
             )
-        config._check_workers_per_gpu()
+        config._check_gpu_numbers()
         return config
 
     @property
@@ -148,24 +148,22 @@ class ServingConfig:
                 f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
             ) from error
 
-    def _check_workers_per_gpu(self) -> None:
+    def _check_gpu_numbers(self) -> None:
+        if not (value := self.values.get("number_of_gpu", "0")).isdecimal():
+            raise NotReadyError(f"{self.path}: number_of_gpu is {value!r}; it takes 0, 1, 2 ...")
         choices = ("auto", *map(str, range(1, MOST_WORKERS_PER_GPU + 1)))
-        if (value := self._workers_per_gpu) not in choices:
+        if (value := self.values.get("workers_per_gpu", "auto")) not in choices:
             raise NotReadyError(
                 f"{self.path}: workers_per_gpu is {value!r}; it takes {', '.join(choices)}"
             )
 
-    @property
-    def _workers_per_gpu(self) -> str:
-        return self.values.get("workers_per_gpu", "auto")
-
     @cached_property
-    def _visible_gpus(self) -> list[Gpu]:
+    def visible_gpus(self) -> list[Gpu] | None:
         """nvidia-smi's answer: a start needs it several times, and it may take a second."""
         return visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     @property
-    def _computes_on_gpus(self) -> bool:
+    def computes_on_gpus(self) -> bool:
         return self.archive.is_file() and archive_runtime(self.archive) == "torch"
 
     @property
@@ -173,15 +171,15 @@ class ServingConfig:
         """Those to use: as many as number_of_gpu says, or all if the archive can use them."""
         configured = self.values.get("number_of_gpu")
         if configured is None:
-            return self._visible_gpus if self._computes_on_gpus else []
-        return self._visible_gpus[: int(configured)] if int(configured) else []
+            return (self.visible_gpus or []) if self.computes_on_gpus else []
+        return (self.visible_gpus or [])[: int(configured)] if int(configured) else []
 
     @property
     def workers_per_gpu(self) -> int:
         """Workers that each GPU gets at least: the key's number, or one that fits the machine."""
-        if self._workers_per_gpu != "auto":
-            return int(self._workers_per_gpu)
-        if self._computes_on_gpus:
+        if (fixed := self.values.get("workers_per_gpu", "auto")) != "auto":
+            return int(fixed)
+        if self.computes_on_gpus:
             return choose_workers_per_gpu(self.gpus, usable_cores())
         return 1
 

@@ -29,7 +29,7 @@ def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_what_cuda_would_not_see_is_not_counted(named: str | None, count: int) -> None:
-    assert len(visible_gpus(named)) == count
+    assert len(visible_gpus(named) or []) == count
 
 
 @pytest.mark.usefixtures("nvidia_smi")
@@ -57,12 +57,22 @@ def test_workers_follow_cores_and_memory(gib: list[int | None], cores: int, work
 
 
 @pytest.mark.parametrize(
-    "does", ["exec sleep 60", "echo no driver; exit 9", "echo 'No devices were found'", None]
+    ("does", "answer"),
+    [
+        ("exec sleep 60", None),
+        ("echo no driver; exit 9", None),
+        ("echo 'No devices were found'", []),
+        (None, []),
+    ],
 )
-def test_without_an_answer_there_is_none(nvidia_smi: Path, does: str | None) -> None:
+def test_no_gpu_and_no_answer_are_two_things(
+    nvidia_smi: Path, does: str | None, answer: list[Gpu] | None
+) -> None:
     nvidia_smi.unlink() if does is None else nvidia_smi.write_text(f"#!/bin/sh\n{does}\n")
     start = time.monotonic()
-    assert visible_gpus(None, 0.5) == []
+    assert visible_gpus(None, 0.5) == answer
+    assert visible_gpus("0", 0.5) == answer
+    assert visible_gpus("-1", 0.5) == []
     assert time.monotonic() - start < 30
 
 

@@ -21,6 +21,7 @@ from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
 from tests.support.control_groups import ControlGroups
+from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
 
 
 @pytest.fixture
@@ -215,3 +216,63 @@ def test_a_start_without_room_for_its_files_leaves_nothing(
     with pytest.raises(NotReadyError, match=f"{server.run.path}: No space left on device"):
         server.start()
     assert not server.run.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("does", "wanted", "visible", "told"),
+    [
+        (TWO_GPUS, "3", None, "number_of_gpu is 3, and there are 2 by nvidia-smi and CUDA_VIS"),
+        (TWO_GPUS, "2", "1", "number_of_gpu is 2, and there are 1 by nvidia-smi and CUDA_VIS"),
+        ("exit 9", "1", None, "number_of_gpu is 1, and nvidia-smi does not say which there are"),
+    ],
+)
+def test_gpus_that_were_asked_for_and_are_not_there_end_a_start(
+    server: TorchServe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    does: str,
+    wanted: str,
+    visible: str | None,
+    told: str,
+) -> None:
+    """It would serve on the CPU, or on fewer, and nobody would know."""
+    install_nvidia_smi(tmp_path, monkeypatch, does)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    server.config.values["number_of_gpu"] = wanted
+    with pytest.raises(NotReadyError, match=told):
+        server.start()
+    assert not server.run.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("does", "values", "visible", "warns"),
+    [
+        ("exit 9", {}, None, True),
+        ("exit 9", {}, "0", True),
+        ("exit 9", {}, "", False),  # hidden on purpose
+        ("exit 9", {}, "-1", False),
+        ("exit 9", {"number_of_gpu": "0"}, None, False),
+        (TWO_GPUS, {}, None, False),
+        (TWO_GPUS, {"number_of_gpu": "2"}, None, False),
+    ],
+)
+def test_a_start_warns_if_it_cannot_know_whether_there_are_gpus(
+    server: TorchServe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    does: str,
+    values: dict[str, str],
+    visible: str | None,
+    warns: bool,
+) -> None:
+    install_nvidia_smi(tmp_path, monkeypatch, does)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    server.config.values.update(values)
+    monkeypatch.setattr(ServingConfig, "computes_on_gpus", True)  # as with a torch archive
+    monkeypatch.setattr(module, "start_java", lambda *_: subprocess.Popen(["true"]))
+    told: list[str] = []
+    with pytest.raises(NotReadyError, match="TorchServe ended"):  # what stands in for Java
+        server.start(on_warning=told.append)
+    assert [line.split(":")[0] for line in told] == ["nvidia-smi fails or hangs"] * warns

@@ -247,7 +247,7 @@ def test_worker_settings_are_the_configurations_and_time_outs_are_the_archives(
         ("torch", {"number_of_gpu": "1"}, {}, 1, 8),  # it has all the cores
         ("torch", {"number_of_gpu": "0", "workers_per_gpu": "2"}, {}, 0, 1),
         ("onnx", {}, {}, 0, 1),
-        ("torch", {"number_of_gpu": "4", "workers_per_gpu": "2"}, {}, 2, 4),  # two are there
+        ("torch", {"number_of_gpu": "2", "workers_per_gpu": "2"}, {}, 2, 4),
         ("onnx", {"number_of_gpu": "2"}, {}, 2, 2),  # it computes on the CPU all the same
     ],
 )
@@ -272,6 +272,12 @@ def test_each_gpu_gets_its_workers_and_nvidia_smi_is_asked_once(
     assert json.loads(written["models"])["catdog"]["1.0"]["maxWorkers"] == workers
     assert config.served_worker_settings["maxWorkers"] == workers
     assert not asked.exists() or asked.read_text() == "\n"
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "", "all"])
+def test_a_number_of_gpus_that_is_none_is_refused(make_config: MakeConfig, value: str) -> None:
+    with pytest.raises(NotReadyError, match=f"number_of_gpu is '{value}'; it takes 0, 1, 2"):
+        make_config(None, number_of_gpu=value)
 
 
 @pytest.mark.parametrize("value", ["0", "9", "1.5", "", "all"])
