@@ -93,7 +93,7 @@ def _gpu_lines(status: ServerStatus) -> list[str]:
 
 def _watch(server: TorchServe, interval_s: float) -> None:
     """Show a snapshot every `interval_s` seconds until Ctrl-C: a screen, or lines for a file."""
-    snapshots = take_snapshots(server, interval_s)
+    snapshots = take_snapshots(server, interval_s, with_gpus=console.is_terminal)
     try:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:

@@ -33,7 +33,7 @@ class GpuStatus:
     Attributes:
         id: As workers count: 0 for cuda:0.
         workers: The ids of those that were given it, of all versions.
-        device: What nvidia-smi says of it; None if it does not answer.
+        device: What nvidia-smi says of it; None if it does not answer, or was not asked.
     """
 
     id: int
@@ -67,7 +67,7 @@ class ServerStatus:
         facts: The default version's model.json, with "device"; None while no
             worker is READY, and if the queue was too full or too slow to ask.
         failure: While none is, the last line of the traceback that ended a worker.
-        gpus: Those of the machine; none if no worker was given one.
+        gpus: Those of the machine, as far as nvidia-smi was asked; none if no worker was given one.
     """
 
     url: str
@@ -150,16 +150,21 @@ def read_status(server: TorchServe) -> ServerStatus:
             with suppress(ServerError):
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
-    url, gpus = server.config.inference_url, read_gpus(server, models)
+    url, gpus = server.config.inference_url, _gpus(models, _devices(server, models))
     return ServerStatus(url, management.url, tuple(models), facts, failure, gpus)
 
 
-def read_gpus(server: TorchServe, models: Sequence[ModelStatus]) -> tuple[GpuStatus, ...]:
+def _devices(server: TorchServe, models: Sequence[ModelStatus]) -> list[Gpu] | None:
+    """Those that the server can use; none if no worker was given one. None without an answer."""
+    if not any(worker.gpu for model in models for worker in model.workers):
+        return []
+    return visible_gpus(_named_gpus(server), _NVIDIA_SMI_S)
+
+
+def _gpus(models: Sequence[ModelStatus], known: Sequence[Gpu] | None) -> tuple[GpuStatus, ...]:
     """The GPUs of a server's workers, and those of the machine that have none."""
     workers = [worker for model in models for worker in model.workers]
-    if not any(worker.gpu for worker in workers):
-        return ()
-    devices = dict(enumerate(visible_gpus(_named_gpus(server), _NVIDIA_SMI_S) or ()))
+    devices = dict(enumerate(known or ()))
     given = {worker.gpu_id for worker in workers if worker.gpu_id is not None}
     return tuple(
         GpuStatus(gpu, tuple(w.id for w in workers if w.gpu_id == gpu), devices.get(gpu))
@@ -176,8 +181,17 @@ def _named_gpus(server: TorchServe) -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot | ServerError]:
-    """A snapshot every `interval_s` seconds, without end; while the server is away, its error."""
+def take_snapshots(
+    server: TorchServe, interval_s: float, *, with_gpus: bool = False
+) -> Iterator[Snapshot | ServerError]:
+    """A snapshot every `interval_s` seconds, without end; while the server is away, its error.
+
+    Args:
+        server: To be asked.
+        interval_s: From one to the next.
+        with_gpus: Whether nvidia-smi is asked, too. Once it gave no answer it is asked no more:
+            one that hangs takes seconds, and leaves a process that no kill ends.
+    """
     before: Scrape | None = None
     facts = _Facts()
     while True:
@@ -188,7 +202,9 @@ def take_snapshots(server: TorchServe, interval_s: float) -> Iterator[Snapshot |
                 now = scrape(server.config.metrics_url)
                 known = facts.of(models, management)
             failure = None if known else server.run.why_a_worker_died()
-            url, gpus = server.config.inference_url, read_gpus(server, models)
+            devices = _devices(server, models) if with_gpus else None
+            with_gpus = devices is not None
+            url, gpus = server.config.inference_url, _gpus(models, devices)
             status = ServerStatus(url, management.url, models, known, failure, gpus)
             rates = Rates.between(before, now) if before else None
             before = now

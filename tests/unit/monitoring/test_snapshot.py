@@ -33,7 +33,7 @@ def asked(fake: FakeServer, make_config: MakeConfig) -> TorchServe:
 
 @pytest.fixture
 def watched(asked: TorchServe) -> Iterator[Snapshot | ServerError]:
-    return take_snapshots(asked, 0.01)
+    return take_snapshots(asked, 0.01, with_gpus=True)
 
 
 def test_a_server_that_is_away_is_waited_for(
@@ -184,3 +184,28 @@ def test_gpus_are_counted_as_the_server_counts_them_not_as_this_shell_would(
             java.kill()
         asked.run.remove()
     assert [gpu.device.uuid for gpu in gpus if gpu.device] == seen
+
+
+@pytest.mark.parametrize(
+    ("with_gpus", "does", "times"), [(False, TWO_GPUS, 0), (True, TWO_GPUS, 3), (True, "exit 9", 1)]
+)
+def test_nvidia_smi_is_asked_for_who_shows_it_and_no_more_after_it_failed(
+    fake: FakeServer,
+    asked: TorchServe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    with_gpus: bool,
+    does: str,
+    times: int,
+) -> None:
+    """One that hangs costs seconds each time, and leaves a process that no kill ends."""
+    runs = tmp_path / "runs"
+    runs.touch()
+    install_nvidia_smi(tmp_path, monkeypatch, f"echo >> {runs}\n{does}")
+    fake.gpu_ids = THREE_WORKERS
+    snapshots = take_snapshots(asked, 0.01, with_gpus=with_gpus)
+    for _ in range(3):
+        snapshot = next(snapshots)
+        assert isinstance(snapshot, Snapshot)
+        assert [len(gpu.workers) for gpu in snapshot.status.gpus] == [1, 2]
+    assert runs.read_text().count("\n") == times
