@@ -223,7 +223,7 @@ def _run(
     times: TuneTimes,
 ) -> Trial:
     """Start a server with one setting and load it."""
-    under_way = min(requests_to_fill(worker_settings), _MOST_UNDER_WAY)
+    under_way = requests_under_way(worker_settings)
     queue = config.job_queue_size
     values = {}
     if gpus := len(config.gpus):
@@ -251,9 +251,9 @@ def _run(
     )
 
 
-def requests_to_fill(setting: WorkerSettings) -> int:
-    """Requests under way that keep every worker busy: two full batches each."""
-    return 2 * setting.workers * setting.batch_size
+def requests_under_way(setting: WorkerSettings) -> int:
+    """Those that a setting is measured with: two full batches a worker, as far as they can be."""
+    return min(2 * setting.workers * setting.batch_size, _MOST_UNDER_WAY)
 
 
 # ---- for people ----

@@ -8,7 +8,7 @@ import typer
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog_serving.bench.bench_files import read_images, sample_crops
 from catdog_serving.bench.candidates import candidates
-from catdog_serving.bench.tune import check_ready, requests_to_fill, tune_table, verdict
+from catdog_serving.bench.tune import check_ready, requests_under_way, tune_table, verdict
 from catdog_serving.bench.tune import tune as run_tune
 from catdog_serving.cli.options import ConfigOption, ImagesOption, console, print_line, progress
 from catdog_serving.errors import RefusedError, UsageError
@@ -55,9 +55,9 @@ def tune(
         return
     chosen, gpus = tuned.chosen.worker_settings, len(serving.gpus)
     write_worker_settings(serving.path, chosen, gpus)
-    if gpus and (fills := requests_to_fill(chosen)) > serving.job_queue_size:
+    if gpus and (most := requests_under_way(chosen)) > serving.job_queue_size:
         print_line(
-            f"measured with a queue that holds its batches; job_queue_size is "
-            f"{serving.job_queue_size}: raise it to {fills}, and -Xmx with it if uploads are large"
+            f"measured with {most} requests under way and room for them; job_queue_size is "
+            f"{serving.job_queue_size}: raise it to {most}, and -Xmx with it if uploads are large"
         )
     print_line(f"written to {serving.path}; it is in force from the next: catdog serve")

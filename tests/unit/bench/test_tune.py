@@ -11,6 +11,7 @@ from catdog_serving.bench.tune import (
     TuneTimes,
     best,
     ranked,
+    requests_under_way,
     tune,
     verdict,
 )
@@ -66,6 +67,23 @@ def test_no_more_workers_are_tried_than_fit_into_the_smallest_gpu() -> None:
     gpus = [Gpu("0", "GPU-0", 80 << 30), Gpu("1", "GPU-1", 24 << 30)]  # 24 GiB: 3, twice
     settings = settings_to_try(CURRENT, 64, gpus, 256)
     assert {setting.workers for setting in settings} == {1, 2, 4}
+
+
+def test_where_all_numbers_of_workers_fit_these_pairs_are_tried() -> None:
+    """As docs/performance.md says."""
+    current, *others = settings_to_try(CURRENT, 16, [Gpu("0", "GPU-0", 80 << 30)], 256)
+    assert current == CURRENT
+    assert others == [
+        *(WorkerSettings(workers, 64, 1) for workers in (1, 2, 4, 8)),
+        *(WorkerSettings(workers, 32, 1) for workers in (1, 2, 4, 8)),
+        *(WorkerSettings(8, batch_size, 1) for batch_size in (128, 8)),
+        WorkerSettings(8, 64, 5),
+    ]
+
+
+def test_no_more_requests_are_said_to_be_under_way_than_there_were() -> None:
+    assert requests_under_way(WorkerSettings(2, 64, 1)) == 256
+    assert requests_under_way(WorkerSettings(8, 64, 1)) == 512  # of 1,024
 
 
 def test_the_current_setting_is_among_them_whatever_it_is() -> None:
