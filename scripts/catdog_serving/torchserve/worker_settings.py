@@ -12,9 +12,10 @@ from catdog_serving.torchserve.gpus import MOST_WORKERS_PER_GPU
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.serving_config import ServingConfig
 
-_PER_GPU = re.compile(r"^[ \t]*workers_per_gpu[ \t]*=[^\r\n]*", re.MULTILINE)
-# `models=` with all its continuation lines.
-_MODELS = re.compile(r"^[ \t]*models[ \t]*=(?:[^\r\n\\]|\\\r?\n|\\.)*", re.MULTILINE)
+# `KEY=`, `KEY:` or `KEY ` with its value and all its continuation lines.
+_LINE = r"^[ \t]*%s[ \t]*[=: \t](?:[^\r\n\\]|\\\r?\n|\\.)*"
+_PER_GPU = re.compile(_LINE % "workers_per_gpu", re.MULTILINE)
+_MODELS = re.compile(_LINE % "models", re.MULTILINE)
 
 
 @dataclass(frozen=True, order=True)
@@ -55,44 +56,56 @@ class WorkerSettings:
 
 
 def write_worker_settings(path: Path, settings: WorkerSettings, gpus: int = 0) -> None:
-    """Put it into a config.properties.
-
-    The value of `models=` is laid out anew, and with GPUs that of `workers_per_gpu`; all else
-    stays byte for byte, and so do the file's permissions.
+    """Put it into a config.properties; its permissions stay.
 
     Raises:
-        RefusedError: If catdog's entry under `models=` cannot be found; nothing is
-            changed then.
+        RefusedError: See `replace_worker_settings`; nothing is changed then.
         NotReadyError: If the file cannot be written.
     """
     path = path.resolve()  # behind a link, the file is replaced and not the link
-    changed = replace_worker_settings(path.read_bytes().decode(), settings)
-    if gpus:
-        line = f"workers_per_gpu={settings.per_gpu(gpus)}"
-        changed, found = _PER_GPU.subn(line, changed)
-        changed = changed if found else f"{line}\n{changed}"
+    changed = replace_worker_settings(path.read_bytes().decode(), settings, gpus)
     atomic_write(path, [changed.encode()])
 
 
-def replace_worker_settings(text: str, settings: WorkerSettings) -> str:
+def replace_worker_settings(text: str, settings: WorkerSettings, gpus: int = 0) -> str:
     """Change the four numbers of catdog's first version under `models=`, and nothing else.
 
+    The value is laid out anew. With GPUs `workers_per_gpu` is set, too, behind it if it is new.
+
     Raises:
-        RefusedError: If there is none.
+        RefusedError: If there is no such version, or Java would read something else then.
     """
-    found = _MODELS.search(text)
-    start, end = found.span() if found else (0, 0)
-    line = text[start:end]
     try:
-        models = json.loads(parse_properties(line.replace("\r\n", "\n"))["models"])
-        version = next(iter(models[MODEL_NAME]))
-        models[MODEL_NAME][version] |= settings.to_entry()
-    except (json.JSONDecodeError, KeyError, StopIteration, TypeError) as error:
+        return _replaced(text, settings, gpus)
+    except (ValueError, KeyError, StopIteration, TypeError) as error:
+        by_hand = f"{settings.to_entry()}"
+        if gpus:
+            by_hand += f" and workers_per_gpu={settings.per_gpu(gpus)}"
         raise RefusedError(
-            f"models= has no entry for {MODEL_NAME} that can be read; nothing was changed. Write "
-            "it as in the config.properties that came with catdog, or set by hand: "
-            f"{settings.to_entry()}"
+            f"models= has no entry for {MODEL_NAME} that can be read, or a key is there twice; "
+            "nothing was changed. Write it as in the config.properties that came with catdog, or "
+            f"set by hand: {by_hand}"
         ) from error
-    line_end = "\r\n" if "\r\n" in line else "\n"
-    entry = json.dumps(models, indent=2).replace("\n", f"\\{line_end}")
-    return f"{text[:start]}models={entry}{text[end:]}"
+
+
+def _replaced(text: str, settings: WorkerSettings, gpus: int) -> str:
+    wanted = _values(text)
+    models = json.loads(wanted["models"])
+    version = next(iter(models[MODEL_NAME]))
+    models[MODEL_NAME][version] |= settings.to_entry()
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    entry = "models=" + json.dumps(models, indent=2).replace("\n", f"\\{line_end}")
+    if gpus:
+        wanted["workers_per_gpu"] = str(settings.per_gpu(gpus))
+        line = f"workers_per_gpu={wanted['workers_per_gpu']}"
+        text, known = _PER_GPU.subn(line, text)
+        entry += "" if known else f"{line_end}{line}"
+    changed = _MODELS.sub(lambda _: entry, text, count=1)
+    found = _values(changed)
+    if found | {"models": ""} != wanted | {"models": ""} or json.loads(found["models"]) != models:
+        raise ValueError("it does not read back")
+    return changed
+
+
+def _values(text: str) -> dict[str, str]:
+    return parse_properties(text.replace("\r\n", "\n"))

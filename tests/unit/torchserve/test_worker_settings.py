@@ -43,7 +43,19 @@ def test_only_the_four_numbers_of_the_shipped_file_change(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("text", ["workers_per_gpu=auto\n", " workers_per_gpu = 8\r\n", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("workers_per_gpu=auto\n", " workers_per_gpu = 8\r\n", ""),
+        *(
+            "workers_per_gpu: 8\n",
+            "workers_per_gpu 8\n",
+            "workers_per_gpu \t :8",
+            "\tworkers_per_gpu\t8",
+        ),
+        *("workers_per_gpu=\\\n  8\n", "workers_per_gpu=8\nworkers_per_gpu:7\n"),
+    ],
+)
 def test_with_gpus_the_workers_of_each_are_written_too(
     tmp_path: Path, make_config: MakeConfig, text: str
 ) -> None:
@@ -53,7 +65,7 @@ def test_with_gpus_the_workers_of_each_are_written_too(
     write_worker_settings(path, WorkerSettings(4, 64, 1), gpus=2)
     config = ServingConfig.read(path)
     assert (config.workers_per_gpu, config.worker_settings["maxWorkers"]) == (2, 4)
-    assert path.read_text().count("workers_per_gpu=") == 1
+    assert "workers_per_gpu=2" in path.read_text().splitlines()
 
 
 def test_writing_the_same_settings_changes_nothing(tmp_path: Path) -> None:
@@ -61,6 +73,18 @@ def test_writing_the_same_settings_changes_nothing(tmp_path: Path) -> None:
     path.write_bytes(SHIPPED)
     write_worker_settings(path, WorkerSettings.of(ServingConfig.read(path)))
     assert path.read_bytes() == SHIPPED
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("key", ["models=", "models: ", "models ", "  models\t= "])
+def test_models_is_found_however_it_is_spelled_and_the_new_key_stands_behind_it(
+    key: str, line_end: str
+) -> None:
+    lines = ["load_models=all", key + '{"catdog": {"1.0": {"batchSize": 1}}}', "model_store=x"]
+    changed = replace_worker_settings(line_end.join(lines), WANTED, gpus=1)
+    assert changed.replace(line_end, "").count("\n") == 0
+    assert changed.startswith(f"load_models=all{line_end}models={{")
+    assert changed.endswith(f"}}{line_end}workers_per_gpu=3{line_end}model_store=x")
 
 
 def test_other_models_versions_keys_comments_and_line_ends_stay() -> None:
@@ -88,13 +112,15 @@ def test_other_models_versions_keys_comments_and_line_ends_stay() -> None:
         'models={"catdog": {}}\n',
         'models={"catdog": {"1.0": {"batchSize": 1}\n',
         'models={"catdog": {"1.0": 5}}\n',
+        'models={"catdog": {"1.0": {}}}\nmodels={"catdog": {"1.0": {}}}\n',  # the later one counts
+        'models={"catdog": {"1.0": {}}}\nworkers\\_per_gpu=5\n',  # so it does here
     ],
 )
 def test_what_cannot_be_read_is_refused_and_stays(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.properties"
     path.write_text(text)
     with pytest.raises(RefusedError, match="no entry for catdog that can be read"):
-        write_worker_settings(path, WANTED)
+        write_worker_settings(path, WANTED, gpus=1)
     assert path.read_text() == text
 
 
