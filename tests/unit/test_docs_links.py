@@ -55,6 +55,17 @@ def test_every_document_is_reachable_from_the_index() -> None:
     assert INDEX in {target for target, _ in links(ROOT / "README.md")}
 
 
+def test_every_test_that_a_document_names_exists() -> None:
+    named = {
+        name for document in DOCUMENTS for name in re.findall(r"\btest_\w+", document.read_text())
+    }
+    tests = list((ROOT / "tests").rglob("test_*.py"))
+    there = {path.stem for path in tests}
+    there |= {name for path in tests for name in re.findall(r"def (test_\w+)", path.read_text())}
+    assert named - there == set()
+    assert named
+
+
 def test_every_alert_has_its_paragraph() -> None:
     rules = (ROOT / "config/prometheus/rules.yml").read_text()
     runbooks = re.findall(r"runbook_url: (\S+)#(\S+)", rules)

@@ -38,7 +38,8 @@ _GPU_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 # TorchServe counts GPUs with nvidia-smi, and in each describe it runs one for every worker, in
 # turn and without a time-out, for figures that nobody reads (monitoring/snapshot.py asks by
 # itself). This answers in its place: with 32 workers that would take seconds, and one that
-# hangs would hang the start and every command.
+# hangs would hang the start and every command. Where the run directory's path has a colon, which
+# ends an entry of PATH, or its disk is noexec, TorchServe runs the real one all the same.
 _NVIDIA_SMI = """#!/bin/sh
 case "$*" in
 *--query-gpu=index*) printf '%s\\n' index {indices} ;;
