@@ -35,14 +35,15 @@ def folder() -> Iterator[Path]:
 class Recorder:
     """Answers as the management API, and notes what was asked, and over which connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, **headers: str) -> None:
+        self.headers = headers
         self.asked: list[tuple[str, str, str | None]] = []
         self.connections: set[int] = set()
 
     def __call__(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
         self.asked.append((request.command, request.path, request.headers["Authorization"]))
         self.connections.add(id(request))
-        send(request, 200, json.dumps([described()]).encode())
+        send(request, 200, json.dumps([described()]).encode(), headers=self.headers)
 
 
 # --- the adapter --------------------------------------------------------------------------------
@@ -67,15 +68,11 @@ def test_a_socket_is_asked_as_a_port_is(
 
 
 def test_a_server_that_closes_connections_is_asked_by_new_ones(folder: Path) -> None:
-    recorder = Recorder()
-
-    def close(request: BaseHTTPRequestHandler, body: bytes) -> None:
-        request.close_connection = True
-        recorder(request, body)
-
-    with http_server(close, folder / "s") as url, ManagementClient(url) as client:
+    recorder = Recorder(Connection="close")
+    with http_server(recorder, folder / "s") as url, ManagementClient(url) as client:
         assert [client.versions()[0].version for _ in range(2)] == ["1.0", "1.0"]
     assert len(recorder.asked) == 4
+    assert len(recorder.connections) > 1
 
 
 @pytest.mark.parametrize("state", ["missing", "stale", "silent", "too long"])
