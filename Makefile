@@ -72,7 +72,7 @@ stress: $(VENV)/.installed-dev programs
 	@$(BIN)/pytest -s tests/stress
 
 # With KILLS: so many SIGKILLs of each command instead, at moments that CATDOG_KILLS_SEED gives.
-soak: $(VENV)/.installed-dev ## half an hour of steady load; KILLS=60 kills every command 60 times
+soak: $(VENV)/.installed-dev ## half an hour of steady load; KILLS=60: 60 kills a file command, 40 a server command
 	@$(if $(KILLS),CATDOG_KILLS=$(KILLS)) $(BIN)/pytest -s $(if $(KILLS),tests/stress/test_kills_*.py,tests/soak)
 
 # Debian's programs that the tests start; a test without its program is skipped with the reason.
