@@ -65,16 +65,17 @@ def test_memory_and_disk_agree_and_no_answer_is_lost(
         given = {"deploy": (other, *WATCH), "rollback": WATCH, "scale": (1,)}[command]
         return (command, *given, "--config", config.path)
 
-    def begun() -> bool:
-        return (operated.run.path / "rollover.json").exists()
+    def look() -> set[object]:
+        """The switch that is pending."""
+        return {*operated.run.path.glob("rollover.json")}
 
     done(operated, "scale", workers)
-    killer.measure(words(), begun)
+    killer.measure(words(), look)
     for _ in killer.rounds():
         done(operated, "scale", workers)
         before = [code_of(path) for path in places]
         with steady_load(config.inference_url, [CAT], per_s=5) as sent:
-            killer.strike(words(), begun)
+            killer.strike(words(), look)
             after = operated.versions()[0]
             done(operated, "scale", len(after.workers))  # the next command
         answers.update(answer.status for answer in sent)
@@ -93,18 +94,21 @@ def test_serve_recovers_and_leaves_nothing(archive: Path, make_config: MakeConfi
     killer = Killer("serve", SERVER_KILLS)
     words = ("serve", "--config", server.config.path)
 
-    def process(is_java: bool) -> psutil.Process | None:
+    def look(is_java: bool) -> set[psutil.Process]:
         found = processes_of(server)
-        return next((p for p in found if (SERVER_CLASS in p.info["cmdline"]) is is_java), None)
+        return {p for p in found if (SERVER_CLASS in p.info["cmdline"]) is is_java}
+
+    def victim(is_java: bool) -> psutil.Process | None:
+        return next(iter(look(is_java)), None)
 
     try:
-        killer.measure(words, lambda: process(is_java=True) is not None)
+        killer.measure(words, partial(look, is_java=True))
         done(server, "stop")
         assert_nothing_left(server)
         for number in killer.rounds():
-            victim = partial(process, is_java=number % 3 == 1) if number % 3 else None
-            began = partial(process, is_java=number % 3 != 2)
-            killer.strike(words, lambda began=began: began() is not None, victim)
+            is_java = number % 3 != 2
+            hit = partial(victim, is_java) if number % 3 else None
+            killer.strike(words, partial(look, is_java), hit)
             told = catdog(server, "status")
             assert told.returncode in (0, 3)
             assert "Traceback" not in told.stderr
