@@ -23,7 +23,7 @@ from PIL import Image
 from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_maps
 from catdog.cpu import threads_per_worker
 from catdog.decode import Decoder, Limits
-from catdog.engines import Engine, ModelOutput, load_engine
+from catdog.engines import Engine, ModelOutput, best_device, load_engine
 from catdog.invalid_image import InvalidImage
 from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
@@ -83,7 +83,7 @@ class Classifier:
     def load(
         cls,
         model_dir: Path,
-        device: str = "cpu",
+        device: str | None = None,
         decoder_of: Callable[[Limits], Decoder] | None = None,
         workers: int = 1,
         threads: int | None = None,
@@ -92,7 +92,8 @@ class Classifier:
 
         Args:
             model_dir: The folder with model.json, model-config.yaml and the model.
-            device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning.
+            device: "cpu" or "cuda:N"; falls back to the CPU with a logged warning. None: a GPU, if
+                the archive is packed for one and it is there.
             decoder_of: Makes the decoder for the archive's limits, where other parts of the
                 process decode too; None: one of its own, with the formats of HTTP.
             workers: How many processes like this one share the machine's cores.
@@ -106,7 +107,7 @@ class Classifier:
         info = ModelInfo.read(model_dir)
         settings = Settings.read(model_dir / SETTINGS_FILE)
         threads = threads or threads_per_worker(settings.fixed_threads, workers)
-        engine = load_engine(model_dir, info, device, threads)
+        engine = load_engine(model_dir, info, device or best_device(info.runtime), threads)
         if decoder_of is None:
             memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
             decoder = Decoder(settings.limits, memory=memory)

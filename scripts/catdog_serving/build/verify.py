@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import catdog
-from catdog.engines import MODEL_FILES, best_device
+from catdog.engines import MODEL_FILES
 from catdog.model_info import MODEL_INFO_FILE, ModelInfo
 from catdog.read_settings import SETTINGS_FILE
 from catdog_serving.errors import RefusedError
@@ -61,7 +61,7 @@ def verify_archive(
                 f"{archive.name}: {error}; build it again with: catdog package"
             ) from error
         try:
-            classifier = Classifier.load(model_dir, best_device(info.runtime))
+            classifier = Classifier.load(model_dir)
             results = classifier.classify(images)
             classifier.close()
         except Exception as error:  # each engine has its own for a network that is broken

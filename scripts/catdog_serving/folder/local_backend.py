@@ -8,9 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catdog.engines import DeviceLostError, OutOfDeviceMemoryError, best_device
+from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage
-from catdog.model_info import ModelInfo
 from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
@@ -43,8 +42,7 @@ class LocalBackend(Backend):
         Args:
             archive: The .mar.
             with_maps: Whether predictions bring their maps.
-            device: Where the network runs; see `Classifier.load`. None: on a GPU, if the archive
-                is packed for one and it is there.
+            device: Where the network runs; see `Classifier.load`.
             threads: CPU threads; None: as the archive's settings say.
 
         Raises:
@@ -62,7 +60,6 @@ class LocalBackend(Backend):
         # Nothing is read from the folder later: an actor that is killed leaves none behind.
         with open_archive(archive) as model_dir, _device_errors():
             try:
-                device = device or best_device(ModelInfo.read(model_dir).runtime)
                 self._classifier = Classifier.load(
                     model_dir, device, folder_decoder, threads=threads
                 )
