@@ -36,7 +36,8 @@ PREPARE_DEADLINE_S = 240.0
 # Half precision in another batch: other kernels, other rounding. Another photo is farther away.
 _SAME_ANSWER = 0.03
 _END_S = 90.0  # that a part may take to stop its server
-NETWORKS = {"resnet152": "seeded", "efficientnet_lite0": None}
+FIGURES, LINES = ".jsonl", ".txt"
+NETWORKS: dict[str, str | None] = {"resnet152": "seeded", "efficientnet_lite0": None}
 
 
 @dataclass(frozen=True)
@@ -75,34 +76,31 @@ class Check:
         return [path.read_bytes() for path in (paths[:4] if self.small else paths)]
 
     def archive(self, network: str) -> Path:
-        return self.work / f"{network}.mar"
+        """Packed without ONNX, once for this code."""
+        from catdog_serving.bench.bench_files import Subject, gpu_archive
+
+        settings = ROOT / "config" / "model-config.yaml"
+        return gpu_archive(Subject(network, NETWORKS[network], settings), self.work)
 
     def say(self, name: str, **values: Any) -> None:
-        """Keep a figure."""
-        with (self.output / f"{self.part}.jsonl").open("a") as file:
-            file.write(json.dumps({"name": name, **values}) + "\n")
-        print(_line(self.part, name, values), flush=True)
+        """Keep a figure, for programs and for people."""
+        from catdog_serving.bench.gpu_bench import figure_line
+
+        line = f"{self.part:8} {figure_line(name, values)}\n"
+        for kind, text in ((FIGURES, json.dumps({"name": name, **values}) + "\n"), (LINES, line)):
+            with (self.output / f"{self.part}{kind}").open("a") as file:
+                file.write(text)
+        print(line, end="", flush=True)
 
 
 # ---- the parts ----
 
 
 def prepare(check: Check) -> None:
-    """Pack both networks, without ONNX."""
-    from catdog_serving.build.build_archive import ArchiveSpec, build_archive
-
-    for network, weights in NETWORKS.items():
+    """Pack both networks."""
+    for network in NETWORKS:
         started = time.perf_counter()
-        spec = ArchiveSpec(
-            network=network,
-            weights=weights,
-            weights_url=None,
-            runtime="torch",
-            precision="auto",
-            version="1.0",
-            settings=ROOT / "config" / "model-config.yaml",
-        )
-        build_archive(spec, check.archive(network))
+        check.archive(network)
         check.say(f"packed {network}", seconds=time.perf_counter() - started)
 
 
@@ -112,12 +110,13 @@ def right(check: Check) -> None:
     import torch
 
     from catdog.postprocess import class_masses
+    from catdog_serving.bench.decode_speed import DecodeLoad
     from catdog_serving.bench.engine_speed import load_torch_engine
     from catdog_serving.bench.gpu_bench import gpu_server
     from catdog_serving.model_archive import open_archive
 
     with open_archive(check.archive("resnet152")) as model_dir:
-        pixels = _pixels(model_dir, check.images[::5] if not check.small else check.images)
+        pixels = DecodeLoad.of(model_dir, check.images[:: 1 if check.small else 5]).crops()
         exact = class_masses(_eager_logits(model_dir, pixels, torch.float64))
         reference = class_masses(_eager_logits(model_dir, pixels, torch.float32))
         check.say("reference float32 on the CPU", worst=float(np.abs(reference - exact).max()))
@@ -137,7 +136,7 @@ def right(check: Check) -> None:
             )
     for network in NETWORKS:
         with open_archive(check.archive(network)) as model_dir:
-            pixels = _pixels(model_dir, check.images)
+            pixels = DecodeLoad.of(model_dir, check.images).crops()
             expected = class_masses(_eager_logits(model_dir, pixels, torch.float32))
             for precision in check.plan.precisions:
                 engine = load_torch_engine(model_dir, check.device, precision, 2)
@@ -181,21 +180,12 @@ def _config() -> Any:
     return ServingConfig.read(ROOT / "config" / "config.properties")
 
 
-def _pixels(model_dir: Path, images: Sequence[bytes]) -> list[Any]:
-    from catdog.decode import Decoder, Limits
-    from catdog.model_info import ModelInfo
-    from catdog.transforms import read_model_input
-
-    preprocessing = ModelInfo.read(model_dir).preprocessing
-    decoder = Decoder(Limits(max_pixels=52_000_000, max_aspect_ratio=20))
-    return [read_model_input(image, decoder, preprocessing).crop for image in images]
-
-
 def _eager_logits(model_dir: Path, pixels: Sequence[Any], dtype: Any) -> Any:
     """The network as torchvision has it, on the CPU, one image at a time."""
     import numpy as np
     import torch
 
+    from catdog.engines import MODEL_FILES
     from catdog.model_info import ModelInfo
     from catdog.networks import get_network
     from catdog.torch_module import PixelsToLogits
@@ -203,7 +193,7 @@ def _eager_logits(model_dir: Path, pixels: Sequence[Any], dtype: Any) -> Any:
     info = ModelInfo.read(model_dir)
     network = get_network(info.network)
     module = network.build()
-    module.load_state_dict(torch.load(model_dir / "model.pth", weights_only=True))
+    module.load_state_dict(torch.load(model_dir / MODEL_FILES["torch"], weights_only=True))
     whole = PixelsToLogits(network, module, info.preprocessing).eval().to(dtype)
     torch.set_num_threads(len(os.sched_getaffinity(0)))  # engines on a GPU leave one
     with torch.inference_mode():
@@ -271,18 +261,18 @@ def main() -> None:
     passed_on += ["--photos", str(args.photos)] if args.photos else []
     ended = {}
     for part in ("prepare", *args.parts.split(",")):
-        (output / f"{part}.jsonl").unlink(missing_ok=True)
+        for kind in (FIGURES, LINES):
+            (output / f"{part}{kind}").unlink(missing_ok=True)
         command = [python, str(Path(__file__).resolve()), "--part", part, *passed_on]
         deadline_s = PREPARE_DEADLINE_S if part == "prepare" else DEADLINE_S
         ended[part] = _run(command, deadline_s)
         print(f"{part}: {ended[part]}", flush=True)
-    report = {"ended": ended} | {
-        part: [json.loads(line) for line in (output / f"{part}.jsonl").read_text().splitlines()]
-        for part in ("prepare", *PARTS)
-        if (output / f"{part}.jsonl").is_file()
-    }
+    report: dict[str, Any] = {"ended": ended}
+    for part in ("prepare", *PARTS):
+        if (figures := output / f"{part}{FIGURES}").is_file():
+            report[part] = [json.loads(line) for line in figures.read_text().splitlines()]
+            print((output / f"{part}{LINES}").read_text(), end="")
     (output / "gpu-check.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(_table(report))
     if set(ended.values()) != {"done"}:
         sys.exit(1)
 
@@ -316,17 +306,6 @@ def _own_python(work: Path, wheels: Path) -> Path:
     paths = (ROOT / "handler", ROOT / "scripts", ROOT, get_path("purelib"), get_path("platlib"))
     (site / "gpu-check.pth").write_text("\n".join(dict.fromkeys(map(str, paths))) + "\n")
     return python
-
-
-def _line(part: str, name: str, values: dict[str, Any]) -> str:
-    numbers = (f"{key} {value:.4g}" for key, value in values.items() if isinstance(value, float))
-    others = (f"{key} {value}" for key, value in values.items() if not isinstance(value, float))
-    return f"{part:8} {name:45} {', '.join([*others, *numbers])}"
-
-
-def _table(report: dict[str, Any]) -> str:
-    figures = [(part, dict(figure)) for part in PARTS for figure in report.get(part, [])]
-    return "\n".join(_line(part, figure.pop("name"), figure) for part, figure in figures)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,12 @@ class Engine(Protocol):
         ...
 
 
+def run_first_passes(engine: Engine, batch_size: int, side: int) -> None:
+    """Run one black crop of side x side pixels, and a batch: libraries set themselves up then."""
+    for size in {1, batch_size}:
+        engine.run([np.zeros((3, side, side), np.uint8)] * size)
+
+
 def load_engine(model_dir: Path, info: ModelInfo, device: str, threads: int) -> Engine:
     """Load the network of a model directory.
 

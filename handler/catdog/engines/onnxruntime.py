@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catdog.engines import ModelOutput
+from catdog.engines import ModelOutput, run_first_passes
 from catdog.no_telemetry import import_onnxruntime
 
 
@@ -32,5 +32,4 @@ class OnnxEngine:
         return ModelOutput(np.asarray(logits), np.asarray(maps))
 
     def prepare(self, batch_size: int, side: int) -> None:
-        for size in {1, batch_size}:
-            self.run([np.zeros((3, side, side), np.uint8)] * size)
+        run_first_passes(self, batch_size, side)

@@ -15,7 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from catdog.engines import DeviceLostError, ModelOutput, OutOfDeviceMemoryError, Placement
+from catdog.engines import (
+    DeviceLostError,
+    ModelOutput,
+    OutOfDeviceMemoryError,
+    Placement,
+    run_first_passes,
+)
 from catdog.engines.fusion import FusedConvolution, fuse
 from catdog.model_info import ModelInfo
 from catdog.networks import get_network
@@ -61,8 +67,7 @@ class TorchEngine:
 
     def prepare(self, batch_size: int, side: int) -> None:
         if not self._on_gpu:
-            for size in {1, batch_size}:
-                self.run([np.zeros((3, side, side), np.uint8)] * size)
+            run_first_passes(self, batch_size, side)
             return
         with (
             _errors_of(self.device, f"batches of {batch_size}"),

@@ -144,7 +144,8 @@ def bench_files(
     for precision, archive in archives.items():
         if not archive.is_file():
             on_step(f"building {subject.network} {precision}, once")
-            build_archive(_spec(subject, precision, folder), archive)
+            calibration = _calibration(folder) if precision == "int8" else None
+            build_archive(_spec(subject, "onnx", precision, calibration), archive)
     state = folder / _STATE
     if not state.is_file():
         on_step("saving the weights for the reference loop, once")
@@ -167,36 +168,32 @@ def gpu_archive(
     archive = _folder_of(subject, cache) / "gpu.mar"
     if not archive.is_file():
         on_step(f"building {subject.network} for GPUs, once")
-        spec = ArchiveSpec(
-            network=subject.network,
-            weights=subject.weights,
-            weights_url=None,
-            runtime="torch",
-            precision=AUTO,
-            version="1.0",
-            settings=subject.settings,
-        )
-        build_archive(spec, archive)
+        build_archive(_spec(subject, "torch", AUTO), archive)
     return archive
 
 
-def _spec(subject: Subject, precision: str, folder: Path) -> ArchiveSpec:
-    """What to build; int8 is calibrated, and compared with fp32, on crops of the samples.
+def _calibration(folder: Path) -> Path:
+    """Crops of the samples, to calibrate int8 with."""
+    calibration = folder / "calibration"
+    calibration.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(sample_crops()):
+        (calibration / f"{number:03}.jpg").write_bytes(image)
+    return calibration
 
-    They are too few kinds of images to judge its accuracy, and seeded weights have
-    none, so every agreement passes.
+
+def _spec(
+    subject: Subject, runtime: str, precision: str, calibration: Path | None = None
+) -> ArchiveSpec:
+    """What to build.
+
+    The crops are too few kinds of images to judge int8's accuracy, and seeded weights have none,
+    so every agreement passes.
     """
-    calibration = None
-    if precision == "int8":
-        calibration = folder / "calibration"
-        calibration.mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(sample_crops()):
-            (calibration / f"{number:03}.jpg").write_bytes(image)
     return ArchiveSpec(
         network=subject.network,
         weights=subject.weights,
         weights_url=None,
-        runtime="onnx",
+        runtime=runtime,
         precision=precision,
         version="1.0",
         settings=subject.settings,

@@ -21,10 +21,8 @@ from typing import Any, Protocol
 
 from catdog.classifier import Classifier
 from catdog.cpu import usable_cores
-from catdog.decode import Decoder, Limits
-from catdog.engines import best_device
+from catdog.engines import MODEL_FILES, best_device
 from catdog.model_info import ModelInfo
-from catdog.transforms import read_model_input
 from catdog_serving.bench.decode_speed import DecodeLoad
 from catdog_serving.bench.machine import machine, versions
 from catdog_serving.bench.served_speed import load_processes, served_speed
@@ -35,6 +33,14 @@ from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
+_SMALLEST_QUEUE = 128  # whoever asks a server of a small plan gets no 503 either
+
+
+class OnFigure(Protocol):
+    """What is told each figure as soon as it is there."""
+
+    def __call__(self, name: str, **values: Any) -> None: ...
+
 
 def figure_line(name: str, values: Mapping[str, Any]) -> str:
     """A figure for people: its name, then its numbers with four digits."""
@@ -42,16 +48,7 @@ def figure_line(name: str, values: Mapping[str, Any]) -> str:
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in values.items()
     )
-    return f"{name:32} {', '.join(numbers)}"
-
-
-_SMALLEST_QUEUE = 128
-
-
-class OnFigure(Protocol):
-    """What is told each figure as soon as it is there."""
-
-    def __call__(self, name: str, **values: Any) -> None: ...
+    return f"{name:45} {', '.join(numbers)}"
 
 
 @dataclass(frozen=True)
@@ -107,16 +104,14 @@ def measure_in_process(
         on_figure(f"matrix product {precision}", tflop_per_s=rate)
     cores = usable_cores()
     with open_archive(archive) as model_dir:
-        info = ModelInfo.read(model_dir)
-        load = DecodeLoad(tuple(images), info.preprocessing)
+        load = DecodeLoad.of(model_dir, images)
         on_figure("decode", cores=cores, **load.rates(cores, plan.seconds))
-        loop = ReferenceLoop(info.network, model_dir / "model.pth", plan.device)
+        network = ModelInfo.read(model_dir).network
+        loop = ReferenceLoop(network, model_dir / MODEL_FILES["torch"], plan.device)
         rate = engine_speed.reference_rate(loop, images, 2 * plan.seconds)
         gflop = 2 * loop.multiply_adds() / 1e9
         on_figure("reference loop", images_per_s=rate, gflop_per_image=gflop)
-        decoder = Decoder(Limits(max_pixels=52_000_000, max_aspect_ratio=20))
-        crops = [read_model_input(image, decoder, info.preprocessing).crop for image in images]
-        supply = list(islice(cycle(crops), max(plan.batches)))
+        supply = list(islice(cycle(load.crops()), max(plan.batches)))
         for precision in plan.precisions:
             engine = engine_speed.load_torch_engine(model_dir, plan.device, precision, cores)
             for size in (plan.batches[0], plan.eager_batch):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from statistics import mean
 
@@ -27,7 +28,7 @@ _images: Sequence[bytes] = ()  # of a process that makes load
 @contextmanager
 def load_processes(images: Sequence[bytes]) -> Iterator[ProcessPoolExecutor]:
     """Processes that send images; started before anything is measured."""
-    processes = min(_MOST_PROCESSES, psutil.cpu_count() or 1)
+    processes = _most_processes()
     with ProcessPoolExecutor(
         processes, get_context("spawn"), initializer=_keep, initargs=(images,)
     ) as pool:
@@ -88,9 +89,13 @@ def merged(results: Sequence[LoadResult]) -> LoadResult:
     )
 
 
+def _most_processes() -> int:
+    return min(_MOST_PROCESSES, psutil.cpu_count() or 1)
+
+
 def _shares(clients: int) -> list[int]:
     """So many clients spread evenly over processes."""
-    processes = min(_MOST_PROCESSES, psutil.cpu_count() or 1, -(-clients // _CLIENTS_PER_PROCESS))
+    processes = min(_most_processes(), -(-clients // _CLIENTS_PER_PROCESS))
     return [clients // processes + (number < clients % processes) for number in range(processes)]
 
 
@@ -103,8 +108,7 @@ def _closed_loop(url: str, clients: int, seconds: float) -> LoadResult:
     """In a process that makes load; all of its CPU time counts, not its sending alone."""
     before = time.process_time()
     result = closed_loop(url, _images, clients, seconds)
-    spent = time.process_time() - before
-    return LoadResult(result.seconds, result.latencies_s, result.statuses, spent)
+    return replace(result, client_cpu_s=time.process_time() - before)
 
 
 def _cpu_s(processes: Mapping[str, Sequence[psutil.Process]]) -> dict[str, float]:
