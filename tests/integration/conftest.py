@@ -14,6 +14,8 @@ from catdog_serving.torchserve.server import TorchServe
 from tests.support.browser import chromium
 from tests.support.configs import MakeConfig
 from tests.support.edge import Edge, running_edge
+from tests.support.edge_upstream import StandIn
+from tests.support.http_servers import http_server
 from tests.support.operators import WORKER_SETTINGS, slow_archive
 from tests.support.processes import wait_until
 
@@ -55,6 +57,24 @@ def edge(server: TorchServe) -> Iterator[Edge]:
 def key(edge: Edge) -> str:
     """A key that no other test uses, so that no other test's requests count against its rate."""
     return next(edge.keys)
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture(scope="module")
+def edge_of_stand_in(stand_in: StandIn) -> Iterator[Edge]:
+    with http_server(stand_in) as url, running_edge(url.removeprefix("http://")) as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(stand_in: StandIn) -> StandIn:
+    """What is behind `edge_of_stand_in`, as new."""
+    stand_in.reset()
+    return stand_in
 
 
 @pytest.fixture(scope="module")

@@ -1,95 +1,42 @@
-"""nginx before a stand-in that the test controls: limits, a server in trouble, reloads.
+"""nginx before a stand-in: which headers, bodies and how many requests and connections pass."""
 
-With a stand-in the test decides when an upstream answers, and sees what really reached it.
-"""
-
-import json
 import os
 import re
 import resource
 import shutil
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler
 
 import psutil
 import pytest
 import requests
 
-from catdog_serving.torchserve.private_config import free_ports
 from tests.support.edge import (
-    DROP_KEY,
-    NEW_KEY,
-    UPGRADE,
     Edge,
     raw_request,
     receive,
-    running_edge,
     status_and_body,
 )
-from tests.support.http_servers import http_server, send
+from tests.support.edge_upstream import StandIn, assert_try_again, under_way
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 
 OCTETS = "application/octet-stream"
-BUSY = b'{\n  "code": 503,\n  "type": "ServiceUnavailableException",\n  "message": "no worker"\n}\n'
 
 
-class StandIn:
-    """An upstream that keeps what it was sent, and answers `status` and `body`.
-
-    A request with the body b"wait" is answered once `open` is set.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.status, self.body = 200, b"{}"
-        self.headers: dict[str, str] = {}
-        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
-        self.open = threading.Event()
-
-    def __call__(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
-        self.seen.append((request.command, request.path, dict(request.headers), body))
-        assert body != b"wait" or self.open.wait(60)
-        if self.status == 0:  # break off without an answer
-            request.close_connection = True
-        else:
-            send(request, self.status, self.body, headers=self.headers)
-
-
-@pytest.fixture(scope="module")
-def upstream() -> StandIn:
-    return StandIn()
-
-
-@pytest.fixture(scope="module")
-def edge(upstream: StandIn) -> Iterator[Edge]:
-    with http_server(upstream) as url, running_edge(url.removeprefix("http://")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _reset(upstream: StandIn) -> None:
-    upstream.reset()
+@pytest.fixture
+def edge(edge_of_stand_in: Edge, upstream: StandIn) -> Edge:
+    return edge_of_stand_in
 
 
 def post_all(edge: Edge, keys: list[str]) -> list[requests.Response]:
     """One request for each key, eight at a time."""
     with ThreadPoolExecutor(8) as pool:
         return list(pool.map(lambda key: edge.post(b"x", key), keys))
-
-
-def assert_try_again(answer: requests.Response, status: int, kind: str) -> None:
-    body = answer.json()
-    assert (answer.status_code, body["code"], body["type"]) == (status, status, kind)
-    assert int(answer.headers["Retry-After"]) >= 1
 
 
 def test_of_the_clients_headers_only_the_named_ones_pass(edge: Edge, upstream: StandIn) -> None:
@@ -201,16 +148,6 @@ def test_a_key_over_its_rate_gets_429_and_others_go_on(edge: Edge, upstream: Sta
     assert len(upstream.seen) == len(passed) + 1
 
 
-def under_way(
-    edge: Edge, upstream: StandIn, keys: list[str], pool: ThreadPoolExecutor
-) -> list[Future[requests.Response]]:
-    """A request for each key, all of them waiting at the stand-in."""
-    upstream.seen.clear()
-    futures = [pool.submit(edge.post, b"wait", key) for key in keys]
-    wait_until(lambda: len(upstream.seen) == len(keys), f"{len(keys)} requests under way")
-    return futures
-
-
 def test_a_key_has_16_requests_under_way_at_most(edge: Edge, upstream: StandIn) -> None:
     key, other = next(edge.keys), next(edge.keys)
     with ThreadPoolExecutor(16) as pool:
@@ -308,109 +245,3 @@ def test_the_firewalls_rules_are_valid() -> None:
     if nft is None or os.geteuid() != 0:
         pytest.skip("only root can check the rules, with Debian's package nftables")
     subprocess.run([nft, "-c", "-f", "-"], input=rules, text=True, check=True)
-
-
-# --- a server in trouble
-
-
-def test_no_server_is_503_with_retry_after() -> None:
-    (dead,) = free_ports(1)
-    with running_edge(f"127.0.0.1:{dead}", key_count=1) as edge:
-        answer = edge.post(b"x", next(edge.keys))
-        assert_try_again(answer, 503, "ServiceUnavailableException")
-        assert_try_again(edge.request("GET", "/health"), 503, "ServiceUnavailableException")
-
-
-def test_the_servers_own_errors_pass_as_they_are(edge: Edge, upstream: StandIn) -> None:
-    key = next(edge.keys)
-    upstream.headers = {"X-Client-Request-Id": "mine"}
-    for status in (400, 404, 413, 500, 503, 507):
-        upstream.status, upstream.body = status, BUSY
-        answer = edge.post(b"x", key)
-        assert (answer.status_code, answer.content) == (status, BUSY)
-        assert answer.headers.get("Retry-After") == ("2" if status == 503 else None)
-
-
-def test_a_broken_connection_is_503_and_the_request_was_sent_once(
-    edge: Edge, upstream: StandIn
-) -> None:
-    upstream.status = 0
-    for method in ("POST", "PUT"):
-        upstream.seen.clear()
-        answer = edge.request(method, "/predictions/catdog", key=next(edge.keys), data=b"x")
-        assert_try_again(answer, 503, "ServiceUnavailableException")
-        assert len(upstream.seen) == 1
-
-
-@pytest.mark.parametrize("status", [404, 500, 503, 507, 0])
-def test_health_is_503_whatever_the_trouble(edge: Edge, upstream: StandIn, status: int) -> None:
-    upstream.status, upstream.body = status, BUSY
-    assert_try_again(edge.request("GET", "/health"), 503, "ServiceUnavailableException")
-
-
-def test_health_says_when_the_inference_token_is_wrong(edge: Edge, upstream: StandIn) -> None:
-    """TorchServe answers 400 then, as a worker does; but only a worker repeats the id."""
-    upstream.status = 400
-    upstream.body = b'{"code": 400, "type": "InvalidKeyException", "message": "refused"}'
-    answer = edge.request("GET", "/health")
-    assert_try_again(answer, 503, "ServiceUnavailableException")
-    assert "inference_authorization" in answer.json()["message"]
-
-
-# --- keys and reloads
-
-
-def test_keys_are_rotated_without_losing_a_request(edge: Edge, upstream: StandIn) -> None:
-    old = edge.first_key
-    with ThreadPoolExecutor(2) as pool:
-        waiting = under_way(edge, upstream, [old], pool)
-        new = edge.run(NEW_KEY).split()[-1]
-        wait_until(lambda: edge.post(b"x", new).status_code == 200, "the new key")
-        assert edge.post(b"x", old).status_code == 200
-        waiting += under_way(edge, upstream, [old], pool)
-        edge.run(DROP_KEY, OLD_KEY=old)
-        wait_until(lambda: edge.post(b"x", old).status_code == 401, "the old key's end")
-        upstream.open.set()
-        assert {future.result().status_code for future in waiting} == {200}
-    answer = edge.post(b"x", new)
-    assert answer.status_code == 200
-    assert edge.log_entry(answer.headers["X-Request-Id"])["key"] == "shop"
-
-
-def test_the_inference_token_replaces_the_clients_key(edge: Edge, upstream: StandIn) -> None:
-    include = edge.etc / "nginx" / "token" / "inference.map"  # as `catdog token --nginx` writes it
-    include.parent.mkdir()
-    include.write_text('default "Bearer token";\n')
-    try:
-        edge.run("nginx -t && systemctl reload nginx")
-        key = next(edge.keys)
-
-        def token_arrives() -> bool:
-            upstream.seen.clear()
-            edge.post(b"x", key)
-            return [seen[2].get("Authorization") for seen in upstream.seen] == ["Bearer token"]
-
-        wait_until(token_arrives, "the token")
-    finally:
-        include.unlink()
-        edge.run("nginx -t && systemctl reload nginx")
-        wait_until(lambda: not token_arrives(), "no token")
-
-
-def test_a_refusal_of_nginxs_own_token_asks_to_wait(edge: Edge, upstream: StandIn) -> None:
-    """It may just be renewed; and only a worker repeats the id, whose refusals stand."""
-    key = next(edge.keys)
-    upstream.status, upstream.body = 400, b'{"code": 400, "type": "InvalidKeyException"}'
-    answer = edge.post(b"x", key)
-    assert (answer.status_code, answer.headers.get("Retry-After")) == (400, "2")
-    upstream.headers = {"X-Client-Request-Id": "mine"}
-    assert edge.post(b"x", key).headers.get("Retry-After") is None
-
-
-def test_an_upgrade_keeps_the_sites_own_files(edge: Edge) -> None:
-    own = [edge.keys_file, edge.etc / "nginx" / "site.conf", edge.certificate]
-    before = [path.read_bytes() for path in own]
-    edge.run(UPGRADE)
-    assert [path.read_bytes() for path in own] == before
-    assert edge.keys_file.stat().st_mode & 0o777 == 0o640
-    assert json.loads(edge.post(b"x", next(edge.keys)).content) == {}
