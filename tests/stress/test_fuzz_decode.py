@@ -15,6 +15,7 @@ from tests.support import bombs, heif_files
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.lossless_webp import many_groups
 from tests.support.paths import SAMPLES
+from tests.support.tiff_files import tiled_tiff
 
 MUTATIONS = 20_000
 MAX_CPU_S = 2.0  # of one; the machine's other work does not count
@@ -49,7 +50,7 @@ def seeds() -> list[bytes]:
         encode(small, "TIFF", compression="tiff_adobe_deflate", exif=exif),
         encode(small.convert("1"), "TIFF", compression="group4"),
         encode(small, "TIFF", big_tiff=True),
-        bombs.tiled_tiff(),
+        tiled_tiff(),
         encode(small, "MPO", save_all=True, append_images=[noise(40, 30)]),
         encode(small, "JPEG", progressive=True)[:-2],
         encode(small, "JPEG", restart_marker_blocks=2)[:-2],

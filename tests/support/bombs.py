@@ -7,7 +7,6 @@ of the latter only the pixels are needed, so they are answered as quickly as the
 import io
 import struct
 import zlib
-from collections.abc import Sequence
 from functools import cache
 
 from PIL import Image
@@ -16,8 +15,20 @@ from tests.support import heif_files
 from tests.support.images import encode, noise, png_chunk, riff, riff_chunk
 from tests.support.lossless_webp import fine_transforms, many_groups
 from tests.support.paths import SAMPLES
+from tests.support.tiff_files import (
+    grey_tiff,
+    jpeg_in_tiff,
+    shared_tags,
+    tags_that_share,
+    tiff_directory,
+    with_tags,
+)
 
 HEADER_END = 33  # of a PNG's signature and header
+# Eight deflate blocks without a byte, each with code tables of its own (RFC 1951, 3.2.7).
+EMPTY_BLOCKS = bytes.fromhex(
+    "04c081000000000090ff6b100007020000000040feaf41001c080000000000f9bf060170200000000000e4ff1a" * 2
+)
 
 
 @cache
@@ -55,6 +66,7 @@ def refused() -> dict[str, bytes]:
         "PNG, 5,000,000 empty blocks of pixels": after_header(
             png, png_chunk(b"IDAT", b"\x78\x01" + b"\0\0\0\xff\xff" * 5_000_000)
         ),
+        "PNG, 25 MB of empty blocks with tables": png_of_stream(2500, EMPTY_BLOCKS * 270_000),
         "GIF, 25 MB of codes for one pixel": b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2"
         + (b"\xff" + bytes(255)) * 98_000 + b"\0;",
         "TIFF, more tags than are counted": shared_tags(10_200, 10_000_000) + bytes(9_000_000),
@@ -101,6 +113,10 @@ def refused() -> dict[str, bytes]:
         "TIFF, 100 strips that are the same JPEG": jpeg_in_tiff(3000, 20_000, large_jpeg, 100),
         "TIFF, 2 MB of empty deflate blocks": grey_tiff(
             64, 64, b"\x78\x01" + b"\0\0\0\xff\xff" * 400_000 + zlib.compress(bytes(4096))[2:],
+            {259: 8}
+        ),
+        "TIFF, 5 MB of empty blocks with tables": grey_tiff(
+            2500, 2500, b"\x78\x01" + EMPTY_BLOCKS * 50_000 + zlib.compress(bytes(6_250_000))[2:],
             {259: 8}
         ),
         "TIFF, 25 MB of LZW codes for a pixel": grey_tiff(1, 1, b"\x80" * 25_000_000, {259: 5}),
@@ -185,12 +201,14 @@ def read() -> dict[str, bytes]:
             png, png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) * 2000
         ),
         "TIFF, 120,000 fractions": with_tags(
-            [(282, 5, 60_000), (283, 5, 60_000)], b"\1\0\0\0" * 120_000
+            cat("TIFF"), [(282, 5, 60_000), (283, 5, 60_000)], b"\1\0\0\0" * 120_000
         ),
-        "TIFF, 9,900 small tags": with_tags([(1000 + n, 3, 1) for n in range(9_900)], b""),
+        "TIFF, 9,900 small tags": with_tags(
+            cat("TIFF"), [(1000 + n, 3, 1) for n in range(9_900)], b""
+        ),
         "TIFF, EXIF of 5,000 tags that share 10 MB": with_tags(
-            [(0x8769, 4, 1)], struct.pack("<H", 5_000) + tags_that_share(5_000, 10_000_000)
-            + bytes(10_000_000)
+            cat("TIFF"), [(0x8769, 4, 1)],
+            struct.pack("<H", 5_000) + tags_that_share(5_000, 10_000_000) + bytes(10_000_000)
         ),
         "HEIC, EXIF tags that share 400 kB": with_exif_item(b"heic", "HEIF"),
         "AVIF, EXIF tags that share 400 kB": with_exif_item(b"avif", "AVIF"),
@@ -208,13 +226,23 @@ def after_header(png: bytes, more: bytes) -> bytes:
     return png[:HEADER_END] + more + png[HEADER_END:]
 
 
+def png_of_stream(side: int, empty: bytes) -> bytes:
+    """A black RGBA PNG, with deflate blocks that give nothing before its pixels."""
+    pixels = empty + zlib.compress(bytes((1 + 4 * side) * side))[2:]
+    header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+    return (
+        cat()[:8] + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"\x78\x01" + pixels)
+        + png_chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
 def segment(marker: int, payload: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
 
 
-def jpeg_of_data(data: bytes, size: int) -> bytes:
-    """A JPEG of 64 x 64 pixels with this again and again in its scan, `size` bytes in all."""
-    jpeg = encode(Image.new("RGB", (64, 64), (90, 100, 110)), "JPEG")
+def jpeg_of_data(data: bytes, size: int, side: int = 64) -> bytes:
+    """A square JPEG with this again and again in its scan, `size` bytes in all."""
+    jpeg = encode(Image.new("RGB", (side, side), (90, 100, 110)), "JPEG")
     return jpeg[:-2] + data * (size // len(data)) + jpeg[-2:]
 
 
@@ -252,79 +280,6 @@ def with_exif_item(brand: bytes, format: str) -> bytes:
     exif = b"\0\0\0\6Exif\0\0" + shared_tags(500, 400_000) + bytes(400_000)
     items = [heif_files.item_of(cat(format)), heif_files.Item(b"Exif", exif, describes=[1])]
     return heif_files.build(brand, items)
-
-
-def shared_tags(count: int, size: int) -> bytes:
-    """A TIFF directory (and so EXIF) whose tags all claim the same bytes of it."""
-    return b"II*\0" + struct.pack("<IH", 8, count) + tags_that_share(count, size) + bytes(4)
-
-
-def tags_that_share(count: int, size: int) -> bytes:
-    return b"".join(struct.pack("<HHII", 1000 + n, 7, size, 8) for n in range(count))
-
-
-def tiff_directory(numbers: dict[int, int | Sequence[int]], pixels: bytes = b"") -> bytes:
-    """A TIFF with these numbers, as LONG, and these bytes from place 8 on."""
-    start = 8 + len(pixels) + len(pixels) % 2
-    tags, arrays = [], b""
-    arrays_at = start + 2 + 12 * len(numbers) + 4
-    for tag, value in sorted(numbers.items()):
-        values = [value] if isinstance(value, int) else value
-        packed = struct.pack(f"<{len(values)}I", *values)
-        if len(packed) > 4:
-            arrays += packed
-            packed = struct.pack("<I", arrays_at + len(arrays) - len(packed))
-        tags.append(struct.pack("<HHI", tag, 4, len(values)) + packed)
-    directory = struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
-    return (b"II*\0" + struct.pack("<I", start) + pixels).ljust(start, b"\0") + directory + arrays
-
-
-def grey_tiff(
-    width: int, height: int, pixels: bytes, more: dict[int, int | Sequence[int]]
-) -> bytes:
-    """A TIFF of 8-bit grey: one strip, or what `more` says, such as tiles."""
-    plain: dict[int, int | Sequence[int]] = {
-        256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: height, 273: 8,
-        279: len(pixels),
-    }  # fmt: skip
-    if 324 in more:
-        plain = {tag: plain[tag] for tag in (256, 257, 258, 259, 262, 277)}
-    return tiff_directory(plain | more, pixels)
-
-
-def tiled_tiff() -> bytes:
-    """70 x 50 pixels in six tiles."""
-    tiles: dict[int, int | Sequence[int]] = {
-        322: 32,
-        323: 32,
-        324: [8 + 1024 * n for n in range(6)],
-        325: [1024] * 6,
-    }
-    return grey_tiff(70, 50, noise(96, 64).convert("L").tobytes(), tiles)
-
-
-def jpeg_in_tiff(width: int, height: int, jpeg: bytes, strips: int = 1) -> bytes:
-    """A grey TIFF whose strips are all the same JPEG, of `height` / `strips` rows."""
-    same: dict[int, int | Sequence[int]] = {
-        273: [8] * strips,
-        279: [len(jpeg)] * strips,
-        278: height // strips,
-    }
-    return grey_tiff(width, height, jpeg, {259: 7, **same})
-
-
-def with_tags(tags: Sequence[tuple[int, int, int]], values: bytes) -> bytes:
-    """The cat as a TIFF with more tags: number, type, count. All have these values."""
-    plain = cat("TIFF")
-    (at,) = struct.unpack_from("<I", plain, 4)
-    (count,) = struct.unpack_from("<H", plain, at)
-    place = len(plain)
-    more = b"".join(struct.pack("<HHII", *tag, place) for tag in tags)
-    directory = struct.pack("<H", count + len(tags)) + plain[at + 2 : at + 2 + 12 * count] + more
-    return (
-        plain[:4] + struct.pack("<I", place + len(values)) + plain[8:] + values + directory
-        + bytes(4)
-    )  # fmt: skip
 
 
 def run_length_bmp(width: int, height: int, runs: bytes) -> bytes:

@@ -7,8 +7,9 @@ from catdog.structure.parts import MAX_PARTS, Buffer, Essentials, PartCounter, T
 
 # Data comes in pieces of 255 bytes; a file may have one for so many of its bytes.
 _BYTES_PER_BLOCK = 100
-# A code has at most 12 bits, and stands for at least a pixel; codes that clear the table, for none.
-_MAX_BYTES_PER_PIXEL = 4
+# A code has at most 12 bits, and stands for at least a pixel: 1.5 bytes. Codes that clear the table
+# stand for none.
+_MAX_BYTES_PER_PIXEL = 2
 _EXTENSION, _FRAME, _TRAILER = b"!,;"
 _BLOCK = re.compile(b"[!,;]")  # what lies between blocks is skipped, as Pillow does it
 _CONTROL = 0xF9  # the extension that says which colour is transparent

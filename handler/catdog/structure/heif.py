@@ -15,7 +15,7 @@ from catdog.structure.parts import Buffer, CutOff, Essentials, PartCounter, TooC
 
 MAX_TILES = 1_000  # libheif's own bound; phones have 48 to 192 of 512 x 512
 # Of the tiles of an image to its own: phones have 1.03, as the last row and column are cut.
-_MAX_TILED = 2
+_MAX_TILED = 1.4
 _EXTRA_PIXELS = 1 << 20  # for small ones
 _EXTRA_BYTES = 65_536
 _DERIVED = {b"grid", b"iden", b"iovl", b"tmap"}  # items that are made of others

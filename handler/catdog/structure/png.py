@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from catdog.structure.deflate import check_blocks
 from catdog.structure.exif import Orientations, exif_orientation, xmp_orientation
 from catdog.structure.parts import (
     MAX_PARTS,
@@ -57,17 +58,16 @@ def png_essentials(data: Buffer) -> Essentials:
                 orientations.add("xmp", xmp_orientation(inflate.text(kind, payload[len(_XMP) :])))
     if sum(map(len, pixels)) > most_pixel_bytes:
         raise TooComplex("its compressed pixels are much longer than the pixels themselves")
-    kept[place:place] = _chunk(b"IDAT", pixels)
+    stream = b"".join(pixels)
+    check_blocks([stream])
+    kept[place:place] = _chunk(b"IDAT", stream)
     return Essentials(b"".join(kept), orientations.best())
 
 
-def _chunk(kind: bytes, payload: list[memoryview]) -> list[bytes | memoryview]:
+def _chunk(kind: bytes, payload: bytes) -> list[bytes]:
     """The pieces of a chunk with this payload."""
-    checksum = zlib.crc32(kind)
-    for piece in payload:
-        checksum = zlib.crc32(piece, checksum)
-    length = sum(map(len, payload))
-    return [struct.pack(">I", length) + kind, *payload, struct.pack(">I", checksum)]
+    checksum = zlib.crc32(payload, zlib.crc32(kind))
+    return [struct.pack(">I", len(payload)) + kind, payload, struct.pack(">I", checksum)]
 
 
 def _png_chunks(data: Buffer) -> Iterator[tuple[bytes, memoryview, memoryview]]:

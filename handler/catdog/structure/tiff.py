@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from catdog.structure.deflate import check_blocks
 from catdog.structure.exif import xmp_orientation
 from catdog.structure.parts import (
     MAX_PARTS,
@@ -27,6 +28,7 @@ _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _PLANES, _XMP = 274, 277, 278, 284, 700
 _OFFSETS, _BYTE_COUNTS = (273, 324), (279, 325)  # of strips, and of tiles
 _TILE_WIDTH, _TILE_HEIGHT, _PROFILE, _CMYK = 322, 323, 34675, 5
 _RAW, _OLD_JPEG, _JPEG = 1, 6, 7
+_DEFLATED = (8, 32946)
 _PIXEL_TAGS = {
     *range(254, 260), 262, 266, 273, *range(277, 281), 284, 292, 293, 317, 320, *range(322, 326),
     332, 334, 336, 338, 339, 340, 341, 346, 347, *range(512, 522), *range(529, 533), _PROFILE,
@@ -182,6 +184,8 @@ def _check_strips(data: Buffer, numbers: _Numbers) -> None:
         raise ValueError("its strips have no lengths")
     row_bytes = (strip_width * bits * (1 if planes > 1 else samples) + 7) // 8
     _check_lengths(data, offsets, counts, rows * row_bytes)
+    if compression in _DEFLATED:
+        check_blocks(bytes(data[at : at + n]) for at, n in zip(offsets, counts, strict=False))
     if compression in (_OLD_JPEG, _JPEG):
         _check_jpegs(data, offsets, counts, is_old=compression == _OLD_JPEG)
 

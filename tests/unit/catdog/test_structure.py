@@ -20,6 +20,7 @@ from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk
 from tests.support.images import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants
 from tests.support.lossless_webp import many_groups
 from tests.support.paths import SAMPLES
+from tests.support.tiff_files import tiled_tiff
 
 # What one image may cost beside its pixels, in CPU seconds; other processes do not count. Each of
 # these took 0.5 s to minutes before.
@@ -90,6 +91,20 @@ def png_in_pieces(png: bytes, size: int) -> bytes:
     return png[:start] + b"".join(png_chunk(b"IDAT", piece) for piece in pieces) + png[-12:]
 
 
+def flushed_png(image: Image.Image) -> bytes:
+    """An RGB PNG whose compressor was flushed after each row, uncompressed."""
+    packer = zlib.compressobj(0)
+    pixels = np.asarray(image)
+    rows = (
+        packer.compress(b"\0" + row.tobytes()) + packer.flush(zlib.Z_SYNC_FLUSH) for row in pixels
+    )
+    header = struct.pack(">IIBBBBB", *image.size, 8, 2, 0, 0, 0)
+    return (
+        cat()[:8] + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", b"".join(rows) + packer.flush()) + png_chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
 def interlaced_png(image: Image.Image) -> bytes:
     """An RGB PNG in Adam7's seven passes, not compressed."""
     pixels = np.asarray(image)
@@ -122,6 +137,8 @@ def honest_files() -> dict[str, bytes]:
         ),
         "PNG, interlaced text": encode(comment, "PNG", dpi=(300, 300)),
         "PNG, pixels in pieces of 256 bytes": png_in_pieces(encode(noise(130, 130)), 256),
+        "PNG, a megabyte": encode(noise(640, 640)),
+        "PNG, a megabyte, a block for each row": flushed_png(noise(300, 2_000)),
         "PNG, no end": encode(noise())[:-16],
         "PNG, not compressed": encode(noise(), compress_level=0),
         "PNG, interlaced": interlaced_png(noise(90, 60)),
@@ -160,7 +177,7 @@ def honest_files() -> dict[str, bytes]:
         "TIFF, alpha": encode(with_alpha, "TIFF", compression="tiff_lzw"),
         "TIFF, two pages": encode(noise(), "TIFF", save_all=True, append_images=[noise()]),
         "TIFF, large": encode(noise(30, 400), "TIFF", big_tiff=True),
-        "TIFF, tiles": bombs.tiled_tiff(),
+        "TIFF, tiles": tiled_tiff(),
         "TIFF, strips of a row": encode(noise(30, 400), "TIFF", strip_size=90),
     }  # fmt: skip
 
