@@ -14,10 +14,10 @@ import pytest
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.state_file import state_of
 from tests.support.albums import rows_of, said_of
-from tests.support.kills import kill_and_resume_stub
 from tests.support.paths import ROOT
 from tests.support.processes import wait_until
 from tests.support.run_states import left_beside, rows_done
+from tests.support.step_kills import kill_and_resume_stub
 from tests.support.stub_backend import MODEL, touch
 from tests.support.stub_command import ended, stub_classify
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.support.albums import kill_and_resume, make_album
-from tests.support.kills import kill_and_resume_stub
+from tests.support.step_kills import kill_and_resume_stub
 
 KILLS = 20
 
