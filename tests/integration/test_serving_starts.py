@@ -11,10 +11,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
+from catdog_serving.torchserve.listeners import is_taken
 from catdog_serving.torchserve.private_config import private_config
+from catdog_serving.torchserve.run_directory import SERVER_CLASS
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.command_line import catdog
@@ -176,4 +179,31 @@ def test_a_start_that_is_killed_is_taken_over_and_a_tail_of_its_log_lives(
     finally:
         tail.kill()
         tail.wait()
+    assert_nothing_left(server)
+
+
+def test_a_server_that_ends_while_a_start_waits_for_it_is_started_anew(
+    archive: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(archive)
+    server = TorchServe(config)
+    command = [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        management = config.endpoints()["management_address"]
+        wait_until(lambda: is_taken(*management), "its management API", timeout_s=60)
+        first.kill()
+    (java,) = (p for p in processes_of(server) if SERVER_CLASS in p.info["cmdline"])
+    java.suspend()  # so that whoever waits for it goes on waiting
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        waiting = psutil.Process(second.pid)
+        wait_until(lambda: bool(waiting.net_connections()), "a question to it", timeout_s=60)
+        java.kill()
+        output, errors = second.communicate(timeout=180)
+        assert second.returncode == 0, errors
+        assert "1 of 1 READY" in output
+    finally:
+        second.kill()
+        second.wait()
+        server.stop()
     assert_nothing_left(server)

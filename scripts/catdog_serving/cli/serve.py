@@ -34,8 +34,7 @@ def serve(
 ) -> None:
     """Start the server and wait until it is ready."""
     server = configured_server(config)
-    if server.is_running() and not foreground:
-        server.wait_ready()  # of a `serve` that was killed, or that is not done yet
+    if not foreground and _joined(server):
         if management_socket and not socket_path(server.management_url):
             raise NotReadyError(
                 f"the server runs already, with its management API on {server.management_url}; to "
@@ -52,6 +51,23 @@ def serve(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.terminate())
         server.wait()
+
+
+def _joined(server: TorchServe) -> bool:
+    """Wait for a server that runs, of a `serve` that was killed or is not done yet.
+
+    Returns:
+        Whether there is one; not if it ended meanwhile, such as by a stop in another shell.
+    """
+    if not server.is_running():
+        return False
+    try:
+        server.wait_ready()
+    except NotReadyError:
+        if server.is_running():
+            raise
+        return False
+    return True
 
 
 def _warn(line: str) -> None:
