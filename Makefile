@@ -20,7 +20,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet -c requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration stress soak bench gpu-check bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration integration-bundled stress soak bench gpu-check bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -59,7 +59,7 @@ check: lint unit ## what one runs while writing: style, types, unit tests
 
 test: unit integration ## unit tests, and integration tests against a real TorchServe
 
-test-all: test stress ## these, and what takes long or hurts: hostile inputs, kills, full queues
+test-all: test integration-bundled stress ## these, and what takes long or hurts: hostile inputs, kills, full queues
 
 # One thread a process: the processes already are as many as the cores.
 unit: $(VENV)/.installed-dev
@@ -68,6 +68,10 @@ unit: $(VENV)/.installed-dev
 integration: $(VENV)/.installed-dev programs
 	@$(BIN)/pytest -n 2 --dist loadgroup tests/integration
 
+# On the Java libraries that TorchServe brings; `integration` has Debian's, where they are installed.
+integration-bundled: $(VENV)/.installed-dev programs
+	@CATDOG_TEST_JAVA_LIBRARIES=bundled $(BIN)/pytest -n 2 --dist loadgroup tests/integration
+
 stress: $(VENV)/.installed-dev programs
 	@$(BIN)/pytest -s tests/stress
 
@@ -75,11 +79,13 @@ stress: $(VENV)/.installed-dev programs
 soak: $(VENV)/.installed-dev ## half an hour of steady load; KILLS=60: 60 kills a file command, 40 a server command
 	@$(if $(KILLS),CATDOG_KILLS=$(KILLS)) $(BIN)/pytest -s $(if $(KILLS),tests/stress/test_kills_*.py,tests/soak)
 
-# Debian's programs that the tests start; a test without its program is skipped with the reason.
-PROGRAMS := chromium nginx openssl curl prometheus promtool
-PACKAGES := chromium nginx openssl curl prometheus
+# Debian's programs that the tests start, and jars; a test without its own is skipped with the reason.
+PROGRAMS := chromium nginx openssl curl prometheus promtool nft
+JARS := netty-codec-http log4j-core
+PACKAGES := chromium nginx openssl curl prometheus nftables libnetty-java liblog4j2-java
 programs:
 	@for program in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing=1; done; \
+	for jar in $(JARS); do test -e /usr/share/java/$$jar.jar || missing=1; done; \
 	test -z "$$missing" || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || { \
 	echo "installing $(PACKAGES) for the tests ..."; \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES) >/dev/null; }

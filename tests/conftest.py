@@ -1,6 +1,7 @@
 """What unit and integration tests share: photos, archives, free ports, configurations."""
 
 import functools
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -71,7 +72,11 @@ def photo_masses(photos: list[Path]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
-    """The product's own config/, on free ports and with a model store of its own."""
+    """The product's own config/, on free ports and with a model store of its own.
+
+    CATDOG_TEST_JAVA_LIBRARIES is what `java_libraries=` takes: the same tests on other jars.
+    """
+    libraries = os.environ.get("CATDOG_TEST_JAVA_LIBRARIES")
 
     def make(
         archive: Path | None, worker_settings: dict[str, object] | None = None, **values: str
@@ -79,7 +84,8 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
         root = tmp_path_factory.mktemp("serving")
         shutil.copytree(ROOT / "config", root / "config")
         source = ServingConfig.read(ROOT / "config" / "config.properties")
-        return private_config(source, root, archive, worker_settings, values)
+        chosen = {"java_libraries": libraries} if libraries else {}
+        return private_config(source, root, archive, worker_settings, chosen | values)
 
     return make
 

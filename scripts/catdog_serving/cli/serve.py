@@ -15,6 +15,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import socket_path
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.monitoring.snapshot import read_status
+from catdog_serving.torchserve.loaded_libraries import missing_packages
 from catdog_serving.torchserve.management_socket import as_served
 from catdog_serving.torchserve.server import TorchServe
 
@@ -81,6 +82,11 @@ def _print_ready(server: TorchServe) -> None:
     archive = server.config.archive
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
     print_line(f"archive  {sha256}")
+    if packages := missing_packages(server.config, status.java_libraries):
+        print_line(
+            "note     TorchServe's own get no more fixes; Debian's do: "
+            f"apt-get install {' '.join(packages)}, then: catdog stop && catdog serve"
+        )
     for line in as_served(server.config, server.run).check_addresses():
         _warn(line)
     if server.run.key_file.is_file():

@@ -27,6 +27,8 @@ from catdog_serving.monitoring.snapshot import (
 )
 from catdog_serving.torchserve.server import TorchServe
 
+_TOLD = ("Netty", "log4j")  # of Java's libraries; --json has them all
+
 
 def status(
     config: ConfigOption,
@@ -70,6 +72,8 @@ def print_status(status: ServerStatus, console: Console) -> None:
     print_line(f"model    {status.model_line}", console)
     for line in _gpu_lines(status):
         print_line(line, console)
+    if told := [found.line for found in status.java_libraries if found.name in _TOLD]:
+        print_line(f"java     {', '.join(told)}", console)
     if status.agreement:
         print_line(f"int8     {status.agreement}", console)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -20,6 +20,7 @@ from catdog.results import ModelId
 from catdog_serving.errors import ServerError
 from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
 from catdog_serving.torchserve.gpus import Gpu, visible_gpus
+from catdog_serving.torchserve.loaded_libraries import LoadedLibrary, loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import TorchServe
 
@@ -68,6 +69,7 @@ class ServerStatus:
             worker is READY, and if the queue was too full or too slow to ask.
         failure: While none is, the last line of the traceback that ended a worker.
         gpus: Those of the machine, as far as nvidia-smi was asked; none if no worker was given one.
+        java_libraries: What its Java loaded; none if `catdog serve` did not start it.
     """
 
     url: str
@@ -76,6 +78,7 @@ class ServerStatus:
     facts: dict[str, Any] | None
     failure: str | None
     gpus: tuple[GpuStatus, ...] = ()
+    java_libraries: tuple[LoadedLibrary, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -112,6 +115,7 @@ class ServerStatus:
             "failure": self.failure,
             "versions": [asdict(model) for model in self.models],
             "gpus": [asdict(gpu) for gpu in self.gpus],
+            "java_libraries": [asdict(library) for library in self.java_libraries],
             "model": facts,
         }
 
@@ -151,7 +155,8 @@ def read_status(server: TorchServe) -> ServerStatus:
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
     url, gpus = server.config.inference_url, _gpus(models, _devices(server, models))
-    return ServerStatus(url, management.url, tuple(models), facts, failure, gpus)
+    libraries = tuple(loaded_libraries(server.run)) if server.is_running() else ()
+    return ServerStatus(url, management.url, tuple(models), facts, failure, gpus, libraries)
 
 
 def _devices(server: TorchServe, models: Sequence[ModelStatus]) -> list[Gpu] | None:

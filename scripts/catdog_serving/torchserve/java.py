@@ -14,6 +14,8 @@ from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
+from catdog_serving.torchserve.java_libraries import choose_libraries
+from catdog_serving.torchserve.loaded_libraries import FOLDER, link_libraries
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
@@ -23,6 +25,8 @@ _QUIET = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
+# A newer Netty would not load its native file because TorchServe's jar has one of that name, too.
+_FIRST_NATIVE_FILE = "-Dio.netty.native.detectNativeLibraryDuplicates=false"
 
 # The server gets these and nothing else: no PYTHONPATH (it would shadow the archive's code),
 # no TorchServe variables of another server, no secrets of the shell.
@@ -73,6 +77,7 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
     """Start the server in its run directory, in a session of its own."""
     # By a link in the folder it runs in, as a colon in the path would end the class path there.
     run.torchserve_home.symlink_to(_torchserve_home())
+    link_libraries(choose_libraries(config), run)
     run.programs.mkdir()
     nvidia_smi = run.programs / "nvidia-smi"
     nvidia_smi.write_text(_NVIDIA_SMI.format(indices=" ".join(map(str, range(len(config.gpus))))))
@@ -80,17 +85,19 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
     command = [
         str(find_java()),
         *_QUIET,
+        _FIRST_NATIVE_FILE,
+        f"-Xlog:class+load=info:file={run.logs.classes.relative_to(run.path)}:none:filecount=0",
         f"-Dmodel_server_home={run.torchserve_home}",
         run.java_option,
         *config.java_options(),
-        *("-cp", f".:{run.torchserve_home.name}/ts/frontend/*"),
+        *("-cp", f".:{FOLDER}/*:{run.torchserve_home.name}/ts/frontend/*"),
         SERVER_CLASS,
         *("--python", sys.executable),
         *("-f", str(run.config)),
         *("-s", str(config.model_store)),
         "-ncs",
     ]
-    with run.logs.console.open("wb") as console:
+    with run.logs.console.open("ab") as console:  # where we add a line, too
         return subprocess.Popen(
             command,
             cwd=run.path,

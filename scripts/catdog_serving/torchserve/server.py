@@ -21,7 +21,9 @@ from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.java import find_java, start_java
+from catdog_serving.torchserve.java_libraries import choose_libraries
 from catdog_serving.torchserve.listeners import Listener, find_listener, is_taken
+from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.management_socket import as_served, on_socket, why_no_socket
 from catdog_serving.torchserve.run_directory import RunDirectory
@@ -83,7 +85,7 @@ class TorchServe:
         with self.run.start_lock():
             config = on_socket(self.config, self.run) if management_socket else self.config
             self._check_before_start(config)
-            if warning := _check_gpus(config):
+            for warning in (*choose_libraries(config).warnings, *_check_gpus(config)):
                 on_warning(warning)
             self.run.create()
             remove_staged(config.model_store, ABANDONED_S)
@@ -98,6 +100,8 @@ class TorchServe:
             with open_client(self.config.inference_url, self.config.path) as client:
                 for _ in range(_FIRST_REQUESTS):
                     client.classify(CAT)
+            if loaded := loaded_libraries(self.run):
+                self.run.logs.note(f"Java loaded {', '.join(found.line for found in loaded)}")
         except BaseException as error:
             tail = self.run.logs.tail()
             self.stop()
@@ -298,11 +302,11 @@ class TorchServe:
         return bool(orphans)
 
 
-def _check_gpus(config: ServingConfig) -> str | None:
+def _check_gpus(config: ServingConfig) -> list[str]:
     """Make sure that the GPUs that config.properties asks for are there.
 
     Returns:
-        What to tell if it asks for no number, and nobody knows whether there are any.
+        A line if it asks for no number, and nobody knows whether there are any.
 
     Raises:
         NotReadyError: If there are fewer, or nobody knows.
@@ -316,8 +320,8 @@ def _check_gpus(config: ServingConfig) -> str | None:
             f"number_of_gpu is {wanted}, and {found}; for the CPU set it to 0 in {config.path}"
         )
     if wanted is None and config.computes_on_gpus and config.visible_gpus is None:
-        return "nvidia-smi fails or hangs: no GPU is used (see: nvidia-smi)"
-    return None
+        return ["nvidia-smi fails or hangs: no GPU is used (see: nvidia-smi)"]
+    return []
 
 
 def _end_family(process: psutil.Process) -> None:

@@ -30,6 +30,17 @@ class ServerLogs:
         """What the workers print."""
         return self.folder / "model.log"
 
+    @property
+    def classes(self) -> Path:
+        """Each class that Java loaded, and the jar that it came from."""
+        return self.folder / "classes.log"
+
+    def note(self, text: str) -> None:
+        """Add a line of our own to the console's."""
+        stamp = datetime.now().isoformat(timespec="milliseconds").replace(".", ",")
+        with self.console.open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} INFO  catdog - {text}\n")
+
     def tail(self, lines: int = 25) -> str:
         """The last lines of the workers' log and of the console."""
         parts = []

@@ -29,7 +29,8 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
-_OWN = ("run_directory", "allow_remote", "workers_per_gpu")  # keys that TorchServe does not know
+# Keys that TorchServe does not know.
+_OWN = ("run_directory", "allow_remote", "workers_per_gpu", "java_libraries")
 # Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
 _INSIDE = {
     "management_address": "change what is served",
