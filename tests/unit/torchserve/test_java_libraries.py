@@ -20,6 +20,7 @@ from catdog_serving.torchserve.loaded_libraries import (
 from catdog_serving.torchserve.run_directory import RunDirectory
 from tests.support.configs import MakeConfig
 from tests.support.jars import LOG4J, NETTY, make_jar, make_log4j, make_netty
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -87,6 +88,14 @@ def test_folders_give_what_is_newer_than_torchserves(
         "snakeyaml": "2.3",
     }
     assert len(chosen.jars["Netty"]) == len(NETTY)
+
+
+@pytest.mark.parametrize(
+    "path", ["config/docker/Dockerfile", "config/config.properties", "Makefile", "docs/run.md"]
+)
+def test_whoever_installs_them_installs_all(path: str) -> None:
+    packages = {library.debian for library in module.LIBRARIES if library.debian}
+    assert packages <= set(re.findall(r"lib[\w-]+-java", (ROOT / path).read_text()))
 
 
 def _lacks(artifact: str) -> Callable[[Path], object]:
