@@ -20,7 +20,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet -c requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration integration-bundled stress soak bench gpu-check bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration integration-bundled stress soak bench gpu-check sbom bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -103,6 +103,14 @@ OUTPUT ?= gpu-check
 gpu-check: ## check and measure a GPU, without network; PARTS=..., WHEELS=..., PHOTOS=..., OUTPUT=...
 	@$(GPU_PYTHON) tools/gpu_check.py --parts $(PARTS) --device $(DEVICE) --output $(OUTPUT) $(if $(SMALL),--small) \
 		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(PHOTOS),--photos $(PHOTOS))
+
+# What lists and asks has many dependencies of its own, so it is not in .venv.
+SBOM ?= catdog.cdx.json
+SBOM_TOOLS := .cache/sbom-tools
+sbom: $(VENV)/.installed ## list every component (CycloneDX, SBOM=...), and ask pip-audit for known advisories
+	@test -x $(SBOM_TOOLS)/bin/pip-audit || { $(PYTHON) -m venv $(SBOM_TOOLS) && \
+		$(SBOM_TOOLS)/bin/pip install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1; }
+	@$(BIN)/python -m tools.sbom $(SBOM) $(SBOM_TOOLS)/bin
 
 bench-document: | $(VENV)/.installed
 	@$(BIN)/python -m tools.bench_document docs/performance/bench.json README.md docs/performance.md docs/scale-and-deploy.md
