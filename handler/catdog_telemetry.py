@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import psutil
-from ts.metrics.metric_cache_errors import MetricsCacheKeyError
-from ts.metrics.metric_type_enum import MetricTypes
 
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.results import Explanation, Prediction
@@ -29,13 +27,13 @@ STAGE_SECONDS = "catdog_stage_seconds"  # histogram by stage
 WORKER_STARTS = "catdog_worker_starts_total"  # counter by worker
 WORKER_MEMORY = "catdog_worker_memory_bytes"  # gauge by worker: its resident memory
 
-METRICS = {
-    PICTURES: MetricTypes.COUNTER,
-    INVALID: MetricTypes.COUNTER,
-    BATCH_PICTURES: MetricTypes.HISTOGRAM,
-    STAGE_SECONDS: MetricTypes.HISTOGRAM,
-    WORKER_STARTS: MetricTypes.COUNTER,
-    WORKER_MEMORY: MetricTypes.GAUGE,
+METRICS = {  # and their kinds, as TorchServe's MetricTypes has them
+    PICTURES: "counter",
+    INVALID: "counter",
+    BATCH_PICTURES: "histogram",
+    STAGE_SECONDS: "histogram",
+    WORKER_STARTS: "counter",
+    WORKER_MEMORY: "gauge",
 }
 
 # What a client may call its request: no spaces, quotes or line ends that could forge a log line
@@ -79,8 +77,8 @@ class Telemetry:
         self._metrics = {}
         for name, kind in METRICS.items():
             try:
-                self._metrics[name] = metrics.get_metric(name, kind)
-            except MetricsCacheKeyError as error:
+                self._metrics[name] = metrics.get_metric(name, _metric_type(kind))
+            except KeyError as error:  # TorchServe's MetricsCacheKeyError is one
                 log.warning("metric %s is not declared in metrics_config: %s", name, error)
 
     def started(self) -> None:
@@ -135,6 +133,15 @@ class Telemetry:
     def _add(self, name: str, value: float, *dimensions: str) -> None:
         if name in self._metrics:
             self._metrics[name].add_or_update(value, list(dimensions))
+
+
+def _metric_type(kind: str) -> Any:
+    """TorchServe's own value; the word where another server runs the handler without it."""
+    try:
+        from ts.metrics.metric_type_enum import MetricTypes
+    except ImportError:
+        return kind
+    return MetricTypes(kind)
 
 
 def _outcome(result: Prediction | InvalidImage | None) -> str:

@@ -20,6 +20,7 @@ from tests.support.archive_cache import BuildArchive, cached_archive, found_weig
 from tests.support.configs import MakeConfig
 from tests.support.paths import PHOTOS, ROOT
 from tests.support.reference import reference_masses
+from tests.support.servers import SERVERS, running_server
 
 
 def pytest_configure() -> None:
@@ -95,6 +96,20 @@ def server(make_config: MakeConfig, archive: Path) -> Iterator[TorchServe]:
     """One real TorchServe for all tests that only ask: efficientnet_lite0, onnx, one worker."""
     with TorchServe(make_config(archive)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def asgi_server(make_config: MakeConfig, archive: Path) -> Iterator[TorchServe]:
+    """The same without Java."""
+    with running_server(make_config(archive), asgi=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def served(request: pytest.FixtureRequest) -> TorchServe:
+    """A server to ask, of each kind in turn."""
+    found: TorchServe = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -49,11 +49,23 @@ def open_archive(archive: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(scratch_folder())
-            with _zip_file(archive) as packed:
-                packed.extractall(folder)
         except OSError as error:
             raise NotReadyError(f"cannot unpack {archive}: {error.strerror or error}") from error
+        unpack(archive, folder)
         yield folder
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive into a folder, which is made if it is not there.
+
+    Raises:
+        NotReadyError: If it is no archive, or cannot be read or unpacked.
+    """
+    try:
+        with _zip_file(archive) as packed:
+            packed.extractall(folder)
+    except OSError as error:
+        raise NotReadyError(f"cannot unpack {archive}: {error.strerror or error}") from error
 
 
 def check_owner(archive: Path) -> None:

@@ -18,6 +18,7 @@ from tests.support.edge_upstream import StandIn
 from tests.support.http_servers import http_server
 from tests.support.operators import WORKER_SETTINGS, slow_archive
 from tests.support.processes import wait_until
+from tests.support.servers import SERVERS, running_server
 
 # Of these a test goes with the first that it uses: `pytest --dist loadgroup` runs a group in one
 # process, so that a server is started once. Tests without one go with their module.
@@ -37,7 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.path.is_relative_to(Path(__file__).parent):
             continue
         used = getattr(item, "fixturenames", ())
-        group = next((name for name in SHARED if name in used), item.path.stem)
+        kind = getattr(item, "callspec", None)
+        asked = kind and kind.params.get("served", kind.params.get("target"))
+        group = asked or next((name for name in SHARED if name in used), item.path.stem)
         item.add_marker(pytest.mark.xdist_group(TOGETHER.get(group, group)))
 
 
@@ -83,11 +86,14 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def guarded(archive: Path, make_config: MakeConfig) -> Iterator[TorchServe]:
+@pytest.fixture(scope="session", params=SERVERS)
+def guarded(
+    archive: Path, make_config: MakeConfig, request: pytest.FixtureRequest
+) -> Iterator[TorchServe]:
     """A server one of whose addresses is not loopback, so that its tokens stay on."""
     (port,) = free_ports(1)
-    with TorchServe(make_config(archive, inference_address=f"http://0.0.0.0:{port}")) as server:
+    config = make_config(archive, inference_address=f"http://0.0.0.0:{port}")
+    with running_server(config, asgi=request.param == "asgi_server") as server:
         yield server
 
 

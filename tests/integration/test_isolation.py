@@ -18,8 +18,8 @@ CAT = (SAMPLES / "chelsea.png").read_bytes()
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
-def post(server: TorchServe, **request: Any) -> requests.Response:
-    url = f"{server.config.inference_url}/predictions/catdog"
+def post(served: TorchServe, **request: Any) -> requests.Response:
+    url = f"{served.config.inference_url}/predictions/catdog"
     return requests.post(url, timeout=30, **request)
 
 
@@ -43,9 +43,9 @@ def post(server: TorchServe, **request: Any) -> requests.Response:
     ],
 )
 def test_each_wrong_request_has_its_own_answer(
-    server: TorchServe, request_: dict[str, Any], status: int, problem: str
+    served: TorchServe, request_: dict[str, Any], status: int, problem: str
 ) -> None:
-    answer = post(server, **request_)
+    answer = post(served, **request_)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
@@ -55,8 +55,8 @@ def test_each_wrong_request_has_its_own_answer(
 
 
 @pytest.mark.parametrize("field", ["data", "file", "image"])
-def test_multipart_and_body_get_the_same_answer(server: TorchServe, field: str) -> None:
-    by_form, by_body = post(server, files={field: CAT}), post(server, data=CAT, headers=OCTETS)
+def test_multipart_and_body_get_the_same_answer(served: TorchServe, field: str) -> None:
+    by_form, by_body = post(served, files={field: CAT}), post(served, data=CAT, headers=OCTETS)
     assert by_form.status_code == by_body.status_code == 200
     assert by_form.content == by_body.content
 
@@ -76,16 +76,17 @@ HOSTILE_HEADERS = [
 
 @pytest.mark.parametrize("headers", HOSTILE_HEADERS)
 def test_stray_headers_change_no_answer(
-    server: TorchServe, client: CatDogClient, photos: list[Path], headers: dict[str, str]
+    served: TorchServe, photos: list[Path], headers: dict[str, str]
 ) -> None:
     """Full batches in which every third request carries the header."""
-    expected = [client.classify(path).to_dict() for path in photos[:8]]
+    with CatDogClient(served.config.inference_url) as client:
+        expected = [client.classify(path).to_dict() for path in photos[:8]]
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     plan: list[tuple[bytes, Any]] = [
         (path.read_bytes(), OCTETS | encoded if number % 3 == 0 else OCTETS)
         for number, path in enumerate(photos[:8] * 3)
     ]
-    answers = send_all(server.config.inference_url, plan, 16)
+    answers = send_all(served.config.inference_url, plan, 16)
     for number, answer in enumerate(answers):
         assert answer.status == 200
         got = json.loads(answer.body)
@@ -93,18 +94,17 @@ def test_stray_headers_change_no_answer(
         assert got["cat"] == pytest.approx(expected[number % 8]["cat"], abs=1e-5)
 
 
-def test_a_clients_describe_gets_no_description(server: TorchServe) -> None:
+def test_a_clients_describe_gets_no_description(served: TorchServe) -> None:
     headers = {"describe": "True", "Content-Type": "application/x-www-form-urlencoded"}
-    answer = post(server, headers=headers)
+    answer = post(served, headers=headers)
     assert answer.status_code == 400
     assert "categories" not in answer.text
 
 
-def test_bad_images_never_touch_their_batch(
-    server: TorchServe, client: CatDogClient, photos: list[Path]
-) -> None:
+def test_bad_images_never_touch_their_batch(served: TorchServe, photos: list[Path]) -> None:
+    client = CatDogClient(served.config.inference_url)
     alone = {path: client.classify(path) for path in photos[:6]}
-    url = f"{server.config.inference_url}/predictions/catdog"
+    url = f"{served.config.inference_url}/predictions/catdog"
 
     def bad(number: int) -> int:
         return requests.post(url, data=b"x" * (number + 1), headers=OCTETS, timeout=30).status_code
@@ -115,3 +115,4 @@ def test_bad_images_never_touch_their_batch(
         assert {future.result() for future in refused} == {400}
         for path, future in zip(list(alone) * 4, good, strict=True):
             assert future.result().cat == pytest.approx(alone[path].cat, abs=1e-5)
+    client.close()

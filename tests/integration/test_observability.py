@@ -39,10 +39,10 @@ def log_lines(server: TorchServe, request_id: str) -> list[str]:
     return found
 
 
-def test_one_line_per_request_that_a_person_can_read(server: TorchServe) -> None:
-    answer = post(server, CAT, **{"X-Request-Id": "order-4711"})
+def test_one_line_per_request_that_a_person_can_read(served: TorchServe) -> None:
+    answer = post(served, CAT, **{"X-Request-Id": "order-4711"})
     assert answer.headers["X-Client-Request-Id"] == "order-4711"
-    (line,) = log_lines(server, answer.headers["x-request-id"])
+    (line,) = log_lines(served, answer.headers["x-request-id"])
     assert re.fullmatch(
         r"\S+ request=\S{36} client=order-4711 status=200 result=cat batch=1 "
         r"ms: preprocess=[\d.]+ inference=[\d.]+ postprocess=[\d.]+",
@@ -50,27 +50,27 @@ def test_one_line_per_request_that_a_person_can_read(server: TorchServe) -> None
     )
 
 
-def test_a_refused_image_has_its_line_too(server: TorchServe) -> None:
-    answer = post(server, b"secret content", **{"X-Request-Id": "two words"})
+def test_a_refused_image_has_its_line_too(served: TorchServe) -> None:
+    answer = post(served, b"secret content", **{"X-Request-Id": "two words"})
     assert "X-Client-Request-Id" not in answer.headers
-    (line,) = log_lines(server, answer.headers["x-request-id"])
+    (line,) = log_lines(served, answer.headers["x-request-id"])
     assert "client=- status=400 result=undecodable batch=1" in line
-    assert "secret" not in server.run.logs.workers.read_text()
+    assert "secret" not in served.run.logs.workers.read_text()
 
 
-def test_the_access_log_has_only_what_never_reached_the_handler(server: TorchServe) -> None:
-    access_log = server.run.path / "logs" / "access.log"
+def test_the_access_log_has_only_what_never_reached_the_handler(served: TorchServe) -> None:
+    access_log = served.run.path / "logs" / "access.log"
     for body in (CAT, b"junk", b""):
-        post(server, body)
-    post(server, CAT, path="unknown-model")
+        post(served, body)
+    post(served, CAT, path="unknown-model")
     wait_until(lambda: "unknown-model" in access_log.read_text(), "the 404's line")
     lines = [line for line in access_log.read_text().splitlines() if "/predictions/" in line]
     assert all(re.search(r'" (404|5\d\d) ', line) for line in lines), lines
 
 
-def test_the_metrics_count_what_was_sent(server: TorchServe) -> None:
-    before = metrics(server)
-    send_all(server.config.inference_url, [(CAT, OCTETS)] * 16 + [(b"junk", OCTETS)] * 3, 19)
+def test_the_metrics_count_what_was_sent(served: TorchServe) -> None:
+    before = metrics(served)
+    send_all(served.config.inference_url, [(CAT, OCTETS)] * 16 + [(b"junk", OCTETS)] * 3, 19)
     expected = {
         'catdog_pictures_total{label="cat",version="1.0"}': 16,
         'catdog_invalid_total{reason="undecodable",version="1.0"}': 3,
@@ -78,11 +78,11 @@ def test_the_metrics_count_what_was_sent(server: TorchServe) -> None:
     }
 
     def grown() -> bool:
-        now = metrics(server)
+        now = metrics(served)
         return all(now.get(k, 0) - before.get(k, 0) == n for k, n in expected.items())
 
     wait_until(grown, "the metrics")
-    now = metrics(server)
+    now = metrics(served)
     batches = now["catdog_batch_pictures_count{}"] - before.get("catdog_batch_pictures_count{}", 0)
     assert 19 / 8 <= batches < 19  # batching happened
     for stage in ("preprocess", "inference", "postprocess"):
@@ -102,11 +102,11 @@ def test_images_of_clients_that_went_away_are_computed(server: TorchServe) -> No
     wait_until(lambda: metrics(server)[label] - before.get(label, 0) == 3, "three images")
 
 
-def test_every_metric_is_documented(server: TorchServe) -> None:
+def test_every_metric_is_documented(served: TorchServe) -> None:
     document = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-    post(server, CAT)
-    wait_until(lambda: "catdog_stage_seconds_sum" in str(metrics(server)), "the metrics")
-    for key in metrics(server):
+    post(served, CAT)
+    wait_until(lambda: "catdog_stage_seconds_sum" in str(metrics(served)), "the metrics")
+    for key in metrics(served):
         name = re.sub(r"_(sum|count|bucket)$", "", key.partition("{")[0])
         assert f"`{name}`" in document, name
 

@@ -5,15 +5,18 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from catdog_serving.torchserve.server import TorchServe
+import pytest
+
 from tests.support.configs import MakeConfig
 from tests.support.raw_requests import send_all
+from tests.support.servers import SERVERS, running_server
 
 
-def test_full_queue(archive: Path, make_config: MakeConfig, photos: list[Path]) -> None:
+@pytest.mark.parametrize("asgi", [False, True], ids=SERVERS)
+def test_full_queue(archive: Path, make_config: MakeConfig, photos: list[Path], asgi: bool) -> None:
     config = make_config(archive, job_queue_size="4", worker_settings={"batchSize": 1})
     bodies = [(path.read_bytes(), {}) for path in photos]
-    with TorchServe(config):
+    with running_server(config, asgi=asgi):
         url = config.inference_url
 
         def rate() -> float:

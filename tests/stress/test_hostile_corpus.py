@@ -26,15 +26,15 @@ MAX_GROWTH_BYTES = 150e6
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")  # Pillow's remarks
 def test_the_corpus(
-    server: TorchServe, build: BuildArchive, monkeypatch: pytest.MonkeyPatch
+    served: TorchServe, build: BuildArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Texts that the server leaves unread: plain Pillow would refuse the image for them.
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1 << 30)
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 1 << 30)
-    url = server.config.inference_url
+    url = served.config.inference_url
     hostile = corpus()
     assert len(hostile) >= 60
-    (worker,) = server.versions()[0].workers
+    (worker,) = served.versions()[0].workers
     process = psutil.Process(worker.pid)
     before = process.memory_info().rss
     right = refused = 0
@@ -61,7 +61,7 @@ def test_the_corpus(
                 refused += 1
         classifier.close()
     growth = process.memory_info().rss - before
-    assert server.versions()[0].workers[0].pid == worker.pid
+    assert served.versions()[0].workers[0].pid == worker.pid
     assert growth < MAX_GROWTH_BYTES
     print(
         f"\n{len(hostile)} inputs: {refused} refused, {right} answered right, slowest "
@@ -69,15 +69,15 @@ def test_the_corpus(
     )
 
 
-def test_what_is_more_work_than_its_pixels(server: TorchServe) -> None:
+def test_what_is_more_work_than_its_pixels(served: TorchServe) -> None:
     """Of every format, up to the largest body: a 4xx of its own, or the plain image's answer."""
-    url = server.config.inference_url
+    url = served.config.inference_url
     image = {"Content-Type": "image/jpeg"}
     read = bombs.read()
     dear = bombs.refused() | bombs.refused_in_folders() | read
     assert len(dear) >= 24 + 40
     cat = json.loads(send_one(url, bombs.cat(), image).body)
-    worker = server.versions()[0].workers[0].pid
+    worker = served.versions()[0].workers[0].pid
     slowest, statuses = 0.0, dict.fromkeys((200, 413, 415), 0)
     for name, data in dear.items():
         before, answer, after = send_all(url, [(bombs.cat(), image), (data, image)] * 2, 4)[:3]
@@ -96,5 +96,5 @@ def test_what_is_more_work_than_its_pixels(server: TorchServe) -> None:
             assert answer.status == 413, name
             assert "takes too long to decode" in json.loads(answer.body)["message"], name
         statuses[answer.status] += 1
-    assert server.versions()[0].workers[0].pid == worker
+    assert served.versions()[0].workers[0].pid == worker
     print(f"\n{len(dear)} inputs: {statuses}, slowest {slowest:.2f} s")

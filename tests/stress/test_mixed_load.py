@@ -38,10 +38,13 @@ def bad_requests() -> dict[str, tuple[bytes, dict[str, str]]]:
     return kinds
 
 
-def test_mixed_load(server: TorchServe, client: CatDogClient, photos: list[Path]) -> None:
-    url = server.config.inference_url
-    (worker,) = server.versions()[0].workers
-    alone = {path: client.classify(path).to_dict() for path in [*photos, SAMPLES / "rocket.jpg"]}
+def test_mixed_load(served: TorchServe, photos: list[Path]) -> None:
+    url = served.config.inference_url
+    (worker,) = served.versions()[0].workers
+    with CatDogClient(url) as client:
+        alone = {
+            path: client.classify(path).to_dict() for path in [*photos, SAMPLES / "rocket.jpg"]
+        }
     bad = bad_requests()
     assert len(bad) >= 12
 
@@ -72,7 +75,7 @@ def test_mixed_load(server: TorchServe, client: CatDogClient, photos: list[Path]
             worst = max(worst, *(abs(got[k] - alone[item][k]) for k in ("cat", "dog")))
     assert worst <= 1e-5
     assert psutil.pid_exists(worker.pid)
-    assert server.versions()[0].workers[0].pid == worker.pid
+    assert served.versions()[0].workers[0].pid == worker.pid
     seconds = sorted(a.seconds for a in answers)
     print(
         f"\n{REQUESTS} requests, {refused} bad of {len(bad)} kinds, concurrency {CONCURRENCY}: "
@@ -81,7 +84,7 @@ def test_mixed_load(server: TorchServe, client: CatDogClient, photos: list[Path]
 
 
 @pytest.mark.parametrize("name", bad_requests())
-def test_each_bad_kind_alone(server: TorchServe, name: str) -> None:
-    answer = send_one(server.config.inference_url, *bad_requests()[name])
+def test_each_bad_kind_alone(served: TorchServe, name: str) -> None:
+    answer = send_one(served.config.inference_url, *bad_requests()[name])
     assert answer.status in REFUSED
     assert (answer.status == 415) == (name == "TIFF")

@@ -42,12 +42,12 @@ def assert_nothing_left(server: TorchServe) -> None:
 
 @contextmanager
 def foreground_server(
-    config: ServingConfig,
+    config: ServingConfig, *options: str
 ) -> Iterator[tuple[subprocess.Popen[str], TorchServe]]:
     """`catdog serve --foreground`, READY; whatever the test does, it is gone in the end."""
     server = TorchServe(config)
     process = subprocess.Popen(
-        [sys.executable, "-m", "catdog_serving", "serve", "--foreground"],
+        [sys.executable, "-m", "catdog_serving", "serve", "--foreground", *options],
         env=os.environ | {"CATDOG_CONFIG": str(config.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

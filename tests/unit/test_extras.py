@@ -150,5 +150,5 @@ def test_every_hint_names_an_extra_that_there_is() -> None:
         and node.func.id == "install_hint"
         and isinstance(node.args[0], ast.Constant)
     }
-    assert named == {"serve", "embedded", "report", "heic", "web", "ray"}
+    assert named == {"serve", "asgi", "embedded", "report", "heic", "web", "ray"}
     assert named <= set(PROJECT["optional-dependencies"])

@@ -33,6 +33,7 @@ def autoscale(
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
     settings = AutoscaleSettings(low, high, down_window_s=calm)
     server = configured_server(config)
+    server.run.refuse_without_java("autoscale")
     exit_on(signal.SIGTERM, code=0)
     print_line(
         f"autoscale {low} to {high} workers, a snapshot every {interval:g} s; Ctrl-C ends it and "

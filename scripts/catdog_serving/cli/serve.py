@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from catdog_serving import sample_images
 from catdog_serving.cli.curl import curl
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
-from catdog_serving.cli.status import print_status
+from catdog_serving.cli.status import print_line_without_java, print_status
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import socket_path
 from catdog_serving.model_archive import file_sha256
@@ -20,8 +21,17 @@ from catdog_serving.torchserve.management_socket import as_served
 from catdog_serving.torchserve.server import TorchServe
 
 
+class ServerName(StrEnum):
+    torchserve = "torchserve"
+    asgi = "asgi"
+
+
 def serve(
     config: ConfigOption,
+    kind: Annotated[
+        ServerName | None,
+        typer.Option("--server", help="asgi: the same archive and API without Java, one worker."),
+    ] = None,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay until the server ends; Ctrl-C stops it.")
     ] = False,
@@ -35,18 +45,24 @@ def serve(
 ) -> None:
     """Start the server and wait until it is ready."""
     server = configured_server(config)
+    without_java = kind is ServerName.asgi
     if not foreground and _joined(server):
         if management_socket and not socket_path(server.management_url):
             raise NotReadyError(
                 f"the server runs already, with its management API on {server.management_url}; to "
                 "have it on a socket: catdog stop && catdog serve --management-socket"
             )
+        if kind is not None and without_java != server.run.runs_without_java():
+            raise NotReadyError(
+                f"the server runs already, {'with' if without_java else 'without'} Java; to have "
+                f"the other: catdog stop && catdog serve --server {kind}"
+            )
         console.print("the server runs already")
         if server.archive_is_newer():
             console.print("with an older archive; to load the new one: catdog stop && catdog serve")
     else:
-        with console.status("starting TorchServe ..."):
-            server.start(management_socket=management_socket, on_warning=_warn)
+        with console.status(f"starting {'the server' if without_java else 'TorchServe'} ..."):
+            server.start(management_socket=management_socket, asgi=without_java, on_warning=_warn)
     _print_ready(server)
     if foreground:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -79,6 +95,7 @@ def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
     status = read_status(server)
     print_status(status, console)
+    print_line_without_java(server)
     archive = server.config.archive
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
     print_line(f"archive  {sha256}")

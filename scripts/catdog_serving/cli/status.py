@@ -60,10 +60,17 @@ def status(
         console.print_json(data=found.to_dict())
     else:
         print_status(found, console)
+        print_line_without_java(server)
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     if not found.is_ready:
         why = f"; the last one failed: {found.failure}" if found.failure else ""
         raise NotReadyError(f"no worker is READY{why}")
+
+
+def print_line_without_java(server: TorchServe) -> None:
+    """What to know of a server that is not TorchServe."""
+    if server.run.runs_without_java():
+        print_line("server   without Java, one worker; scale, autoscale and deploy need TorchServe")
 
 
 def print_status(status: ServerStatus, console: Console) -> None:

@@ -101,7 +101,7 @@ def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[byt
         return subprocess.Popen(
             command,
             cwd=run.path,
-            env=_environment(run)
+            env=server_environment(run)
             | {WORKERS_VARIABLE: str(config.served_worker_settings["maxWorkers"])},
             stdin=subprocess.DEVNULL,
             stdout=console,
@@ -119,7 +119,8 @@ def _torchserve_home() -> Path:
     return Path(str(distribution.locate_file(""))).resolve()
 
 
-def _environment(run: RunDirectory) -> dict[str, str]:
+def server_environment(run: RunDirectory) -> dict[str, str]:
+    """What a server of this user gets of the shell's environment, and what catdog adds."""
     kept = {
         name: value
         for name, value in os.environ.items()

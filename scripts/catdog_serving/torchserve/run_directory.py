@@ -23,11 +23,12 @@ import psutil
 
 from catdog.control_groups import oom_kills, read_oom_kills
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.torchserve.server_logs import ServerLogs
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 SERVER_CLASS = "org.pytorch.serve.ModelServer"
+ASGI_MODULE = "catdog_serving.asgi"  # of a server without Java
 
 VARIABLE = "CATDOG_RUN_DIR"
 
@@ -91,6 +92,11 @@ class RunDirectory:
     def java_option(self) -> str:
         """What Java is told of `temporary`; it also tells this server's Java from any other."""
         return f"-Djava.io.tmpdir={self.temporary}"
+
+    @property
+    def asgi_settings(self) -> Path:
+        """What a server without Java runs on; its command line names it, and no other server's."""
+        return self.path / "asgi.json"
 
     @property
     def logs(self) -> ServerLogs:
@@ -168,7 +174,7 @@ class RunDirectory:
         return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
     def record(self, process: psutil.Process) -> None:
-        """Remember the server's Java process.
+        """Remember the server's process.
 
         Raises:
             NotReadyError: If it cannot be written.
@@ -180,27 +186,49 @@ class RunDirectory:
         }
         atomic_write(self._pid_file, [json.dumps(entry, default=str).encode()])
 
+    def runs_without_java(self) -> bool:
+        """Whether a server runs, and it is one of `catdog serve --server asgi`."""
+        try:
+            process = self.process()
+            return process is not None and self._is_asgi(process.cmdline())
+        except psutil.Error:  # it just ended
+            return False
+
+    def refuse_without_java(self, command: str) -> None:
+        """Raises RefusedError if that server runs, which has one worker with one archive."""
+        if self.runs_without_java():
+            raise RefusedError(
+                f"catdog {command} is TorchServe's, and this server runs without Java, "
+                "as one worker with one archive; run: catdog stop && catdog serve"
+            )
+
     def process(self) -> psutil.Process | None:
-        """The server's Java process; None if it does not run (a reused pid is not taken for it).
+        """The server's process, Java or `catdog_serving.asgi`; None if it does not run.
+
+        A reused pid is not taken for it.
 
         A server whose pid file is missing or torn is found by its command line.
         """
         return self._recorded_process() or next(
-            (found for found in self.processes() if self._is_java(found.info["cmdline"])), None
+            (found for found in self.processes() if self._is_server(found.info["cmdline"])), None
         )
 
     def processes(self) -> Iterator[psutil.Process]:
-        """This user's processes that are this server's: its Java, and the workers of any Java."""
+        """This user's processes that are this server's: itself, and the workers of any Java."""
         for process in psutil.process_iter(["cmdline", "status", "uids"]):
             uids, arguments = process.info["uids"], process.info["cmdline"]
             if uids is None or uids.real != os.getuid() or not arguments:
                 continue
-            ours = self._is_java(arguments) or self._is_worker(arguments)
+            ours = self._is_server(arguments) or self._is_worker(arguments)
             if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
                 yield process
 
-    def _is_java(self, arguments: Sequence[str]) -> bool:
-        return SERVER_CLASS in arguments and self.java_option in arguments
+    def _is_server(self, arguments: Sequence[str]) -> bool:
+        is_java = SERVER_CLASS in arguments and self.java_option in arguments
+        return is_java or self._is_asgi(arguments)
+
+    def _is_asgi(self, arguments: Sequence[str]) -> bool:
+        return ASGI_MODULE in arguments and str(self.asgi_settings) in arguments
 
     def _is_worker(self, arguments: Sequence[str]) -> bool:
         """Whether it is TorchServe's worker program, on a socket in this folder."""
@@ -298,12 +326,14 @@ class RunDirectory:
 
         Raises:
             NotReadyError: If the server does not run, or another command is changing it.
+            RefusedError: If it runs without Java.
         """
         if self.process() is None:
             raise NotReadyError(
                 "no server of this configuration runs that catdog started; "
                 "start it with: catdog serve"
             )
+        self.refuse_without_java(command)
         with (self.path / "operator.lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

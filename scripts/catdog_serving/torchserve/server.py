@@ -20,20 +20,22 @@ import psutil
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.sample_images import CAT
+from catdog_serving.torchserve.asgi_process import check_packages, start_asgi
 from catdog_serving.torchserve.java import find_java, start_java
 from catdog_serving.torchserve.java_libraries import choose_libraries
 from catdog_serving.torchserve.listeners import Listener, find_listener, is_taken
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.management_socket import as_served, on_socket, why_no_socket
-from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.run_directory import ASGI_MODULE, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
 from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20.0
-_STOPPED_CODES = (0, 128 + signal.SIGTERM)  # Java's, after `terminate` or `catdog stop`
+# Java's, or another program's, after `terminate` or `catdog stop`.
+_STOPPED_CODES = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 _ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
@@ -68,6 +70,7 @@ class TorchServe:
         timeout_s: float = READY_TIMEOUT_S,
         *,
         management_socket: bool = False,
+        asgi: bool = False,
         on_warning: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start and wait until a worker is READY.
@@ -76,6 +79,7 @@ class TorchServe:
             timeout_s: How long to wait.
             management_socket: Whether the management API listens on a Unix socket in the run
                 directory, in place of its TCP port.
+            asgi: Whether the server without Java serves the archive, in TorchServe's place.
             on_warning: Is given a line if the server may lack what it could use.
 
         Raises:
@@ -84,17 +88,27 @@ class TorchServe:
         """
         with self.run.start_lock():
             config = on_socket(self.config, self.run) if management_socket else self.config
-            self._check_before_start(config)
-            for warning in (*choose_libraries(config).warnings, *_check_gpus(config)):
+            self._check_before_start(config, asgi)
+            if asgi and (workers := config.served_worker_settings["minWorkers"]) != 1:
+                on_warning(
+                    f"one worker serves, and not minWorkers={workers}, which is TorchServe's"
+                )
+            libraries = () if asgi else choose_libraries(config).warnings
+            for warning in (*libraries, *_check_gpus(config)):
                 on_warning(warning)
             self.run.create()
             remove_staged(config.model_store, ABANDONED_S)
-            self._start_and_wait(config, timeout_s)
+            self._start_and_wait(config, timeout_s, start_asgi if asgi else start_java)
 
-    def _start_and_wait(self, config: ServingConfig, timeout_s: float) -> None:
+    def _start_and_wait(
+        self,
+        config: ServingConfig,
+        timeout_s: float,
+        start_process: Callable[[ServingConfig, RunDirectory], subprocess.Popen[bytes]],
+    ) -> None:
         try:
             config.write_for_server(self.run.config)
-            self._child = start_java(config, self.run)
+            self._child = start_process(config, self.run)
             self.run.record(psutil.Process(self._child.pid))
             self.wait_ready(timeout_s=timeout_s)
             with open_client(self.config.inference_url, self.config.path) as client:
@@ -196,7 +210,7 @@ class TorchServe:
                 code = self._child.wait(STOP_TIMEOUT_S) if self._child else None
                 how = "" if code is None else f" with exit code {code}"
                 raise NotReadyError(
-                    f"TorchServe ended{how} while workers were waited for{self._and_the_kernel()}"
+                    f"{self._name} ended{how} while workers were waited for{self._and_the_kernel()}"
                 )
             failure = self.run.logs.last_failure(since) or self.run.logs.load_failure(since)
             killed = self.run.killed_for_memory()
@@ -230,7 +244,13 @@ class TorchServe:
         why = self._and_the_kernel()
         self.stop()
         if code not in _STOPPED_CODES:
-            raise NotReadyError(f"TorchServe ended by itself with exit code {code}{why}\n{tail}")
+            raise NotReadyError(f"{self._name} ended by itself with exit code {code}{why}\n{tail}")
+
+    @property
+    def _name(self) -> str:
+        """What a sentence calls it, as long as this process started it."""
+        is_asgi = self._child is not None and ASGI_MODULE in self._child.args  # type: ignore[operator]
+        return "the server" if is_asgi else "TorchServe"
 
     def _and_the_kernel(self) -> str:
         """The end of a sentence of how the server ended."""
@@ -247,18 +267,18 @@ class TorchServe:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
 
-    def _check_before_start(self, config: ServingConfig) -> None:
+    def _check_before_start(self, config: ServingConfig, asgi: bool) -> None:
         """Find what usually goes wrong while it is cheap to say so."""
         if self.is_running():
             raise NotReadyError("the server of this configuration runs already; see: catdog status")
         config.check_addresses()
-        find_java()
+        check_packages() if asgi else find_java()
         check_owner(config.archive)
         check_archive_format(config.archive)
         self.check_room(config.archive)
         self._end_orphans()
         for key, (host, port) in config.endpoints().items():
-            if is_taken(host, port):
+            if is_taken(host, port) and not (asgi and key.startswith("grpc_")):
                 found = find_listener(config)
                 who = f"; {found}" if found else ""
                 raise NotReadyError(

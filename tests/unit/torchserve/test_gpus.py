@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catdog_serving.torchserve.gpus import Gpu, choose_workers_per_gpu, visible_gpus
-from catdog_serving.torchserve.java import _environment
+from catdog_serving.torchserve.java import server_environment
 from catdog_serving.torchserve.run_directory import RunDirectory
 from tests.support.nvidia_smi import install_nvidia_smi
 
@@ -81,7 +81,7 @@ def test_java_never_sees_the_names_that_it_cannot_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    given = _environment(RunDirectory(tmp_path))
+    given = server_environment(RunDirectory(tmp_path))
     assert "CUDA_VISIBLE_DEVICES" not in given
     assert given["CATDOG_VISIBLE_DEVICES"] == named
     assert given["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # nvidia-smi's, in which we count

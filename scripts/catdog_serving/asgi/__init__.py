@@ -1,0 +1,1 @@
+"""The same archive and HTTP API without Java: `catdog serve --server asgi`."""
