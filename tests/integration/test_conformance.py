@@ -1,6 +1,6 @@
 """Every documented line of docs/api.md and docs/openapi.yaml, asked of each kind of server.
 
-TorchServe (on replaced Java libraries with CATDOG_TEST_JAVA_LIBRARIES) and the server without Java
+TorchServe (on whichever Java libraries the suite runs) and the server without Java
 are started here. Any other is asked by its address, with what needs no server of its own:
 
     CATDOG_TEST_URL=http://HOST:PORT pytest tests/integration/test_conformance.py
