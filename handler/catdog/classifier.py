@@ -125,7 +125,9 @@ class Classifier:
         """Classify what `preprocess` gave for predictions: N results, in order."""
         return cast("list[Prediction | InvalidImage]", self.postprocess(inputs, self.infer(inputs)))
 
-    def explain(self, images: Sequence[bytes | bytearray]) -> list[Explanation | InvalidImage]:
+    def explain(
+        self, images: Sequence[bytes | bytearray | InvalidImage]
+    ) -> list[Explanation | InvalidImage]:
         """Classify N images and say where their animals are: N results, in order."""
         inputs = self.preprocess(images, [Task.EXPLANATION] * len(images))
         return cast(

@@ -6,6 +6,8 @@ with CatDogClient("http://127.0.0.1:8080") as client:
     print(client.classify("chelsea.png").label)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import (
     CatDogError,
@@ -15,11 +17,24 @@ from catdog_serving.errors import (
     ServerUnavailableError,
 )
 
+if TYPE_CHECKING:
+    from catdog_serving.local import LocalClassifier
+
 __all__ = [
     "CatDogClient",
     "CatDogError",
     "InvalidImageError",
+    "LocalClassifier",
     "ServerBusyError",
     "ServerError",
     "ServerUnavailableError",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`LocalClassifier`, imported when it is asked for: its decoders are not the client's."""
+    if name == "LocalClassifier":
+        from catdog_serving.local import LocalClassifier
+
+        return LocalClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

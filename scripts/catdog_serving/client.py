@@ -11,8 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 from requests.auth import AuthBase
@@ -26,6 +25,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from catdog.invalid_image import InvalidImage
 from catdog.results import MAP_HEADER, MODEL_NAME, Explanation, Prediction
 from catdog_serving.errors import (
     InvalidImageError,
@@ -34,9 +34,7 @@ from catdog_serving.errors import (
     ServerUnavailableError,
 )
 from catdog_serving.http_session import HttpSession
-
-if TYPE_CHECKING:
-    from PIL import Image
+from catdog_serving.image_source import ImageSource, Upload, read_source, to_upload, unreadable
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
@@ -50,16 +48,17 @@ TOO_LARGE_TIMEOUT_S = 2.0
 _TOO_LARGE_FROM_BYTES = 1 << 20  # a smaller upload is out before it can be refused
 _BLOCK_BYTES = 64 << 10
 
-ImageSource: TypeAlias = "str | Path | bytes | bytearray | IO[bytes] | Image.Image"
-Answer = TypeVar("Answer")
+Answer = TypeVar("Answer", Prediction, Explanation)
 
 
 class CatDogClient:
     """A client of the prediction API.
 
     Args:
-        url: The server's inference address.
-        token: Its inference token, or a key of the nginx in front of it.
+        url: The server's inference address; None: CATDOG_URL of the environment, else
+            `DEFAULT_URL`.
+        token: Its inference token, or a key of the nginx in front of it; None: CATDOG_TOKEN of
+            the environment, unless `auth` is given.
         auth: How requests are signed instead; `catdog_serving.torchserve.tokens.open_client`
             makes a client that reads this machine's own key file.
         retries: How often a busy or lost server is tried again, with growing random
@@ -73,7 +72,7 @@ class CatDogClient:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         *,
         token: str | None = None,
         auth: AuthBase | None = None,
@@ -82,10 +81,11 @@ class CatDogClient:
         connections: int = 64,
         version: str | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = (url or os.environ.get("CATDOG_URL") or DEFAULT_URL).rstrip("/")
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._connections = connections
+        token = token or (None if auth else os.environ.get("CATDOG_TOKEN"))
         self._auth = _BearerAuth(token) if token else auth
         self._retries = retries
         self._own = self._open()
@@ -140,18 +140,20 @@ class CatDogClient:
         """Classify one image.
 
         Args:
-            image: A path, the file's bytes, an open binary file, or a PIL image
-                (sent upright, as an RGB PNG).
+            image: A path, a file's bytes, an open binary file, a PIL image (sent upright, as an
+                RGB PNG), or an array of shape (H, W, 3), RGB, uint8. TIFF, AVIF and HEIC are
+                decoded here, and sent as PNG.
             with_map: Ask for the prediction's map too; it costs nothing but the bytes.
 
         Raises:
-            InvalidImageError: If the server refuses it.
+            InvalidImageError: If the server refuses it, or it cannot be sent.
+            OSError: If a path cannot be read.
             ServerBusyError: If the server stayed too busy.
             ServerUnavailableError: If there is no server, or it was lost.
             ServerError: On any other answer, such as a wrong token.
         """
         wishes = {MAP_HEADER: "true"} if with_map else {}
-        return self._ask("predictions", image, Prediction.from_dict, wishes)
+        return self._ask("predictions", _to_upload(image), Prediction.from_dict, wishes)
 
     def explain(self, image: ImageSource) -> Explanation:
         """Classify one image, and find the animal in all of it; takes two to three times as long.
@@ -162,7 +164,7 @@ class CatDogClient:
         Raises:
             ServerError: As `classify` does.
         """
-        return self._ask("explanations", image, Explanation.from_dict)
+        return self._ask("explanations", _to_upload(image), Explanation.from_dict)
 
     def classify_many(
         self, images: Iterable[ImageSource], concurrency: int = CONCURRENCY
@@ -176,8 +178,8 @@ class CatDogClient:
             concurrency: Requests under way at once, at most the client's `connections`.
 
         Yields:
-            For each image its prediction, or the error of one that the server refused:
-            a bad image does not end the stream.
+            For each image its prediction, or the error of one that was refused or could not be
+            read: a bad image does not end the stream.
 
         Raises:
             ServerError: As `classify` does, for everything that is not a bad image.
@@ -191,19 +193,21 @@ class CatDogClient:
             return self.classify(image)
         except InvalidImageError as error:
             return error.with_traceback(None)  # which would keep the image in memory
+        except OSError as error:
+            return unreadable(image, error)
 
     def _ask(
         self,
         api: str,
-        image: ImageSource,
+        upload: Upload,
         read: Callable[[Any], Answer],
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """The answer of one of the server's APIs, tried again as long as that may help."""
         url = f"{self.url}/{api}/{self._model}"
         retrying = self._in_this_process().retrying
-        answer: Answer = retrying(self._post, url, _read(image), read, headers or {})
-        return answer
+        answer: Answer = retrying(self._post, url, upload.content, read, headers or {})
+        return upload.in_own_pixels(answer)
 
     def _post(
         self, url: str, body: bytes, read: Callable[[Any], Answer], headers: Mapping[str, str]
@@ -297,24 +301,9 @@ class _BearerAuth(AuthBase):
         return request
 
 
-def _read(image: ImageSource) -> bytes:
-    if isinstance(image, str | Path):
-        return Path(image).read_bytes()
-    if isinstance(image, bytes | bytearray):
-        return bytes(image)
-    if hasattr(image, "read"):
-        return image.read()
-    return _encode(image)
-
-
-def _encode(image: "Image.Image") -> bytes:
-    """A PIL image as PNG, with the pixels that its own file would be classified by."""
-    from catdog.decode import to_upright_rgb
-    from catdog.invalid_image import InvalidImage
-    from catdog.transforms import encode_png
-
+def _to_upload(image: ImageSource) -> Upload:
     try:
-        return encode_png(to_upright_rgb(image))
+        return to_upload(read_source(image))
     except InvalidImage as error:
         raise InvalidImageError(error.message, kind="InvalidImage") from error
 

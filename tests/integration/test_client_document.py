@@ -23,6 +23,7 @@ PRINTED = [
     r"cat 0\.9229\d* 0\.0033\d* 0\.0736\d*\ntiger cat 0\.41\d*\ntiger cat 0\.37\d*\n"
     r"efficientnet_lite0 efficientnet-lite0-57934424, fp32 1\.0\n",
     r"cat \(0, 0, 451, 300\)\n7 rows of 11\n",
+    r"cat\n",
     r"astronaut\.png neither\nchelsea\.png cat\ncoffee\.png neither\nrocket\.jpg neither\n",
     r"400 cannot decode 12 bytes as an image; send JPEG, PNG or WebP\n",
 ]
@@ -33,6 +34,7 @@ def test_an_example_runs_and_prints_what_it_should(
     program: str, printed: str, server: TorchServe
 ) -> None:
     program = program.replace("http://127.0.0.1:8080", server.config.inference_url)
+    program = program.replace("model-store/catdog.mar", str(server.config.archive))
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=ROOT,

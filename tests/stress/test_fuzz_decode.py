@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catdog.invalid_image import InvalidImage
-from catdog_serving.folder.read_image import folder_formats
+from catdog_serving.image_formats import folder_formats
 from tests.support import bombs, heif_files
 from tests.support.images import LIMITS, decode_image, encode, noise, quadrants
 from tests.support.lossless_webp import many_groups

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from catdog.decode import HTTP_FORMATS, Decoder, Limits
-from catdog_serving.folder.read_image import folder_formats
+from catdog_serving.image_formats import folder_formats
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LIMITS = Limits(max_pixels=52_000_000, max_aspect_ratio=20)

@@ -31,6 +31,17 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("catdog_serving.client.FIRST_PAUSE_S", 0)
 
 
+def test_the_environment_names_server_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script((200, ANSWER))
+    with http_server(script) as url:
+        monkeypatch.setenv("CATDOG_URL", url)
+        monkeypatch.setenv("CATDOG_TOKEN", "from-environment")
+        for options, key in (({}, "from-environment"), ({"token": "given"}, "given")):
+            with CatDogClient(**options) as client:
+                client.classify(b"data")
+            assert script.requests[-1][1]["Authorization"] == f"Bearer {key}"
+
+
 def test_a_prediction_is_typed() -> None:
     script = Script((200, ANSWER))
     with http_server(script) as url, CatDogClient(url, token="secret") as client:

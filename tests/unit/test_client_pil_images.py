@@ -11,7 +11,7 @@ from catdog_serving import (
     CatDogClient,
     InvalidImageError,
 )
-from catdog_serving.client import ImageSource
+from catdog_serving.image_source import ImageSource
 from tests.support.answers import ANSWER
 from tests.support.client_answers import Script
 from tests.support.http_servers import http_server

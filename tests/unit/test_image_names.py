@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from catdog_serving.find_images import ImageFiles
-from catdog_serving.folder.read_image import folder_formats
+from catdog_serving.image_formats import folder_formats
 from catdog_serving.remote_path import parse_path
 from tests.support.images import encode
 from tests.support.stub_backend import touch

@@ -16,6 +16,7 @@ def open_backend(
     jobs: int | None,
     with_maps: bool = False,
     address: str | None = None,
+    token: str | None = None,
 ) -> Backend:
     """Open "http", "local" or "ray"; the configuration fills in what is None.
 
@@ -23,7 +24,7 @@ def open_backend(
         NotReadyError, ServerError: If it cannot answer.
     """
     if name == "http":
-        return HttpBackend.open(config, url, jobs, with_maps)
+        return HttpBackend.open(config, url, jobs, with_maps, token)
     archive = archive or ServingConfig.read(config).archive
     if name == "ray":
         return RayBackend(archive, address, jobs, with_maps)

@@ -22,6 +22,7 @@ from catdog_serving.cli.options import (
     FolderBackendName,
     FolderBackendOption,
     JobsOption,
+    TokenOption,
     UrlOption,
     console,
     errors,
@@ -59,6 +60,7 @@ def classify(
     backend: FolderBackendOption = FolderBackendName.http,
     archive: ArchiveOption = None,
     url: UrlOption = None,
+    token: TokenOption = None,
     address: AddressOption = None,
     jobs: JobsOption = None,
     glob: Annotated[
@@ -121,7 +123,9 @@ def classify(
         also_read=files_of_server(config, archive),
     )
     with_maps = report is not None  # to show them in it
-    with open_backend(backend.value, config, archive, url, jobs, with_maps, address) as opened:
+    with open_backend(
+        backend.value, config, archive, url, jobs, with_maps, address, token
+    ) as opened:
         exit_on(signal.SIGTERM)  # again: Ray takes it for itself
         reports = run_classify(options, opened)
     if any(one.failed for one in reports):

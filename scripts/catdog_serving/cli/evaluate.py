@@ -16,6 +16,7 @@ from catdog_serving.cli.options import (
     ConfigOption,
     ExcludeOption,
     JobsOption,
+    TokenOption,
     UrlOption,
     console,
     errors,
@@ -47,6 +48,7 @@ def evaluate(
     backend: BackendOption = BackendName.http,
     archive: ArchiveOption = None,
     url: UrlOption = None,
+    token: TokenOption = None,
     jobs: JobsOption = None,
     exclude: ExcludeOption = None,
     output_format: Annotated[EvaluationFormat, typer.Option("--format")] = EvaluationFormat.table,
@@ -62,7 +64,7 @@ def evaluate(
         check_matplotlib()
     sources = list(LabelledFolder.find(directory, exclude or ()).sources.values())
     with (
-        open_backend(backend.value, config, archive, url, jobs) as opened,
+        open_backend(backend.value, config, archive, url, jobs, token=token) as opened,
         FolderProgress(sources, errors) as progress,
     ):
         evaluation = evaluate_folder(directory, opened, progress.add, exclude or ())

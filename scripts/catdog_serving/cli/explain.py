@@ -13,6 +13,7 @@ from catdog_serving.cli.options import (
     ConfigOption,
     ExcludeOption,
     JobsOption,
+    TokenOption,
     UrlOption,
     console,
     errors,
@@ -32,12 +33,13 @@ def explain(
     backend: BackendOption = BackendName.http,
     archive: ArchiveOption = None,
     url: UrlOption = None,
+    token: TokenOption = None,
     jobs: JobsOption = None,
 ) -> None:
     """Draw where the cat or the dog is: a map and a box over each image."""
     shown = console if console.is_terminal else errors
     with (
-        open_backend(backend.value, config, archive, url, jobs) as opened,
+        open_backend(backend.value, config, archive, url, jobs, token=token) as opened,
         FolderProgress(find_sources(paths, exclude=exclude or ()), shown) as progress,
     ):
         show = progress.print if console.is_terminal else print

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.printable import printable, printable_lines
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig, default_config
@@ -49,6 +49,16 @@ class FolderBackendName(StrEnum):
     ray = "ray"
 
 
+def _read_token(path: str) -> str:
+    try:
+        token = Path(path).expanduser().read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--token-file: cannot read {path}: {error}") from error
+    if not token or not token.isprintable() or " " in token:
+        raise UsageError(f"--token-file: {path} holds no key, which is one word")
+    return token
+
+
 ConfigOption = Annotated[
     Path,
     typer.Option(
@@ -82,6 +92,15 @@ AddressOption = Annotated[
 UrlOption = Annotated[
     str | None,
     typer.Option("--url", envvar="CATDOG_URL", help="For http (default: from --config)."),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        parser=_read_token,
+        help="Holds the key that --url wants; or set CATDOG_TOKEN.",
+    ),
 ]
 JobsOption = Annotated[
     int | None,

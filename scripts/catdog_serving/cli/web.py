@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from catdog_serving.cli.options import ConfigOption, UrlOption, print_line
+from catdog_serving.cli.options import ConfigOption, TokenOption, UrlOption, print_line
 from catdog_serving.errors import UsageError
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.page import WebSettings, running_page
@@ -18,6 +18,7 @@ def web(
     host: Annotated[str, typer.Option(help="Where the page listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 7860,
     url: UrlOption = None,
+    token: TokenOption = None,
     auth: Annotated[
         str | None,
         typer.Option(
@@ -35,7 +36,7 @@ def web(
             "or set CATDOG_WEB_AUTH"
         )
     read = ServingConfig.read(config)
-    settings = WebSettings(host, port, _user(auth), url or read.inference_url, read)
+    settings = WebSettings(host, port, _user(auth), url or read.inference_url, read, token)
     with running_page(settings) as address:
         print_line(f"page  {address}  (Ctrl-C ends it)")
         threading.Event().wait()

@@ -16,7 +16,7 @@ from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
 from catdog_serving.folder.image_result import INVALID_IMAGE, ImageFailure, ImageResult
-from catdog_serving.folder.read_image import read_file, to_upload
+from catdog_serving.folder.read_image import read_file
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.remote_path import AnyPath
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -65,6 +65,7 @@ class HttpBackend(Backend):
         url: str | None = None,
         jobs: int | None = None,
         with_maps: bool = False,
+        token: str | None = None,
     ) -> Self:
         """Ask the server of a configuration, or of a URL.
 
@@ -74,6 +75,7 @@ class HttpBackend(Backend):
             jobs: Requests under way at once; never more than the queue of the configured
                 server holds.
             with_maps: Whether predictions bring their maps.
+            token: The key that the server wants; None: see `open_client`.
 
         Raises:
             NotReadyError, ServerError: If it cannot answer.
@@ -83,9 +85,11 @@ class HttpBackend(Backend):
             url = url or config.inference_url
             jobs = min(jobs or config.default_jobs, config.job_queue_size)
         # It also tells at once, and not after minutes of patience, that there is no server.
-        with open_client(url, config_path) as client:
+        with open_client(url, config_path, token=token) as client:
             model = client.classify(Image.new("RGB", (8, 8))).model
-        patient = open_client(url, config_path, retries=_PATIENT_RETRIES, connections=jobs)
+        patient = open_client(
+            url, config_path, token=token, retries=_PATIENT_RETRIES, connections=jobs
+        )
         return cls(patient, model, jobs, with_maps)
 
     def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
@@ -93,14 +97,13 @@ class HttpBackend(Backend):
 
     def _classify(self, path: AnyPath) -> ImageResult:
         file, content = read_file(path)
-        upload = content if isinstance(content, ImageFailure) else to_upload(content)
-        if isinstance(upload, ImageFailure):
-            return ImageResult(file, upload)
+        if isinstance(content, ImageFailure):
+            return ImageResult(file, content)
         try:
-            answer = self._client.classify(upload.content, self._with_maps)
+            answer = self._client.classify(content, self._with_maps)
         except InvalidImageError as error:
             return ImageResult(file, ImageFailure(INVALID_IMAGE, error.message))
-        return ImageResult(file, upload.in_own_pixels(answer))
+        return ImageResult(file, answer)
 
     def explain(self, content: bytes) -> Explanation | ImageFailure:
         return explain_content(self._client, content)
@@ -108,11 +111,7 @@ class HttpBackend(Backend):
 
 def explain_content(client: CatDogClient, content: bytes) -> Explanation | ImageFailure:
     """Have a server explain a file's content, in any format that a folder may hold."""
-    upload = to_upload(content)
-    if isinstance(upload, ImageFailure):
-        return upload
     try:
-        answer = client.explain(upload.content)
+        return client.explain(content)
     except InvalidImageError as error:
         return ImageFailure(INVALID_IMAGE, error.message)
-    return answer.scaled(upload.own_size) if upload.own_size else answer

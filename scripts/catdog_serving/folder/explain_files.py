@@ -24,7 +24,8 @@ from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import INVALID_IMAGE, UNWRITABLE, ImageFailure
 from catdog_serving.folder.outputs import STYLES, failed_row
 from catdog_serving.folder.own_outputs import check_own
-from catdog_serving.folder.read_image import folder_decoder, read_file
+from catdog_serving.folder.read_image import read_file
+from catdog_serving.image_formats import folder_decoder
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.printable import printable
 from catdog_serving.real_folders import relative_path

@@ -23,7 +23,7 @@ from catdog.results import Explanation
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import ImageFailure, ImageResult
-from catdog_serving.folder.local_backend import wrong_version
+from catdog_serving.local import wrong_version
 from catdog_serving.model_archive import archive_facts, check_owner
 from catdog_serving.on_ray.actor_plan import plan_actors
 from catdog_serving.on_ray.poison_files import AttemptCounter

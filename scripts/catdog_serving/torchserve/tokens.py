@@ -200,6 +200,8 @@ def find_auth(url: str, config_path: Path | None = None) -> AuthBase | None:
 def open_client(url: str, config_path: Path | None = None, **options: Any) -> CatDogClient:
     """A client that knows the tokens of this machine's own server, if `url` is that server's.
 
+    Another server gets the `token` of the options, or what CATDOG_TOKEN has.
+
     Args:
         url: The server's inference address.
         config_path: The config.properties to find that server by; by default the one here.

@@ -14,7 +14,7 @@ from catdog.cpu import usable_cores
 from catdog.decode import Decoder
 from catdog.invalid_image import InvalidImage
 from catdog.transforms import fit_size
-from catdog_serving.folder.read_image import folder_decoder
+from catdog_serving.image_formats import folder_decoder
 from catdog_serving.ordered_map import ordered_map
 
 _SHORTER_SIDE = 128

@@ -18,7 +18,8 @@ from catdog.transforms import encode_png, fit_size
 from catdog_serving.client import CatDogClient
 from catdog_serving.folder.backends import explain_content
 from catdog_serving.folder.image_result import INVALID_IMAGE, UNREADABLE, ImageFailure, ImageResult
-from catdog_serving.folder.read_image import folder_decoder, read_file
+from catdog_serving.folder.read_image import read_file
+from catdog_serving.image_formats import folder_decoder
 from catdog_serving.ordered_map import ordered_map
 
 LARGE_SIDE = 1280  # of an image shown alone, in pixels

@@ -43,6 +43,7 @@ class WebSettings:
         auth: User and password, or None for everybody.
         server_url: The prediction server's address.
         config: The configuration of this machine's server, for tokens and the service tab.
+        token: The key that another server wants; None: see `open_client`.
     """
 
     host: str
@@ -50,6 +51,7 @@ class WebSettings:
     auth: tuple[str, str] | None
     server_url: str
     config: ServingConfig
+    token: str | None = None
 
 
 @contextmanager
@@ -67,7 +69,9 @@ def running_page(settings: WebSettings) -> Iterator[str]:
             raise NotReadyError(
                 f"the page needs {error.name}; run: {install_hint('web')}"
             ) from error
-        with open_client(settings.server_url, settings.config.path, retries=RETRIES) as client:
+        with open_client(
+            settings.server_url, settings.config.path, token=settings.token, retries=RETRIES
+        ) as client:
             page = _page(gr, Answers(client), Service(settings.config))
             theme = gr.themes.Default(
                 primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]

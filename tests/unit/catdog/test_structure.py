@@ -14,7 +14,7 @@ from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.rgb_conversion import _is_table_profile
 from catdog.structure import detect_format, essentials
 from catdog.structure.tiff import _PIXEL_TAGS
-from catdog_serving.folder.read_image import folder_formats
+from catdog_serving.image_formats import folder_formats
 from tests.support import bombs, heif_files
 from tests.support.bombs import after_header, after_start, cat, riff, riff_chunk, segment
 from tests.support.images import LIMITS, decode_image, encode, noise, png, png_chunk, quadrants

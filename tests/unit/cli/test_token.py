@@ -9,8 +9,12 @@ import psutil
 import pytest
 
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.answers import ANSWER
+from tests.support.client_answers import Script
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
+from tests.support.http_servers import http_server
+from tests.support.paths import SAMPLES
 from tests.support.token_server import Guard, guarded_server
 
 
@@ -148,3 +152,19 @@ def test_without_tokens_it_says_so_and_nginx_sends_none(site: Site) -> None:
     assert site.token().stdout == "no tokens: every address of this server is on loopback\n"
     assert site.token("--nginx", site.include).returncode == 0
     assert site.include.read_text() == 'default "";\n'
+
+
+def test_a_key_in_a_file_is_sent_and_a_bad_file_is_refused(tmp_path: Path) -> None:
+    image, key = SAMPLES / "chelsea.png", tmp_path / "key"
+    script = Script((200, ANSWER))
+    with http_server(script) as url:
+        asked = ("classify", image, "--url", url, "--format", "jsonl", "--token-file", key)
+        for content, why in ((None, "cannot read"), ("two words", "no key"), ("", "no key")):
+            if content is not None:
+                key.write_text(content)
+            refused = catdog_here(*asked)
+            assert (refused.returncode, script.requests) == (2, [])
+            assert why in " ".join(refused.stderr.split())
+        key.write_text("secret\n")
+        assert catdog_here(*asked).returncode == 0
+    assert {headers["Authorization"] for _, headers, _ in script.requests} == {"Bearer secret"}
