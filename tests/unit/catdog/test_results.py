@@ -78,7 +78,7 @@ def test_untrained_weights_are_called_that() -> None:
     assert ModelId.from_dict(untrained.to_dict()) == untrained
 
 
-def test_a_client_loads_results_and_errors_and_nothing_else_of_ours() -> None:
+def test_a_client_loads_results_errors_and_what_an_image_may_be_and_nothing_else_of_ours() -> None:
     program = """
 import sys
 import catdog_serving
@@ -89,8 +89,8 @@ print("PIL" in sys.modules, "numpy" in sys.modules)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines() == [
-        "catdog catdog.results catdog_serving catdog_serving.client catdog_serving.errors "
-        "catdog_serving.http_session",
+        "catdog catdog.invalid_image catdog.results catdog_serving catdog_serving.client "
+        "catdog_serving.errors catdog_serving.http_session catdog_serving.image_source",
         "False False",
     ]
 
