@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog.classifier import Answer, BatchOutput, Classifier
-from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
+from catdog.cpu import ENGINE_VARIABLE, VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.overlay import draw_overlay
@@ -64,13 +64,13 @@ class CatDogHandler:
             Path(properties["model_dir"]),
             device="cpu" if gpu_id is None else f"cuda:{gpu_id}",
             workers=int(os.environ.get(WORKERS_VARIABLE, "1")),
+            engine=os.environ.get(ENGINE_VARIABLE) or None,
         )
         self.classifier.warm_up(batch_size=properties["batch_size"])
-        info = self.classifier.info
         log.info(
-            "loaded %s, runtime %s %s on %s",
+            "loaded %s, %s %s on %s",
             self.classifier.model.name,
-            info.runtime,
+            self.classifier.engine,
             self.classifier.model.precision,
             self.classifier.device,
         )
@@ -80,6 +80,8 @@ class CatDogHandler:
         if self._is_describe(data, context):
             facts = {
                 "device": self.classifier.device,
+                "engine": self.classifier.engine,
+                "computed_precision": self.classifier.model.precision,
                 "threads": self.classifier.threads,
                 "worker": self.telemetry.worker,
             }

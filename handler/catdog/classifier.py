@@ -23,7 +23,8 @@ from PIL import Image
 from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_maps
 from catdog.cpu import threads_per_worker
 from catdog.decode import Decoder, Limits
-from catdog.engines import Engine, ModelOutput, best_device, load_engine
+from catdog.engines import Engine, ModelOutput, load_engine
+from catdog.engines.placement import best_device
 from catdog.invalid_image import InvalidImage
 from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
@@ -55,6 +56,7 @@ class Classifier:
         settings: The archive's settings.
         version: The model version that the archive is stamped with.
         device: Where the network runs.
+        engine: What computes it, a name in `catdog.model_info.ENGINES`.
         model: What answers say about the model; its precision is the one that computes.
         threads: CPU threads that decode, and then compute.
     """
@@ -72,6 +74,7 @@ class Classifier:
         self.settings = settings
         self.version = _read_version(model_dir)
         self.device = engine.device
+        self.engine = engine.name
         self.model = replace(info.model, precision=engine.precision)
         self.threads = threads
         self._model_dir = model_dir
@@ -87,6 +90,7 @@ class Classifier:
         decoder_of: Callable[[Limits], Decoder] | None = None,
         workers: int = 1,
         threads: int | None = None,
+        engine: str | None = None,
     ) -> "Classifier":
         """Load an unpacked archive; the only way to load one.
 
@@ -99,21 +103,23 @@ class Classifier:
             workers: How many processes like this one share the machine's cores.
             threads: CPU threads, where the caller shares out the cores; None: the setting, or
                 this worker's share.
+            engine: What computes, instead of the setting; falls back with a logged warning.
 
         Raises:
-            ValueError: If the folder's facts or settings are wrong.
+            ValueError: If the folder's facts or settings are wrong, or there is no such engine.
             FileNotFoundError: If one of its files is missing.
         """
         info = ModelInfo.read(model_dir)
         settings = Settings.read(model_dir / SETTINGS_FILE)
         threads = threads or threads_per_worker(settings.fixed_threads, workers)
-        engine = load_engine(model_dir, info, device or best_device(info.runtime), threads)
+        device = device or best_device(info.runtime)
+        loaded = load_engine(model_dir, info, device, threads, engine or settings.engine)
         if decoder_of is None:
             memory = MemoryBudget(settings.decode_memory_mb * 1_000_000)
             decoder = Decoder(settings.limits, memory=memory)
         else:
             decoder = decoder_of(settings.limits)
-        return cls(model_dir, info, settings, engine, threads, decoder)
+        return cls(model_dir, info, settings, loaded, threads, decoder)
 
     def classify(self, images: Sequence[bytes | bytearray]) -> list[Prediction | InvalidImage]:
         """Classify N images in one batch: N results, in order."""

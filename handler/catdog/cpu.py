@@ -12,7 +12,11 @@ WORKERS_VARIABLE = "CATDOG_WORKERS"
 # gives it its name back.
 VISIBLE_GPUS_VARIABLE = "CATDOG_VISIBLE_DEVICES"
 
+# The environment variable that chooses an engine, instead of the archive's setting.
+ENGINE_VARIABLE = "CATDOG_ENGINE"
+
 _TOPOLOGY = Path("/sys/devices/system/cpu")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def threads_per_worker(threads: int | None, workers: int) -> int:
@@ -42,6 +46,19 @@ def usable_cores() -> int:
     cores = len({_siblings(cpu) for cpu in allowed})
     quota = cpu_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def cpu_facts() -> dict[str, str]:
+    """What Linux says of the first processor: "model name", "flags" (on ARM "Features") ..."""
+    text = _CPUINFO.read_text() if _CPUINFO.is_file() else ""
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def cpu_instructions() -> frozenset[str]:
+    """The processor's instruction sets, by Linux's names, such as "avx2" and "amx_int8"."""
+    facts = cpu_facts()
+    return frozenset(facts.get("flags", facts.get("Features", "")).split())
 
 
 def _siblings(cpu: int) -> str:

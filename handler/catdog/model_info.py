@@ -18,7 +18,10 @@ GOLDEN_FOLDER = "golden"
 # What an archive holds and how. The first edition's is 1, whose network gave no maps; of 2, its
 # golden images did not say what they show.
 ARCHIVE_FORMAT = 3
-RUNTIMES = {"onnx": ("fp32", "int8"), "torch": ("fp32", "bf16", "fp16")}
+RUNTIMES = {"onnx": ("fp32", "bf16", "int8"), "torch": ("fp32", "bf16", "fp16")}
+# What computes a network, and the runtime that its archives are packed for.
+ENGINES = {"onnxruntime": "onnx", "openvino": "onnx", "torch": "torch"}
+AUTO_ENGINE = "auto"  # the fastest that this machine has
 
 
 @dataclass(frozen=True)
@@ -216,3 +219,14 @@ def check_runtime(runtime: str | None, precision: str) -> None:
         named = "" if runtime is None else f" {runtime!r}"
         choices = ", ".join(f"{name}: {'|'.join(known)}" for name, known in RUNTIMES.items())
         raise ValueError(f"no runtime{named} with precision {precision!r}; there are {choices}")
+
+
+def check_engine(engine: object) -> None:
+    """Make sure that there is such an engine.
+
+    Raises:
+        ValueError: If not; the message lists what there is.
+    """
+    if engine not in (AUTO_ENGINE, *ENGINES):
+        choices = ", ".join((AUTO_ENGINE, *ENGINES))
+        raise ValueError(f"engine must be one of {choices}; got {engine!r}")

@@ -1,7 +1,8 @@
-"""ONNX Runtime, imported so that it sends nothing to its maker."""
+"""ONNX Runtime and OpenVINO, imported so that they send nothing to their makers."""
 
 import importlib
 import os
+import sys
 from types import ModuleType
 
 # Seen with onnxruntime 1.32 on Linux: importing it writes a device id and a database of events
@@ -9,6 +10,11 @@ from types import ModuleType
 # maker's host. With this in the environment before the import it does none of that. Set after
 # the import, or as "0", it changes nothing, and `disable_telemetry_events()` comes too late.
 ONNXRUNTIME_ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1"}
+
+# Seen with openvino 2026.4: importing it imports its converter of models, and that writes an id
+# into ~/intel and sends an event. OpenVINO itself does without the converter, and so do we.
+_OPENVINO = "openvino"
+_OPENVINO_CONVERTER = "openvino.tools.ovc"
 
 
 def import_onnxruntime(name: str = "onnxruntime") -> ModuleType:
@@ -21,3 +27,20 @@ def import_onnxruntime(name: str = "onnxruntime") -> ModuleType:
     """
     os.environ.update(ONNXRUNTIME_ENVIRONMENT)
     return importlib.import_module(name)
+
+
+def import_openvino() -> ModuleType:
+    """Import OpenVINO without its converter, and so without its telemetry.
+
+    The only way in which catdog imports it. Whoever imports the converter later gets it.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    if _OPENVINO_CONVERTER in sys.modules:
+        return importlib.import_module(_OPENVINO)
+    sys.modules[_OPENVINO_CONVERTER] = None  # type: ignore[assignment]  # so an import of it fails
+    try:
+        return importlib.import_module(_OPENVINO)
+    finally:
+        del sys.modules[_OPENVINO_CONVERTER]

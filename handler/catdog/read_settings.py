@@ -9,6 +9,7 @@ from PIL import Image
 
 from catdog.decode import Limits
 from catdog.memory_budget import DECODE_BYTES_PER_PIXEL
+from catdog.model_info import check_engine
 
 SETTINGS_FILE = "model-config.yaml"
 LOWEST_PRESENCE = 0.01
@@ -31,6 +32,7 @@ class Settings:
     max_aspect_ratio: float
     decode_memory_mb: int
     threads: int | Literal["auto"]
+    engine: str
 
     def __post_init__(self) -> None:
         _check_number(
@@ -42,6 +44,7 @@ class Settings:
         _check_number("decode_memory_mb", self.decode_memory_mb, 1, 1_000_000)
         if self.threads != "auto":
             _check_number('threads ("auto" or a number)', self.threads, 1, 1024)
+        check_engine(self.engine)
         needed_mb = -(-self.max_pixels * DECODE_BYTES_PER_PIXEL // 1_000_000)
         if self.decode_memory_mb < needed_mb:
             raise ValueError(

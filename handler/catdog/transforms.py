@@ -220,6 +220,15 @@ def full_image_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def full_image_sizes() -> tuple[tuple[int, int], ...]:
+    """Each width and height that `full_image_size` gives, 27 in all."""
+    shorter, longer = (side // STRIDE for side in (FULL_IMAGE_SHORTER_SIDE, FULL_IMAGE_LONGER_SIDE))
+    upright = [(shorter, side) for side in range(shorter, longer + 1)]
+    upright += [(side, longer) for side in range(1, shorter)]
+    found = {*upright, *((height, width) for width, height in upright)}
+    return tuple(sorted((width * STRIDE, height * STRIDE) for width, height in found))
+
+
 def fit_size(
     size: tuple[int, int], shorter_side: float = math.inf, longer_side: float = math.inf
 ) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage
+from catdog.model_info import check_engine
 from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.errors import InvalidImageError, NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
@@ -42,6 +43,7 @@ class LocalClassifier:
         archive: The .mar.
         device: "cpu" or "cuda:N"; None: a GPU, if the archive is packed for one and it is there.
         threads: CPU threads; None: as the archive's settings say.
+        engine: What computes, such as "openvino"; None: as they say.
 
     Attributes:
         model: The model that answers.
@@ -49,6 +51,7 @@ class LocalClassifier:
     Raises:
         NotReadyError: If there is no archive, or the extra `serve` is not installed.
         RefusedError: If the archive is another user's, or of another catdog.
+        ValueError: If there is no such engine.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class LocalClassifier:
         *,
         device: str | None = None,
         threads: int | None = None,
+        engine: str | None = None,
     ) -> None:
-        self._classifier = load_classifier(Path(archive).expanduser(), device, threads)
+        self._classifier = load_classifier(Path(archive).expanduser(), device, threads, engine)
         self._turn = threading.Lock()
         self.model = self._classifier.model
 
@@ -134,11 +138,15 @@ class LocalClassifier:
             yield outcome
 
 
-def load_classifier(archive: Path, device: str | None, threads: int | None) -> "Classifier":
+def load_classifier(
+    archive: Path, device: str | None, threads: int | None, engine: str | None = None
+) -> "Classifier":
     """Load an archive as `LocalClassifier` does.
 
     Nothing is read from the unpacked folder later: a process that is killed leaves none behind.
     """
+    if engine:
+        check_engine(engine)
     try:
         from catdog.classifier import Classifier
     except ImportError as error:
@@ -147,7 +155,9 @@ def load_classifier(archive: Path, device: str | None, threads: int | None) -> "
         ) from error
     with open_archive(archive) as model_dir, device_errors():
         try:
-            classifier = Classifier.load(model_dir, device, folder_decoder, threads=threads)
+            classifier = Classifier.load(
+                model_dir, device, folder_decoder, threads=threads, engine=engine
+            )
             if classifier.device != "cpu":
                 classifier.warm_up(BATCH)
         except (ValueError, FileNotFoundError) as error:

@@ -1,8 +1,8 @@
-"""catdog sends nothing home: ONNX Runtime's telemetry is off wherever catdog imports it.
+"""catdog sends nothing home: ONNX Runtime's and OpenVINO's telemetry is off wherever they are used.
 
 Left alone, ONNX Runtime writes its device id below HOME and a file into TMPDIR when it is
-imported, and asks for its maker's host a few seconds later. It stays silent where a variable
-such as CI is set, so these commands get an environment of their own.
+imported, and asks for its maker's host a few seconds later; OpenVINO does likewise. Both stay
+silent where a variable such as CI is set, so these commands get an environment of their own.
 """
 
 import json
@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from catdog.engines.placement import has_openvino
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.configs import MakeConfig
@@ -33,6 +34,7 @@ class Person:
     folder: Path
     config: ServingConfig
     run_folder: str  # a short one: a socket's path lies in it
+    engine: str = "auto"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -41,6 +43,7 @@ class Person:
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "CATDOG_RUN_DIR": self.run_folder,
+            "CATDOG_ENGINE": self.engine,
         }
 
     def run(self, *arguments: str) -> str:
@@ -119,7 +122,11 @@ RESOLVER = "{} link set lo up; mount --bind '{}' /etc/resolv.conf; exec \"$@\""
 
 
 def test_a_whole_life_asks_for_nobody(person: Person) -> None:
-    """Packing, serving, a prediction and the stop, in a network of its own with a name server."""
+    """Packing, serving, a prediction and the stop, in a network of its own with a name server.
+
+    The check of the packed archive computes by ONNX Runtime, the server by OpenVINO if it is there.
+    """
+    person = replace(person, engine="openvino" if has_openvino() else "auto")
     if os.getuid() or not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("needs root, unshare and ip for a network of its own")
     resolver = person.folder / "resolv.conf"
@@ -160,9 +167,11 @@ def test_a_whole_life_asks_for_nobody(person: Person) -> None:
     assert person.left_behind() == set()
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_classifying_in_this_process_leaves_nothing_in_the_home(
-    person: Person, archive: Path
+    person: Person, archive: Path, engine: str
 ) -> None:
+    person = replace(person, engine=engine)
     output = person.run("classify", IMAGE, "--backend", "local", "--archive", str(archive))
     assert "tiger cat" in output
     assert person.left_behind() == set()

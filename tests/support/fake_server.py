@@ -14,6 +14,8 @@ FACTS = {
     "runtime": "onnx",
     "precision": "fp32",
     "device": "cpu",
+    "engine": "onnxruntime",
+    "computed_precision": "fp32",
 }
 
 

@@ -79,6 +79,7 @@ class Colours(nn.Module):
 class ColourEngine:
     """`Colours` instead of a network, with the real head; it records the shape of each batch."""
 
+    name = "colours"
     device = "cpu"
     cell = Colours.cell
 

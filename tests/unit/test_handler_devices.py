@@ -12,7 +12,8 @@ import torch
 
 import catdog.engines.torch
 from catdog.classifier import Classifier
-from catdog.engines import DeviceLostError, ModelOutput, OutOfDeviceMemoryError, Placement
+from catdog.engines import DeviceLostError, ModelOutput, OutOfDeviceMemoryError
+from catdog.engines.placement import Placement
 from catdog_handler import EXIT_DEVICE_LOST, CatDogHandler
 from tests.support.handlers import RED, context_for, prepared_handler
 from tests.support.model_dirs import ColourEngine, model_info, write_model_dir

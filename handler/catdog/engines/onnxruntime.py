@@ -12,6 +12,7 @@ from catdog.no_telemetry import import_onnxruntime
 class OnnxEngine:
     """A model.onnx; fp32 and int8."""
 
+    name = "onnxruntime"
     device = "cpu"
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:

@@ -19,10 +19,10 @@ from catdog.engines import (
     DeviceLostError,
     ModelOutput,
     OutOfDeviceMemoryError,
-    Placement,
     run_first_passes,
 )
 from catdog.engines.fusion import FusedConvolution, fuse
+from catdog.engines.placement import Placement
 from catdog.model_info import ModelInfo
 from catdog.networks import get_network
 from catdog.torch_module import LogitsAndMaps, PixelsToLogits
@@ -46,13 +46,15 @@ class TorchEngine:
     next of these; images of other shapes, which explanations have, run without a graph.
     """
 
+    name = "torch"
+
     def __init__(self, path: Path, info: ModelInfo, placement: Placement, threads: int) -> None:
         """Load the weights.
 
         Raises:
             OutOfDeviceMemoryError: If a GPU has no room for them.
         """
-        self.device, self.precision = placement
+        self.device, self.precision = placement.device, placement.precision
         self._on_gpu = placement.device != "cpu"
         self._captured: dict[int, _CapturedPass] = {}
         self._lock = Lock()  # a pass's device memory is used by one thread at a time

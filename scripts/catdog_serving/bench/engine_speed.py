@@ -16,7 +16,8 @@ import torch
 from torch.profiler import profile
 
 from catdog.classifier import Classifier
-from catdog.engines import MODEL_FILES, Placement
+from catdog.engines import MODEL_FILES
+from catdog.engines.placement import Placement
 from catdog.engines.torch import PRECISIONS, TorchEngine
 from catdog.model_info import ModelInfo
 from catdog_serving.bench.reference import ReferenceLoop
@@ -29,7 +30,7 @@ def load_torch_engine(model_dir: Path, device: str, precision: str, threads: int
     """The network of an unpacked archive in any precision, whatever it is packed for."""
     info = ModelInfo.read(model_dir)
     path = model_dir / MODEL_FILES["torch"]
-    return TorchEngine(path, info, Placement(device, precision), threads)
+    return TorchEngine(path, info, Placement(device, precision, "torch"), threads)
 
 
 def product_tflop_per_s(device: str, precision: str, seconds: float) -> float:

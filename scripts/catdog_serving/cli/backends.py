@@ -1,7 +1,11 @@
 """The ways to classify and explain that a command line can choose."""
 
+import os
 from pathlib import Path
 
+from catdog.cpu import ENGINE_VARIABLE
+from catdog.model_info import check_engine
+from catdog_serving.errors import UsageError
 from catdog_serving.folder.backends import Backend, HttpBackend
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.on_ray.ray_backend import RayBackend
@@ -28,4 +32,19 @@ def open_backend(
     archive = archive or ServingConfig.read(config).archive
     if name == "ray":
         return RayBackend(archive, address, jobs, with_maps)
-    return LocalBackend(archive, with_maps)
+    return LocalBackend(archive, with_maps, engine=wished_engine())
+
+
+def wished_engine() -> str | None:
+    """The engine that the environment chooses, if it does.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    wished = os.environ.get(ENGINE_VARIABLE) or None
+    if wished:
+        try:
+            check_engine(wished)
+        except ValueError as error:
+            raise UsageError(f"{ENGINE_VARIABLE}: {error}") from error
+    return wished

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.options import print_line
 from catdog_serving.errors import RefusedError
 from catdog_serving.evaluation.evaluation import LabelledFolder, evaluate_folder
@@ -47,7 +48,7 @@ def accuracy_gate(directory: Path | None, least: float) -> Callable[[Path], None
     LabelledFolder.find(directory)
 
     def check(archive: Path) -> None:
-        with LocalBackend(archive) as backend:
+        with LocalBackend(archive, engine=wished_engine()) as backend:
             evaluation = evaluate_folder(directory, backend, lambda _: None)
         if evaluation.failures:
             first = evaluation.failures[0]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from catdog_serving import sample_images
+from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.curl import curl
 from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
 from catdog_serving.cli.status import print_line_without_java, print_status
@@ -44,6 +45,7 @@ def serve(
     ] = False,
 ) -> None:
     """Start the server and wait until it is ready."""
+    wished_engine()  # a wrong one is told here, and not by a worker that cannot start
     server = configured_server(config)
     without_java = kind is ServerName.asgi
     if not foreground and _joined(server):

@@ -30,6 +30,7 @@ class LocalBackend(Backend):
         with_maps: bool = False,
         device: str | None = None,
         threads: int | None = None,
+        engine: str | None = None,
     ) -> None:
         """Load an archive.
 
@@ -38,6 +39,7 @@ class LocalBackend(Backend):
             with_maps: Whether predictions bring their maps.
             device: Where the network runs; see `Classifier.load`.
             threads: CPU threads; None: as the archive's settings say.
+            engine: What computes; None: as they say.
 
         Raises:
             NotReadyError: If there is no archive, or the extra `serve` is not installed.
@@ -45,7 +47,7 @@ class LocalBackend(Backend):
         """
         super().__init__()
         self._with_maps = with_maps
-        self._classifier = load_classifier(archive, device, threads)
+        self._classifier = load_classifier(archive, device, threads, engine)
         self.callback(self._classifier.close)
         self._files = self.enter_context(ThreadPoolExecutor(BATCH, thread_name_prefix="file"))
         self.model = self._classifier.model

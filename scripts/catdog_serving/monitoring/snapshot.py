@@ -65,7 +65,7 @@ class ServerStatus:
         url: Where it answers predictions.
         management: Where its management API is: http://HOST:PORT, or unix:/PATH.
         models: Its versions, the default first.
-        facts: The default version's model.json, with "device"; None while no
+        facts: The default version's model.json, with what the worker adds; None while no
             worker is READY, and if the queue was too full or too slow to ask.
         failure: While none is, the last line of the traceback that ended a worker.
         gpus: Those of the machine, as far as nvidia-smi was asked; none if no worker was given one.
@@ -87,15 +87,19 @@ class ServerStatus:
 
     @property
     def model_line(self) -> str:
-        """Network, weights, runtime and device in one line."""
+        """Network, weights, engine, precision and device in one line."""
         if self.facts is None and self.is_ready:
             return "not known while the queue is full"
         if self.facts is None:
             return "unknown until a worker is READY"
+        packed = self.facts["precision"]
+        computed = self.facts.get("computed_precision", packed)  # 0.1.0 tells neither
+        engine = self.facts.get("engine", self.facts["runtime"])
         line = (
-            f"{ModelId.from_dict(self.facts).name}, "
-            f"runtime {self.facts['runtime']} {self.facts['precision']} on {self.facts['device']}"
+            f"{ModelId.from_dict(self.facts).name}, {engine} {computed} on {self.facts['device']}"
         )
+        if computed != packed:
+            line += f" (packed for {packed})"
         if self.facts["device"] == "cpu" and any(w.gpu for m in self.models for w in m.workers):
             line += " (a GPU was given and is not used: see the worker's log)"
         return line

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import catdog
-from catdog.engines import computed_precision
+from catdog.engines.placement import computed_precision, fastest_engine
 from catdog.model_info import ModelInfo
 from catdog.results import Explanation
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
@@ -70,7 +70,9 @@ class RayBackend(Backend):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         self._plan = plan_actors(nodes, actors, on_gpus=info.runtime == "torch")
         device = "cuda:0" if self._plan.gpus else "cpu"  # Ray shows each actor only its own
-        self.model = replace(info.model, precision=computed_precision(info.precision, device))
+        # As this machine's CPU would compute it; the answers say what their node's did.
+        precision = computed_precision(info.precision, device, fastest_engine(info))
+        self.model = replace(info.model, precision=precision)
         content = ray.put(np.frombuffer(archive.read_bytes(), np.uint8))
         attempts = ray.remote(num_cpus=0)(AttemptCounter).remote()
         version, threads = catdog.__version__, self._plan.cpus

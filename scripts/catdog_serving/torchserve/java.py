@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from catdog.cpu import VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
+from catdog.cpu import ENGINE_VARIABLE, VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
@@ -30,7 +30,7 @@ _FIRST_NATIVE_FILE = "-Dio.netty.native.detectNativeLibraryDuplicates=false"
 
 # The server gets these and nothing else: no PYTHONPATH (it would shadow the archive's code),
 # no TorchServe variables of another server, no secrets of the shell.
-_KEPT_VARIABLES = ("PATH", "HOME", "USER", "TZ", "LD_LIBRARY_PATH")
+_KEPT_VARIABLES = ("PATH", "HOME", "USER", "TZ", "LD_LIBRARY_PATH", ENGINE_VARIABLE)
 _KEPT_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_")
 
 # Of the names of files Java understands what the locale can spell; with LANG=C that is ASCII.

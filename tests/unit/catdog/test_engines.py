@@ -1,4 +1,3 @@
-import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,15 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from catdog.engines import (
-    DeviceLostError,
-    OutOfDeviceMemoryError,
-    Placement,
-    best_device,
-    choose_placement,
-    load_engine,
-)
+from catdog.engines import DeviceLostError, OutOfDeviceMemoryError, load_engine
 from catdog.engines.fusion import FusedConvolution, fuse
+from catdog.engines.placement import Placement
 from catdog.engines.torch import TorchEngine, _CapturedPass, next_power_of_two
 from catdog.model_info import ModelInfo
 from catdog.networks import NETWORKS, get_network
@@ -75,49 +68,6 @@ def test_fusing_leaves_no_batch_norm_and_the_same_numbers(name: str) -> None:
     with torch.inference_mode():
         for ours, expected in zip(fused(pixels), whole(pixels), strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-8, atol=1e-8)
-
-
-def test_the_cpu_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert choose_placement("cpu", "torch", "fp32") == ("cpu", "fp32")
-    assert choose_placement("cpu", "onnx", "int8") == ("cpu", "int8")
-    assert not caplog.records
-
-
-def test_a_gpu_without_cuda_falls_back_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with caplog.at_level(logging.WARNING):
-        assert choose_placement("cuda:1", "torch", "bf16") == ("cpu", "fp32")
-    assert "torch sees no CUDA device" in caplog.text
-
-
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_on_a_cpu_says_once_what_is_computed(
-    precision: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert choose_placement("cpu", "torch", precision) == ("cpu", "fp32")
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        f"the archive is packed for {precision}, which needs a GPU: this worker computes in fp32, "
-        "and its answers say so"
-    )
-
-
-def test_an_onnx_archive_on_a_gpu_worker_says_what_to_do(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert choose_placement("cuda:0", "onnx", "fp32") == ("cpu", "fp32")
-    assert "package with --runtime torch" in caplog.text
-
-
-def test_a_gpu_that_is_there_is_taken_with_the_archives_precision(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_placement("cuda:1", "torch", "bf16") == ("cuda:1", "bf16")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +131,7 @@ def test_bf16_keeps_the_head_in_float32(build: BuildArchive, engine: TorchEngine
     """As on a GPU, but slowly."""
     with open_archive(build("efficientnet_lite0", None, "torch")) as model_dir:
         info = ModelInfo.read(model_dir)
-        half = TorchEngine(model_dir / "model.pth", info, Placement("cpu", "bf16"), 2)
+        half = TorchEngine(model_dir / "model.pth", info, Placement("cpu", "bf16", "torch"), 2)
     layers = [
         layer for layer in half._module.modules() if getattr(layer, "weight", None) is not None
     ]
@@ -317,14 +267,3 @@ def test_a_bug_stays_one(engine: TorchEngine, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RuntimeError, match="shapes") as raised:
         engine.run(noise(2))
     assert type(raised.value) is RuntimeError
-
-
-@pytest.mark.parametrize(
-    ("runtime", "cuda", "device"),
-    [("torch", True, "cuda:0"), ("torch", False, "cpu"), ("onnx", True, "cpu")],
-)
-def test_an_archive_computes_where_it_is_packed_for(
-    runtime: str, cuda: bool, device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    assert best_device(runtime) == device

@@ -1,4 +1,4 @@
-"""Nobody imports ONNX Runtime but through `import_onnxruntime`, and that leaves nothing behind."""
+"""ONNX Runtime and OpenVINO are imported in one way each, and that leaves nothing behind."""
 
 import ast
 import re
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from catdog.engines.placement import has_openvino
 from tests.support.paths import ROOT
 
 BY_NAME = ("import_module", "__import__", "importorskip")
 
 
 def other_imports(source: str) -> list[int]:
-    """The lines that import ONNX Runtime themselves, by a statement or by its name."""
+    """The lines that import one of the two themselves, by a statement or by its name."""
     lines = []
     for node in ast.walk(ast.parse(source)):
         match node:
@@ -26,7 +27,7 @@ def other_imports(source: str) -> list[int]:
                 modules = [name] if ast.unparse(func).endswith(BY_NAME) else []
             case _:
                 continue
-        if any(module.partition(".")[0] == "onnxruntime" for module in modules):
+        if any(module.partition(".")[0] in ("onnxruntime", "openvino") for module in modules):
             lines.append(node.lineno)
     return lines
 
@@ -39,6 +40,7 @@ def other_imports(source: str) -> list[int]:
         "from onnxruntime.quantization import quantize_static",
         "importlib.import_module('onnxruntime')",
         "pytest.importorskip('onnxruntime.capi')",
+        "from openvino import opset13",
     ],
 )
 def test_another_import_is_seen(source: str) -> None:
@@ -70,6 +72,24 @@ print(import_onnxruntime().__name__, import_onnxruntime("onnxruntime.quantizatio
         check=True,
     )
     assert result.stdout == "onnxruntime onnxruntime.quantization\n"
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
+def test_openvino_comes_without_what_would_tell_its_maker(tmp_path: Path) -> None:
+    program = """
+import sys
+from catdog.no_telemetry import import_openvino
+print(import_openvino().Core().available_devices, "openvino_telemetry" in sys.modules)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "['CPU'] False\n"
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -18,7 +18,7 @@ MODEL = ModelId("net", "mine", "fp32")
 class Named(Backend):
     """Says what a file's name says; "torn" is no image."""
 
-    def __init__(self, archive: Path) -> None:
+    def __init__(self, archive: Path, engine: str | None) -> None:
         super().__init__()
         assert archive.name == "x.mar"
 

@@ -97,7 +97,7 @@ def test_a_line_and_a_screen_say_what_was_measured(
     with console.capture() as capture:
         console.print(watch_screen(snapshot))
     text = capture.get()
-    assert "resnet152 IMAGENET1K_V1, runtime onnx fp32 on cpu" in text
+    assert "resnet152 IMAGENET1K_V1, onnxruntime fp32 on cpu" in text
     assert "4.0 of 8 images (50%)" in text
     assert "200.0 ms mean, 100.0 ms of it waiting" in text
     assert "0 queued, 48 free" in text
