@@ -57,14 +57,14 @@ class GoldenImage:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an int8 network agrees with its float32 original, measured when it was packed.
+    """How an int8 or bf16 network agrees with its float32 original, measured when it was packed.
 
     Attributes:
         pictures: How many were compared; none of them was calibrated with.
         calibration_pictures: How many others it was calibrated with.
         same_winner: Share of the images, in [0, 1], with the same larger mass.
         same_top_class: Share with the same most probable of the 1,000 classes.
-        mean_difference: Mean over all images and both masses of |int8 - float32|.
+        mean_difference: Mean over all images and both masses of the distance from float32's.
         max_difference: The largest of these.
     """
 
@@ -99,7 +99,8 @@ class ModelInfo:
         golden: Images in the archive, at least one, with their masses.
         catdog_version: Version of the packed code.
         code_sha256: SHA-256 over the packed code.
-        agreement: With float32; None unless the precision is int8.
+        agreement: With float32, of int8 and of a CPU's bf16; None of others, and where the
+            machine that packed bf16 does not compute it.
 
     Raises:
         ValueError: If the facts contradict each other.
@@ -123,10 +124,12 @@ class ModelInfo:
         check_runtime(self.runtime, self.precision)
         if not self.golden:
             raise ValueError("there is no golden image: nothing would show that the network works")
-        if (self.precision == "int8") != (self.agreement is not None):
+        is_measured = self.agreement is not None
+        is_bf16 = (self.runtime, self.precision) == ("onnx", "bf16")
+        if is_measured != (self.precision == "int8") and not is_bf16:
             raise ValueError(
-                f"an archive has an agreement with fp32 if it is int8, and only then; "
-                f"got precision {self.precision}, agreement {self.agreement}"
+                f"an archive has an agreement with fp32 if it is int8, and else only if it is a "
+                f"CPU's bf16; got precision {self.precision}, agreement {self.agreement}"
             )
 
     @property

@@ -15,10 +15,10 @@ from rich.console import Console
 from catdog.engines import load_engine
 from catdog.model_info import ModelInfo
 from catdog_serving.build import quantise
+from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.calibration import read_calibration_images
 from catdog_serving.build.golden_images import REDUCED_TOLERANCE
-from catdog_serving.build.int8_agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.build.verify import verify_archive
 from catdog_serving.cli.status import print_status
 from catdog_serving.client import CatDogClient

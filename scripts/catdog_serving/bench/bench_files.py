@@ -21,8 +21,8 @@ from catdog.decode import Decoder, Limits
 from catdog.invalid_image import InvalidImage
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.machine import versions
+from catdog_serving.build.agreement import AgreementGate
 from catdog_serving.build.build_archive import AUTO, ArchiveSpec, build_archive
-from catdog_serving.build.int8_agreement import AgreementGate
 from catdog_serving.build.verify import CORE, code_sha256
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import catdog
-from catdog.model_info import GOLDEN_FOLDER, RUNTIMES, ModelInfo, check_runtime
+from catdog.model_info import GOLDEN_FOLDER, RUNTIMES, Agreement, ModelInfo, check_runtime
 from catdog.networks import get_network
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import MODEL_NAME
+from catdog.transforms import Preprocessing
 from catdog_serving.atomic_write import replace_file, scratch_folder
-from catdog_serving.build.calibration import read_calibration_images
-from catdog_serving.build.int8_agreement import AgreementGate, LogitsOf
+from catdog_serving.build.agreement import AgreementGate, LogitsOf
+from catdog_serving.build.calibration import read_calibration_images, read_images_to_compare
 from catdog_serving.build.verify import (
     CORE,
     HANDLER,
@@ -59,12 +60,14 @@ class ArchiveSpec:
             finer than bf16's (docs/performance.md), else fp32.
         version: Stamped into the archive.
         settings: The model-config.yaml to pack.
-        calibration: A folder of images, for int8 and for nothing else.
-        gate: What int8 must reach.
+        calibration: A folder of images, to calibrate int8 with, and to measure int8 and the
+            CPUs' bf16 with.
+        labelled: Another one, to measure bf16 with where there is no `calibration`.
+        gate: What int8 and bf16 must reach on these images.
 
     Raises:
-        ValueError: If there is no such network, runtime or precision, or int8 and
-            calibration do not go together.
+        ValueError: If there is no such network, runtime or precision, int8 has no
+            calibration, or what is neither int8 nor a CPU's bf16 has one.
     """
 
     network: str
@@ -75,6 +78,7 @@ class ArchiveSpec:
     version: str
     settings: Path
     calibration: Path | None = None
+    labelled: Path | None = None
     gate: AgreementGate = field(default_factory=AgreementGate)
 
     def __post_init__(self) -> None:
@@ -85,9 +89,12 @@ class ArchiveSpec:
                 "int8 needs images to calibrate with and to measure: name a folder of them "
                 "with --calibration, such as those that will be classified"
             )
-        if self.precision != "int8" and self.calibration is not None:
+        if self.calibration is not None and (
+            self.precision not in ("int8", "bf16") or self.runtime == "torch"
+        ):
             raise ValueError(
-                f"--calibration is for --precision int8 alone, and this is {self.precision}"
+                "--calibration is for --precision int8 and a CPU's bf16 alone, and this is "
+                f"{self.precision}{' of torch' if self.runtime == 'torch' else ''}"
             )
 
 
@@ -183,18 +190,20 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
         shutil.copy(SAMPLES / name, model_dir / GOLDEN_FOLDER)
 
     module = build_module(weights)
-    runtime = spec.runtime or _best_runtime(spec.precision)
+    runtime = spec.runtime or ("onnx" if spec.calibration else _best_runtime(spec.precision))
     precision = _PRECISION_OF[runtime] if spec.precision == AUTO else spec.precision
     logits_of: LogitsOf = partial(eager_logits, module)
     agreement = None
-    if spec.calibration is None:
-        export(module, weights, runtime, model_dir)
-    else:
+    if precision == "int8" and spec.calibration:
         from catdog_serving.build import quantise  # needs ONNX Runtime, which no GPU machine does
 
         images = read_calibration_images(spec.calibration, weights.preprocessing, settings.limits)
         logits_of, agreement = quantise.export_int8(module, weights, images, model_dir)
-        spec.gate.check(agreement)
+        spec.gate.check(agreement, precision)
+    else:
+        export(module, weights, runtime, model_dir)
+    if (runtime, precision) == ("onnx", "bf16"):
+        agreement = _bf16_agreement(spec, settings, weights.preprocessing, logits_of, model_dir)
     info = ModelInfo(
         network=weights.network.name,
         weights=weights.id,
@@ -211,6 +220,30 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     )
     info.write(model_dir)
     return info
+
+
+def _bf16_agreement(
+    spec: ArchiveSpec,
+    settings: Settings,
+    preprocessing: Preprocessing,
+    float32: LogitsOf,
+    model_dir: Path,
+) -> Agreement | None:
+    """How bf16 agrees with float32: on the images that were named, else on the golden ones.
+
+    Two golden images say too little for the gate; what they get is checked with the archive.
+    """
+    from catdog_serving.build.bf16 import bf16_agreement
+    from catdog_serving.build.golden_images import golden_pixels
+
+    folder = spec.calibration or spec.labelled
+    if folder is None:
+        return bf16_agreement(model_dir, float32, golden_pixels(preprocessing))
+    pixels = read_images_to_compare(folder, preprocessing, settings.limits)
+    agreement = bf16_agreement(model_dir, float32, pixels)
+    if agreement:
+        spec.gate.check(agreement, "bf16")
+    return agreement
 
 
 def _best_runtime(precision: str) -> str:

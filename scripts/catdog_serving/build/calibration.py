@@ -1,4 +1,4 @@
-"""The images of `--calibration DIR`: some to calibrate int8 with, others to measure it with."""
+"""The images of `--calibration DIR`: to calibrate int8 with, and to measure int8 and bf16 with."""
 
 import logging
 from collections.abc import Iterable
@@ -57,26 +57,54 @@ def read_calibration_images(
     Raises:
         NotReadyError: If there is no such folder, or fewer than `MIN_PICTURES` in it.
     """
-    decoder = Decoder(limits, FOLDER_FORMATS)
-    usable: list[np.ndarray] = []
-    paths, unreadable = _in_order_of_contents(folder)
-    for path in paths:
-        if len(usable) == MAX_CALIBRATION + MAX_HELD_OUT:
-            break
-        try:
-            usable.append(read_model_input(path.read_bytes(), decoder, preprocessing).crop)
-        except (InvalidImage, OSError):
-            unreadable += 1
+    most = MAX_CALIBRATION + MAX_HELD_OUT
+    usable, unreadable = _read_usable(folder, preprocessing, limits, most)
     if len(usable) < MIN_PICTURES:
         raise NotReadyError(
             f"{folder} has {len(usable)} different images that can be used, and {unreadable} "
             f"that cannot be read; int8 needs at least {MIN_PICTURES}: half to calibrate with, "
             "the others to measure with. Choose images like those that will be classified"
         )
-    if unreadable:
-        log.warning("skipped %d images of %s that cannot be read", unreadable, folder)
     count = min(MAX_CALIBRATION, len(usable) // 2)
     return CalibrationImages(np.stack(usable[:count]), np.stack(usable[count:]))
+
+
+def read_images_to_compare(
+    folder: Path, preprocessing: Preprocessing, limits: Limits
+) -> np.ndarray:
+    """Read at most `MAX_HELD_OUT` of a folder's images, for what needs no calibration.
+
+    Returns:
+        Pixels, uint8, shape (N, 3, S, S).
+
+    Raises:
+        NotReadyError: If there is no such folder, or no image in it that can be used.
+    """
+    usable, unreadable = _read_usable(folder, preprocessing, limits, MAX_HELD_OUT)
+    if not usable:
+        raise NotReadyError(
+            f"{folder} has no image that can be used, and {unreadable} that cannot be read"
+        )
+    return np.stack(usable)
+
+
+def _read_usable(
+    folder: Path, preprocessing: Preprocessing, limits: Limits, most: int
+) -> tuple[list[np.ndarray], int]:
+    """The crops of the first images that can be read; how many before them cannot is logged."""
+    decoder = Decoder(limits, FOLDER_FORMATS)
+    usable: list[np.ndarray] = []
+    paths, unreadable = _in_order_of_contents(folder)
+    for path in paths:
+        if len(usable) == most:
+            break
+        try:
+            usable.append(read_model_input(path.read_bytes(), decoder, preprocessing).crop)
+        except (InvalidImage, OSError):
+            unreadable += 1
+    if unreadable and usable:
+        log.warning("skipped %d images of %s that cannot be read", unreadable, folder)
+    return usable, unreadable
 
 
 def _in_order_of_contents(folder: Path) -> tuple[list[Path], int]:

@@ -4,7 +4,7 @@ They serve the check after packaging, the worker's warm-up and the check of a
 deploy. The expected masses come from the eager float32 network, not from the
 runtime that was packed, so that an export that computes something else is found.
 An int8 network's are its own: how far they are from float32 is for the gate in
-int8_agreement.py.
+agreement.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from catdog.model_info import GOLDEN_FOLDER, GoldenImage, ModelInfo
 from catdog.postprocess import class_masses
 from catdog.results import Prediction
 from catdog.transforms import Preprocessing, read_model_input
-from catdog_serving.build.int8_agreement import LogitsOf
+from catdog_serving.build.agreement import LogitsOf
 from catdog_serving.errors import RefusedError
 from catdog_serving.sample_images import SAMPLES
 
@@ -31,19 +31,23 @@ TOLERANCE = 1e-3
 # The same of an int8 network, whose golden masses are its own. ONNX Runtime's AVX2 and VNNI
 # kernels agreed to the last bit, but rounding at another place moves whole levels: computing
 # the same int8 network in float32 moved masses by up to 0.035 (docs/int8.md).
-# bf16 and fp16 get as much room: an answer names them only where a GPU computed, and the masses in
-# model.json are float32's.
+# bf16 and fp16 get as much room: an answer names them only where they were computed, and the masses
+# in model.json are float32's.
 REDUCED_TOLERANCE = 0.05
 
 
 def golden_images(logits_of: LogitsOf, preprocessing: Preprocessing) -> tuple[GoldenImage, ...]:
     """Let a network say what each golden image's masses are."""
-    pixels = np.stack([sample_pixels(name, preprocessing) for name in GOLDEN_SHOWS])
-    masses = class_masses(logits_of(pixels)).tolist()
+    masses = class_masses(logits_of(golden_pixels(preprocessing))).tolist()
     return tuple(
         GoldenImage(f"{GOLDEN_FOLDER}/{name}", cat, dog, shows)
         for (name, shows), (cat, dog) in zip(GOLDEN_SHOWS.items(), masses, strict=True)
     )
+
+
+def golden_pixels(preprocessing: Preprocessing) -> np.ndarray:
+    """All of them, prepared as the weights want it: uint8, shape (N, 3, S, S)."""
+    return np.stack([sample_pixels(name, preprocessing) for name in GOLDEN_SHOWS])
 
 
 def sample_pixels(name: str, preprocessing: Preprocessing) -> np.ndarray:

@@ -29,9 +29,9 @@ from catdog.model_info import Agreement
 from catdog.no_telemetry import import_onnxruntime
 from catdog.torch_module import LogitsAndMaps
 from catdog_serving.atomic_write import scratch_folder
+from catdog_serving.build.agreement import LogitsOf, logits_in_batches, measure_agreement
 from catdog_serving.build.calibration import CalibrationImages
 from catdog_serving.build.export import eager_logits, export
-from catdog_serving.build.int8_agreement import LogitsOf, logits_in_batches, measure_agreement
 from catdog_serving.build.weights import Weights
 
 quantization = import_onnxruntime("onnxruntime.quantization")
@@ -68,7 +68,7 @@ def export_int8(
         return engine.run(list(pixels)).logits
 
     agreement = measure_agreement(
-        int8=logits_in_batches(logits_of, images.held_out),
+        reduced=logits_in_batches(logits_of, images.held_out),
         float32=logits_in_batches(partial(eager_logits, module), images.held_out),
         calibration_images=len(images.calibration),
     )

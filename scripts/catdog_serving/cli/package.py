@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from catdog_serving.build.agreement import AgreementGate
+from catdog_serving.build.bf16 import LEAST_GAIN, bf16_gain
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
-from catdog_serving.build.int8_agreement import AgreementGate
 from catdog_serving.cli.gate import (
     MIN_ACCURACY,
     EvaluateOption,
@@ -45,7 +46,9 @@ def package(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(help="onnx: fp32, int8; torch: fp32, bf16, fp16; auto: fp32, torch's fp16."),
+        typer.Option(
+            help="onnx: fp32, bf16, int8; torch: fp32, bf16, fp16; auto: fp32, torch's fp16."
+        ),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
@@ -53,15 +56,16 @@ def package(
             metavar="DIR",
             exists=True,
             file_okay=False,
-            help="For int8: images like those to classify, 20 or more, better 200.",
+            help="For int8, and to measure bf16: images like those to classify, better 200.",
         ),
     ] = None,
     min_same_winner: Annotated[
         float,
-        typer.Option(help="For int8: refuse if fewer of DIR's images have fp32's winner."),
+        typer.Option(help="For int8, bf16: refuse if fewer of DIR's images have fp32's winner."),
     ] = AgreementGate.min_same_winner,
     max_mean_difference: Annotated[
-        float, typer.Option(help="For int8: refuse if masses are farther from fp32's on average.")
+        float,
+        typer.Option(help="For int8, bf16: refuse if masses are farther from fp32's on average."),
     ] = AgreementGate.max_mean_difference,
     version: Annotated[str, typer.Option(help="Stamped into the archive.")] = "1.0",
     settings: Annotated[
@@ -86,6 +90,7 @@ def package(
             version=version,
             settings=settings or config.parent / "model-config.yaml",
             calibration=calibration,
+            labelled=evaluate,
             gate=AgreementGate(min_same_winner, max_mean_difference),
         )
     except ValueError as error:
@@ -99,9 +104,15 @@ def package(
         info = build_archive(spec, target, insist=insist, gate=gate, on_step=print_line)
     print_line(f"packed  {info.model.name}, {info.runtime} {info.precision}")
     if info.agreement:
-        print_line(f"int8    {info.agreement}")
+        print_line(f"{info.precision:<7} {info.agreement}")
+    elif (info.runtime, info.precision) == ("onnx", "bf16"):
+        print_line("bf16    not computed on this machine, and so not compared with fp32")
     print_line(f"into    {target}, version {version}")
     print_line(f"SHA-256 {file_sha256(target)}")
+    if (gain := bf16_gain(target)) and gain >= LEAST_GAIN:
+        print_line(
+            f"hint    this processor computes bf16 {gain:.1f} times as fast: --precision bf16"
+        )
 
 
 def _check_own(output: Path) -> None:

@@ -81,8 +81,8 @@ def print_status(status: ServerStatus, console: Console) -> None:
         print_line(line, console)
     if told := [found.line for found in status.java_libraries if found.name in _TOLD]:
         print_line(f"java     {', '.join(told)}", console)
-    if status.agreement:
-        print_line(f"int8     {status.agreement}", console)
+    if status.agreement and status.facts:
+        print_line(f"{status.facts['precision']:<8} {status.agreement}", console)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("version", "workers", "batch", "max delay", "queued", "queue free"):
         table.add_column(column, justify="left" if column == "version" else "right")

@@ -106,7 +106,7 @@ class ServerStatus:
 
     @property
     def agreement(self) -> Agreement | None:
-        """With fp32, if the model is int8."""
+        """With fp32, if the model is int8 or a CPU's bf16, and it was measured."""
         found = (self.facts or {}).get("agreement")
         return found and Agreement(**found)
 

@@ -11,6 +11,7 @@ from catdog_serving.build.calibration import (
     MAX_HELD_OUT,
     CalibrationImages,
     read_calibration_images,
+    read_images_to_compare,
 )
 from catdog_serving.errors import NotReadyError
 from tests.support.images import LIMITS, encode, noise
@@ -72,6 +73,16 @@ def test_unreadable_images_are_skipped_and_counted(
         images = read(tmp_path)
     assert len(images.calibration) == len(images.held_out) == 10
     assert f"skipped 2 images of {tmp_path}" in caplog.text
+
+
+def test_images_to_compare_with_are_taken_from_the_same_ones(tmp_path: Path) -> None:
+    split = read(fill(tmp_path, 20))
+    compared = read_images_to_compare(tmp_path, TINY, LIMITS)
+    assert np.array_equal(compared, np.concatenate([split.calibration, split.held_out]))
+    for path in tmp_path.iterdir():
+        path.write_text("no image")
+    with pytest.raises(NotReadyError, match="has no image that can be used, and 1 that cannot"):
+        read_images_to_compare(tmp_path, TINY, LIMITS)
 
 
 def test_too_few_say_how_many_are_needed_and_why(tmp_path: Path) -> None:

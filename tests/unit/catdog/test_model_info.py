@@ -32,10 +32,17 @@ def test_the_agreement_of_int8_survives_the_file(tmp_path: Path) -> None:
 
 
 def test_int8_without_a_measured_agreement_is_refused() -> None:
-    with pytest.raises(ValueError, match="agreement with fp32 if it is int8, and only then"):
+    with pytest.raises(ValueError, match="agreement with fp32 if it is int8, and else only"):
         model_info(precision="int8")
     with pytest.raises(ValueError, match="got precision fp32"):
         model_info(agreement=AGREEMENT)
+
+
+@pytest.mark.parametrize("agreement", [AGREEMENT, None])
+def test_bf16_has_one_where_it_could_be_measured(agreement: Agreement | None) -> None:
+    assert model_info(precision="bf16", agreement=agreement).agreement == agreement
+    with pytest.raises(ValueError, match="got precision bf16"):
+        model_info(runtime="torch", precision="bf16", agreement=AGREEMENT)
 
 
 def test_an_agreement_reads_as_a_sentence() -> None:
@@ -67,7 +74,7 @@ def test_an_archive_of_another_format_is_refused(other: int | None) -> None:
 
 def test_an_unknown_precision_lists_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"torch: fp32\|bf16\|fp16"):
-        model_info(runtime="onnx", precision="bf16")
+        model_info(runtime="onnx", precision="fp16")
     with pytest.raises(ValueError, match="no runtime 'tensorrt'"):
         model_info(runtime="tensorrt")
 

@@ -1,4 +1,4 @@
-"""Does an int8 network still answer as its float32 original? Measured, and the gate for it."""
+"""Does an int8 or bf16 network still answer as its float32 original? Measured, and the gate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,11 +13,16 @@ from catdog_serving.errors import RefusedError
 LogitsOf = Callable[[np.ndarray], np.ndarray]
 
 _BATCH = 8
+# What to do about a network that is too far from float32, before the other thing.
+_ADVICE = {
+    "int8": "Calibrate with more images like those that will be classified, or",
+    "bf16": "Measure with images like those that will be classified, or",
+}
 
 
 @dataclass(frozen=True)
 class AgreementGate:
-    """What int8 must reach to be packed.
+    """What reduced precision must reach to be packed.
 
     Attributes:
         min_same_winner: Share of held-out images whose larger mass must be the same.
@@ -36,7 +41,7 @@ class AgreementGate:
             if not 0 <= value <= 1:
                 raise ValueError(f"{field.name} must be in 0..1, got {value}")
 
-    def check(self, agreement: Agreement) -> None:
+    def check(self, agreement: Agreement, precision: str) -> None:
         """Let an agreement pass.
 
         Raises:
@@ -48,28 +53,29 @@ class AgreementGate:
         ):
             return
         raise RefusedError(
-            f"int8 is too far from fp32: {agreement}; wanted are a same winner on "
+            f"{precision} is too far from fp32: {agreement}; wanted are a same winner on "
             f"{self.min_same_winner:.1%} and a mean of at most {self.max_mean_difference:g}. "
-            "Nothing was changed. Calibrate with more images like those that will be classified, "
-            "or package fp32"
+            f"Nothing was changed. {_ADVICE[precision]} package fp32"
         )
 
 
-def measure_agreement(int8: np.ndarray, float32: np.ndarray, calibration_images: int) -> Agreement:
+def measure_agreement(
+    reduced: np.ndarray, float32: np.ndarray, calibration_images: int
+) -> Agreement:
     """Compare two networks' answers for the same images.
 
     Args:
-        int8: Logits of the quantised network, shape (N, 1000), N >= 1.
+        reduced: Logits of the int8 or bf16 network, shape (N, 1000), N >= 1.
         float32: Those of its original.
         calibration_images: How many others int8 was calibrated with.
     """
-    masses, expected = class_masses(int8), class_masses(float32)  # (N, 2)
+    masses, expected = class_masses(reduced), class_masses(float32)  # (N, 2)
     differences = np.abs(masses - expected)
     return Agreement(
-        pictures=len(int8),
+        pictures=len(reduced),
         calibration_pictures=calibration_images,
         same_winner=float(np.mean(_cat_wins(masses) == _cat_wins(expected))),
-        same_top_class=float(np.mean(int8.argmax(axis=1) == float32.argmax(axis=1))),
+        same_top_class=float(np.mean(reduced.argmax(axis=1) == float32.argmax(axis=1))),
         mean_difference=float(differences.mean()),
         max_difference=float(differences.max()),
     )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from catdog.model_info import Agreement
-from catdog_serving.build.int8_agreement import AgreementGate, logits_in_batches, measure_agreement
+from catdog_serving.build.agreement import AgreementGate, logits_in_batches, measure_agreement
 from catdog_serving.errors import RefusedError
 
 CAT, DOG, CUP = 281, 151, 504
@@ -40,20 +40,22 @@ def test_a_network_agrees_with_itself() -> None:
 
 
 def test_the_limits_themselves_pass() -> None:
-    AgreementGate().check(agreement(0.98, 0.05))
+    AgreementGate().check(agreement(0.98, 0.05), "int8")
 
 
+@pytest.mark.parametrize("precision", ["int8", "bf16"])
 @pytest.mark.parametrize(
     ("same_winner", "mean_difference"), [(0.979, 0), (1, 0.0501), (1, float("nan"))]
 )
 def test_beyond_a_limit_is_refused_with_all_figures(
-    same_winner: float, mean_difference: float
+    same_winner: float, mean_difference: float, precision: str
 ) -> None:
     with pytest.raises(RefusedError) as caught:
-        AgreementGate().check(agreement(same_winner, mean_difference))
+        AgreementGate().check(agreement(same_winner, mean_difference), precision)
     assert caught.value.exit_code == 4
     for figure in (f"{same_winner:.1%}", f"{mean_difference:.4f}", "98.0%", "at most 0.05"):
         assert figure in str(caught.value)
+    assert str(caught.value).startswith(f"{precision} is too far from fp32: ")
     assert "or package fp32" in str(caught.value)
 
 
