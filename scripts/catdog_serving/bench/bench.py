@@ -5,6 +5,7 @@
 
 What is measured is named for what it is: `reference`, `inprocess_fp32_b8` (batches of
 8 in this process), `preprocess_b8` (their decoding and resizing alone),
+`engine_fp32_openvino_b8` (the network alone, by each engine of the machine),
 `served_int8_c16` (a closed loop of 16 requests), `open_fp32_80` (Poisson arrivals at
 80 % of what 16 requests reached), `folder_local_int8` (a whole command),
 `start_fp32` (a server's start). Decoding is included everywhere but in `matmul`.
@@ -33,13 +34,22 @@ import numpy as np
 import psutil
 
 from catdog.classifier import Classifier
+from catdog.engines.placement import fastest_engine
+from catdog.model_info import ModelInfo
 from catdog_serving.bench.bench_files import BenchFiles, Subject
 from catdog_serving.bench.bench_report import BenchResult
-from catdog_serving.bench.interleave import Benchmark, Quantities, RoundResults, run_rounds
+from catdog_serving.bench.cpu_engines import cpu_engines, engine_benchmarks
+from catdog_serving.bench.interleave import (
+    Benchmark,
+    Quantities,
+    RoundResults,
+    run_rounds,
+    timed_calls,
+)
 from catdog_serving.bench.load_generator import closed_loop, open_loop
 from catdog_serving.bench.machine import machine, versions
 from catdog_serving.errors import NotReadyError
-from catdog_serving.model_archive import open_archive
+from catdog_serving.model_archive import archive_facts, open_archive
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -132,7 +142,7 @@ class Bench:
             with ExitStack() as stack:
                 classifiers = self._load(stack)
                 urls = self._serve(stack, Path(scratch), on_step)
-                rates = self._rates(loop, classifiers, urls)
+                rates = self._rates(loop, classifiers, urls) | self._engines(stack)
                 results = run_rounds(rates, self.plan.rounds, on_step, self.plan.enough_s)
                 open_loops = self._open_loops(urls, results)
                 results |= run_rounds(open_loops, self.plan.open_rounds, on_step)
@@ -155,6 +165,10 @@ class Bench:
                 "network": self.subject.network,
                 "weights": self.subject.weights or "default",
                 "precisions": list(self.files.archives),
+                "engines": {
+                    precision: fastest_engine(ModelInfo.from_dict(archive_facts(archive)))
+                    for precision, archive in self.files.archives.items()
+                },
                 "images": len(self.images),
                 "image_bytes": round(sum(map(len, self.images)) / len(self.images)),
                 "batching": self.config.served_worker_settings,
@@ -169,6 +183,15 @@ class Bench:
             found[precision] = Classifier.load(stack.enter_context(open_archive(archive)))
             stack.callback(found[precision].close)
             found[precision].warm_up(max(self.plan.batches))
+        return found
+
+    def _engines(self, stack: ExitStack) -> dict[str, Benchmark]:
+        """The network alone, by each engine that this machine has."""
+        found = {}
+        for precision, archive in self.files.archives.items():
+            engines = cpu_engines(stack.enter_context(open_archive(archive)))
+            for name, benchmark in engine_benchmarks(engines, self.plan.seconds).items():
+                found[f"engine_{precision}_{name}"] = benchmark
         return found
 
     def _serve(self, stack: ExitStack, scratch: Path, on_step: OnStep) -> dict[str, str]:
@@ -191,7 +214,7 @@ class Bench:
         """What is compared by images per second, so ordered that neighbours are compared most."""
 
         def calls(call: Callable[[list[bytes]], object], batch: int) -> Benchmark:
-            return partial(_calls, call, self.images, batch, self.plan.seconds)
+            return partial(timed_calls, call, self.images, batch, self.plan.seconds)
 
         found: dict[str, Benchmark] = {
             "matmul": partial(_matmul, self.plan.seconds),
@@ -236,31 +259,13 @@ class Bench:
         }
 
 
-def _calls(
-    call: Callable[[list[bytes]], object], images: Sequence[bytes], batch: int, seconds: float
-) -> Quantities:
-    """Call with one batch after the other until the time is up; at least once."""
-    supply = cycle(images)
-    took_s: list[float] = []
-    while not took_s or sum(took_s) < seconds:
-        images_of_batch = list(islice(supply, batch))
-        before = time.perf_counter()
-        call(images_of_batch)
-        took_s.append(time.perf_counter() - before)
-    return {
-        "images_per_s": batch * len(took_s) / sum(took_s),
-        "p50_ms": float(np.median(took_s)) * 1000,
-        "best_ms": min(took_s) * 1000,
-    }
-
-
 def _matmul(seconds: float) -> Quantities:
     """The machine's peak: float32 matrix products, 2 operations a multiply-add.
 
     By numpy's OpenBLAS: it reached 210 GFLOP/s where torch reached 190 and ONNX Runtime 188.
     """
     a = np.random.default_rng(0).random((_MATMUL_SIDE, _MATMUL_SIDE), dtype=np.float32)
-    took = _calls(lambda _: a @ a, [b""], 1, seconds)
+    took = timed_calls(lambda _: a @ a, [b""], 1, seconds)
     return {"gflop_per_s": 2 * _MATMUL_SIDE**3 / took["best_ms"] / 1e6}
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from catdog.decode import Decoder, Limits
+from catdog.engines.placement import has_bf16
 from catdog.invalid_image import InvalidImage
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.bench.machine import versions
@@ -29,7 +30,6 @@ from catdog_serving.extras import install_hint
 from catdog_serving.find_images import ImageFiles
 from catdog_serving.sample_images import SAMPLES
 
-PRECISIONS = ("fp32", "int8")
 CROPS = 48
 LONG_SIDE = 500  # a web photo's size; decoding it costs a few ms of the network's hundred
 
@@ -140,7 +140,8 @@ def bench_files(
     if find_spec("torch") is None:
         raise NotReadyError(f"the bench needs torch; run: {install_hint('serve')}")
     folder = _folder_of(subject, cache)
-    archives = {precision: folder / f"{precision}.mar" for precision in PRECISIONS}
+    precisions = ("fp32", "bf16", "int8") if has_bf16() else ("fp32", "int8")
+    archives = {precision: folder / f"{precision}.mar" for precision in precisions}
     for precision, archive in archives.items():
         if not archive.is_file():
             on_step(f"building {subject.network} {precision}, once")

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from rich.table import Table
 
 import catdog
+from catdog_serving.bench.cpu_engines import auto_over_best
 from catdog_serving.bench.interleave import Measurement, RoundResults
 from catdog_serving.folder.own_outputs import write_own
 
 # Quantities that the table shows, with their heading; the JSON has all.
 _COLUMNS = {"images_per_s": "images/s", "p50_ms": "p50 ms", "p99_ms": "p99 ms"}
-_COLOURS = {"fp32": "#4c78a8", "int8": "#f58518"}
+_COLOURS = {"fp32": "#4c78a8", "bf16": "#54a24b", "int8": "#f58518"}
 _OTHER = "#8c8c8c"
 
 
@@ -64,7 +66,33 @@ def ratios(result: BenchResult) -> dict[str, Measurement]:
         batch_ms = measurements[in_process]["p50_ms"].median
         p99_ms = measurements[f"open_{precision}_80"]["p99_ms"]
         found[f"open_{precision}_80_p99_over_full_batch"] = p99_ms.times(1 / batch_ms)
-    return found
+    least = min(_auto_over_best(result), key=lambda ratio: ratio.median, default=None)
+    return found | ({"auto_over_best_engine": least} if least else {})
+
+
+def _auto_over_best(result: BenchResult) -> Iterator[Measurement]:
+    """For each precision, what the engine that `auto` takes reaches of the best one."""
+    for precision in result.precisions:
+        prefix = f"engine_{precision}_"
+        rates = {
+            name.removeprefix(prefix): found["images_per_s"]
+            for name, found in result.measurements.items()
+            if name.startswith(prefix)
+        }
+        ratio = auto_over_best(rates, result.conditions["settings"]["engines"][precision])
+        if ratio:
+            yield ratio
+
+
+def not_measured(result: BenchResult) -> dict[str, str]:
+    """Ratios that this machine cannot have, and why."""
+    reasons = {}
+    if "bf16" not in result.precisions:
+        for name in ("inprocess_bf16_b8_over_reference", "served_bf16_c16_over_inprocess"):
+            reasons[name] = "no engine computes bf16 on this machine's processor"
+    if "auto_over_best_engine" not in ratios(result):
+        reasons["auto_over_best_engine"] = "there is one engine on this machine"
+    return reasons
 
 
 def overheads_ms(result: BenchResult) -> dict[str, Measurement]:
@@ -91,6 +119,7 @@ def to_dict(result: BenchResult) -> dict[str, Any]:
         "multiply_adds": result.multiply_adds,
         "figures": figures,
         "ratios": {name: figure["median"] for name, figure in compared.items()},
+        "not_measured": not_measured(result),
         "overheads_ms": {name: figure["median"] for name, figure in overheads.items()},
         "spreads": {
             name: [figure["low"], figure["high"]] for name, figure in (compared | overheads).items()
@@ -155,6 +184,9 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         if "ready_s" in found:
             ready_s, gb = found["ready_s"]["median"], found["worker_gb_after_work"]["median"]
             lines.append(f"{name}  READY after {ready_s:g} s, {gb:g} GB in the worker after work")
+    lines += [
+        f"{name}  not measured: {why}" for name, why in report.get("not_measured", {}).items()
+    ]
     return [*lines, f"answers that were not 200: {report['not_200']}"]
 
 

@@ -7,8 +7,9 @@ summed up: single times of two runs must not be compared.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 # What one run of a benchmark gives: names with their unit, such as images_per_s or p50_ms.
@@ -44,6 +45,24 @@ class Measurement:
         ends = (self.median, min(self.values), max(self.values))
         median, low, high, *values = (float(f"{value:.4g}") for value in (*ends, *self.values))
         return {"median": median, "low": low, "high": high, "values": values}
+
+
+def timed_calls(
+    call: Callable[[list[Any]], object], inputs: Sequence[Any], batch: int, seconds: float
+) -> Quantities:
+    """Call with one batch of inputs after the other until the time is up; at least once."""
+    supply = cycle(inputs)
+    took_s: list[float] = []
+    while not took_s or sum(took_s) < seconds:
+        inputs_of_batch = list(islice(supply, batch))
+        before = time.perf_counter()
+        call(inputs_of_batch)
+        took_s.append(time.perf_counter() - before)
+    return {
+        "images_per_s": batch * len(took_s) / sum(took_s),
+        "p50_ms": statistics.median(took_s) * 1000,
+        "best_ms": min(took_s) * 1000,
+    }
 
 
 RoundResults = dict[str, dict[str, Measurement]]  # benchmark -> quantity -> measurement

@@ -48,7 +48,7 @@ COMMANDS = {
     },
     "Measure": {
         "bench": "Measure this machine against the reference loop; the last line is JSON.",
-        "tune": "Try workers, batch size and batch delay; write the best into config.properties.",
+        "tune": "Try engines, workers, batches and delays; write the best into config.properties.",
     },
     "More": {
         "merge": "Join the states of several runs, such as shards.",

@@ -11,7 +11,6 @@ from catdog_serving.bench import bench_files as module
 from catdog_serving.bench.bench_files import (
     CROPS,
     LONG_SIDE,
-    PRECISIONS,
     Subject,
     bench_files,
     default_cache,
@@ -69,14 +68,17 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[ArchiveSpec]:
     return asked
 
 
+@pytest.mark.parametrize("bf16", [True, False])
 def test_each_precision_is_built_once_and_int8_has_images_to_be_calibrated_with(
-    built: list[ArchiveSpec], tmp_path: Path
+    built: list[ArchiveSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool
 ) -> None:
+    monkeypatch.setattr(module, "has_bf16", lambda: bf16)
+    precisions = ["fp32", "bf16", "int8"] if bf16 else ["fp32", "int8"]
     subject = Subject("efficientnet_lite0", None, SETTINGS)
     files = bench_files(subject, tmp_path)
-    assert [spec.precision for spec in built] == list(files.archives) == list(PRECISIONS)
+    assert [spec.precision for spec in built] == list(files.archives) == precisions
     assert bench_files(subject, tmp_path) == files
-    assert len(built) == len(PRECISIONS)
+    assert len(built) == len(precisions)
     calibrations = {spec.precision: spec.calibration for spec in built}
     assert calibrations["fp32"] is None
     assert calibrations["int8"] is not None
@@ -94,7 +96,7 @@ def test_changed_settings_build_anew_and_nothing_old_stays(
     assert other == before  # the same content under another name
     settings.write_text(SETTINGS.read_text() + "# changed\n")
     after = bench_files(subject, cache)
-    assert len(built) == 2 * len(PRECISIONS)
+    assert len(built) == 2 * len(before.archives)
     assert not before.state.exists()
     assert after.state.is_file()
 

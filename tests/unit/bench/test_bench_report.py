@@ -41,7 +41,12 @@ def result() -> BenchResult:
                 p50_ms=(900,), p99_ms=(2500,), answered_503=(2,), not_200=(3,)
             ),
         }
-    conditions = {"settings": {"precisions": ["fp32", "int8"]}}
+    for name, rates in (("fp32_onnxruntime_b1", (10, 5)), ("fp32_openvino_b1", (8, 4))):
+        measurements[f"engine_{name}"] = of(images_per_s=rates)
+    for name, rates in (("int8_onnxruntime_b8", (18, 9)), ("int8_openvino_b8", (20, 10))):
+        measurements[f"engine_{name}"] = of(images_per_s=rates)
+    engines = {"fp32": "onnxruntime", "int8": "onnxruntime"}
+    conditions = {"settings": {"precisions": ["fp32", "int8"], "engines": engines}}
     return BenchResult(conditions, measurements, multiply_adds=10_000_000_000)
 
 
@@ -58,6 +63,12 @@ def test_ratios_are_plain_numbers_taken_within_a_round() -> None:
         "served_int8_c16_over_reference": 2.7,
         "inprocess_int8_b8_over_matmul_peak": 0.75,
         "open_int8_80_p99_over_full_batch": 2.5,
+        "auto_over_best_engine": 0.9,  # int8's, as fp32's is the best one
+    }
+    no_bf16 = "no engine computes bf16 on this machine's processor"
+    assert report["not_measured"] == {
+        "inprocess_bf16_b8_over_reference": no_bf16,
+        "served_bf16_c16_over_inprocess": no_bf16,
     }
     assert report["overheads_ms"]["served_fp32_c1_p50_over_inprocess"] == 8
     assert report["spreads"]["served_fp32_c1_p50_over_inprocess"] == [6, 10]
@@ -92,7 +103,7 @@ def test_what_a_bench_wrote_the_next_one_replaces(tmp_path: Path) -> None:
         "date": "2026-11-27T10:00:00+00:00",
         "machine": machine(),
         "versions": versions(),
-        "settings": {"network": "resnet152", "precisions": ["fp32", "int8"]},
+        "settings": result().conditions["settings"] | {"network": "resnet152"},
     }
     report = to_dict(replace(result(), conditions=conditions))
     (tmp_path / "bench.json").write_text(to_json_line(report) + "\n")
