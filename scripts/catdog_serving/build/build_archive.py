@@ -40,6 +40,8 @@ from catdog_serving.sample_images import SAMPLES
 if TYPE_CHECKING:
     from catdog_serving.build.weights import Weights
 
+OnStep = Callable[[str], None]
+
 AUTO = "auto"
 _PRECISION_OF = {"onnx": "fp32", "torch": "fp16"}  # of AUTO
 
@@ -104,7 +106,8 @@ def build_archive(
     *,
     insist: bool = False,
     gate: Callable[[Path], object] = lambda _: None,
-    on_step: Callable[[str], None] = lambda _: None,
+    on_step: OnStep = lambda _: None,
+    on_work: OnStep = lambda _: None,
 ) -> ModelInfo:
     """Build, verify, and put in place.
 
@@ -114,6 +117,7 @@ def build_archive(
         insist: Let a network pass that does not know what its golden images show.
         gate: Gets the checked archive before it takes its place; raises to refuse it.
         on_step: Is told, for each golden image, what it shows and what it is called.
+        on_work: Is given a line before each thing that takes a while.
 
     Returns:
         The new archive's facts.
@@ -134,9 +138,11 @@ def build_archive(
         staging, made = scratch / "model", scratch / "made"
         staging.mkdir()
         made.mkdir()
-        info = _fill_model_dir(spec, settings, staging)
+        info = _fill_model_dir(spec, settings, staging, on_work)
+        on_work("packing the archive")
         archive = _run_archiver(spec, staging, made)
         keep_from_others(archive)
+        on_work("checking the archive")
         verify_archive(archive, source=staging, insist=insist, on_step=on_step)
         gate(archive)
         replace_file(archive, output)
@@ -168,8 +174,11 @@ def _check_room(weights: "Weights", folder: Path) -> None:
         )
 
 
-def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> ModelInfo:
+def _fill_model_dir(
+    spec: ArchiveSpec, settings: Settings, model_dir: Path, on_work: OnStep
+) -> ModelInfo:
     """Write everything that the archive holds, but for its manifest."""
+    on_work(f"loading the weights of {spec.network}")
     try:
         from catdog_serving.build.export import build_module, eager_logits, export
         from catdog_serving.build.golden_images import GOLDEN_SHOWS, golden_images
@@ -194,15 +203,17 @@ def _fill_model_dir(spec: ArchiveSpec, settings: Settings, model_dir: Path) -> M
     precision = _PRECISION_OF[runtime] if spec.precision == AUTO else spec.precision
     logits_of: LogitsOf = partial(eager_logits, module)
     agreement = None
+    on_work("exporting the network")
     if precision == "int8" and spec.calibration:
         from catdog_serving.build import quantise  # needs ONNX Runtime, which no GPU machine does
 
         images = read_calibration_images(spec.calibration, weights.preprocessing, settings.limits)
-        logits_of, agreement = quantise.export_int8(module, weights, images, model_dir)
+        logits_of, agreement = quantise.export_int8(module, weights, images, model_dir, on_work)
         spec.gate.check(agreement, precision)
     else:
         export(module, weights, runtime, model_dir)
     if (runtime, precision) == ("onnx", "bf16"):
+        on_work("comparing bf16 with float32")
         agreement = _bf16_agreement(spec, settings, weights.preprocessing, logits_of, model_dir)
     info = ModelInfo(
         network=weights.network.name,

@@ -16,7 +16,7 @@ What was chosen, by the measurements in docs/int8.md:
   (Percentile) was never better.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +50,11 @@ class _CalibrationReader:
 
 
 def export_int8(
-    module: LogitsAndMaps, weights: Weights, images: CalibrationImages, folder: Path
+    module: LogitsAndMaps,
+    weights: Weights,
+    images: CalibrationImages,
+    folder: Path,
+    on_work: Callable[[str], None],
 ) -> tuple[LogitsOf, Agreement]:
     """Write the int8 model file into `folder`, and measure it against the eager network.
 
@@ -61,12 +65,14 @@ def export_int8(
     target = folder / MODEL_FILES["onnx"]
     with scratch_folder() as scratch:
         exported = export(module, weights, "onnx", scratch)
+        on_work(f"calibrating int8 with {len(images.calibration)} images")
         quantise(exported, target, images.calibration)
     engine = OnnxEngine(target, 0, "int8")
 
     def logits_of(pixels: np.ndarray) -> np.ndarray:
         return engine.run(list(pixels)).logits
 
+    on_work(f"comparing int8 with float32 on {len(images.held_out)} images")
     agreement = measure_agreement(
         reduced=logits_in_batches(logits_of, images.held_out),
         float32=logits_in_batches(partial(eager_logits, module), images.held_out),

@@ -15,7 +15,7 @@ from catdog_serving.cli.gate import (
     MinAccuracyOption,
     accuracy_gate,
 )
-from catdog_serving.cli.options import ConfigOption, InsistOption, console, print_line
+from catdog_serving.cli.options import ConfigOption, InsistOption, print_line, progress
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_images import ImageFiles, check_not_read
 from catdog_serving.model_archive import archive_facts, file_sha256
@@ -100,8 +100,10 @@ def package(
     if output:
         _check_own(output)
     gate = accuracy_gate(evaluate, min_accuracy)
-    with console.status(f"packaging {network} ..."):
-        info = build_archive(spec, target, insist=insist, gate=gate, on_step=print_line)
+    with progress() as on_work:
+        info = build_archive(
+            spec, target, insist=insist, gate=gate, on_step=print_line, on_work=on_work
+        )
     print_line(f"packed  {info.model.name}, {info.runtime} {info.precision}")
     if info.agreement:
         print_line(f"{info.precision:<7} {info.agreement}")
