@@ -48,7 +48,7 @@ class GoldenImage:
         if path.parts != (GOLDEN_FOLDER, path.name) or path.name == "..":
             raise ValueError(f"golden image {self.file!r} is not a file of {GOLDEN_FOLDER}/")
         if not (isinstance(self.cat, int | float) and isinstance(self.dog, int | float)):
-            raise ValueError(f"golden image {self.file!r} has no masses")
+            raise ValueError(f"golden image {self.file!r} has no numbers for cat and dog")
         if self.shows not in ("cat", "dog", "neither"):
             raise ValueError(
                 f"golden image {self.file!r} shows a cat, a dog or neither; got {self.shows!r}"
@@ -79,7 +79,8 @@ class Agreement:
         return (
             f"same winner as fp32 on {self.same_winner:.1%} of {self.pictures} images, "
             f"same top class on {self.same_top_class:.1%}, "
-            f"masses differ by {self.mean_difference:.4f} (mean), {self.max_difference:.4f} (max)"
+            f"cat and dog differ by {self.mean_difference:.4f} (mean), "
+            f"{self.max_difference:.4f} (max)"
         )
 
 

@@ -14,6 +14,9 @@ Failure = TypeVar("Failure")
 
 LABELS = ("cat", "dog", "neither")
 
+# Where the certainty of a label is below this, the image is uncertain: all else is more probable.
+UNCERTAIN_BELOW = 0.5
+
 # The weights id of reproducible untrained weights, whose answers mean nothing.
 SEEDED = "seeded"
 
@@ -168,6 +171,16 @@ class Prediction:
     model: ModelId
     version: str
     map: ActivationMap | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def certainty(self) -> float:
+        """The number behind the label, in [0, 1]: `cat`, `dog`, or `other` for "neither"."""
+        numbers = {"cat": self.cat, "dog": self.dog, "neither": self.other}
+        return numbers[self.label]
+
+    @property
+    def is_uncertain(self) -> bool:
+        return self.certainty < UNCERTAIN_BELOW
 
     def to_dict(self, with_map: bool = False) -> dict[str, Any]:
         """As plain values for JSON, in the order of the attributes; without the map by default."""

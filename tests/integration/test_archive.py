@@ -137,7 +137,7 @@ def test_labelled_images_are_a_gate_before_an_archive_takes_its_place(
     assert re.fullmatch(r"catdog: 0 of 2 .* nothing was changed\n", refused.stderr), refused.stderr
     packed = catdog_here(*arguments, tmp_path / "right")
     assert packed.returncode == 0, packed.stderr
-    assert "asked    2 of 2 cats and dogs with the larger mass are right" in packed.stdout
+    assert "asked    2 of 2 cats and dogs by the larger number are right" in packed.stdout
 
 
 @pytest.mark.parametrize("name", ["numpy.py", "numpy/__init__.py", "catdog/x.so", "golden/x.png"])

@@ -107,7 +107,7 @@ def test_the_summary_is_complete(browser: Browser, report: Path) -> None:
         assert page.locator("#labels .number").all_inner_texts() == ["6", "40", "5"]
         assert page.locator("#cat-histogram rect").count() == 20
         titles = page.locator("#cat-histogram title").all_text_contents()
-        assert titles[6] == "cat mass 0.30 to 0.35: 6 images"
+        assert titles[6] == "cat 0.30 to 0.35: 6 images"
         expect(page.locator("#untrained, #truncated")).to_have_count(0)
 
 

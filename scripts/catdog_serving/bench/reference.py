@@ -78,7 +78,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     cat, dog = (sum(column) / len(masses) for column in zip(*masses, strict=True))
     print(f"{args.folder}: {len(paths)} images in {seconds:.2f} s, {len(paths) / seconds:.2f}/s")
-    print(f"  mean masses: cat {cat:.4f}, dog {dog:.4f}")
+    print(f"  mean cat {cat:.4f}, dog {dog:.4f}")
 
 
 if __name__ == "__main__":

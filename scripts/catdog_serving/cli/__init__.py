@@ -28,7 +28,7 @@ COMMANDS = {
         "classify": "Classify images and folders: cat, dog or neither, the breed, and the means.",
         "explain": "Draw where the cat or the dog is: a map and a box over each image.",
         "evaluate": "Measure accuracy on images whose class is known by their folder.",
-        "web": "Open a page to try images on: masses, breed, box and map; needs a running server.",
+        "web": "Open a page to try images on: label, breed, box and map; needs a running server.",
     },
     "Build": {
         "package": "Build and check the model archive.",

@@ -86,7 +86,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     console.print()
     console.print(_confusion_table(evaluation))
     if evaluation.mistakes:
-        console.print("\nworst mistakes, by the mass on the wrong animal")
+        console.print("\nworst mistakes, by the number of the wrong animal")
     for sample in evaluation.mistakes:
         print_line(
             f"  {sample.wrong_mass:.4f}  {sample.truth} taken for {sample.taken_for}  "

@@ -53,7 +53,7 @@ def accuracy_gate(directory: Path | None, least: float) -> Callable[[Path], None
         if evaluation.failures:
             first = evaluation.failures[0]
             raise RefusedError(f"{first.path} could not be classified: {first.error.message}")
-        found = {"cats and dogs with the larger mass": evaluation.two_way}
+        found = {"cats and dogs by the larger number": evaluation.two_way}
         if evaluation.three_way:
             found["labels"] = evaluation.three_way.right
         for what, share in found.items():

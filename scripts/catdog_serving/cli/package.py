@@ -65,7 +65,9 @@ def package(
     ] = AgreementGate.min_same_winner,
     max_mean_difference: Annotated[
         float,
-        typer.Option(help="For int8, bf16: refuse if masses are farther from fp32's on average."),
+        typer.Option(
+            help="For int8, bf16: refuse if cat and dog are farther from fp32's, on average."
+        ),
     ] = AgreementGate.max_mean_difference,
     version: Annotated[str, typer.Option(help="Stamped into the archive.")] = "1.0",
     settings: Annotated[

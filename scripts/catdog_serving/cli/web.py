@@ -29,7 +29,7 @@ def web(
         ),
     ] = None,
 ) -> None:
-    """Open a page to try images on: masses, breed, box and map; needs a running server."""
+    """Open a page to try images on: label, breed, box and map; needs a running server."""
     if host not in LOOPBACK and auth is None:
         raise UsageError(
             f"on {host} others can reach the page: give --auth USER:PASSWORD, "

@@ -51,7 +51,7 @@ def draw_plots(evaluation: Evaluation) -> dict[str, bytes]:
     if evaluation.calibration_error is not None:
         plots["Reliability"] = _png(lambda axes: _reliability(axes, evaluation))
     if evaluation.samples:
-        plots["Cat mass by truth"] = _png(lambda axes: _cat_masses(axes, evaluation.samples))
+        plots["Cat by truth"] = _png(lambda axes: _cat_masses(axes, evaluation.samples))
     three_way = evaluation.three_way
     if three_way:
         plots["Accuracy by presence_threshold"] = _png(
@@ -144,7 +144,7 @@ def _cat_masses(axes: "Axes", samples: Sequence[Sample]) -> None:
                 linestyle=_DASHES[truth],
                 label=f"{truth}: {len(masses)}",
             )
-    axes.set_xlabel("cat mass")
+    axes.set_xlabel("cat")
     axes.set_ylabel("images")
     axes.set_xlim(0, 1)
 

@@ -92,6 +92,7 @@ class FolderReport:
         skipped: Files that are no images by their name.
         seconds: Time that this run spent on it.
         labels: How often each label was given.
+        uncertain: Images whose label has a certainty below one half.
     """
 
     folder: str
@@ -102,6 +103,7 @@ class FolderReport:
     skipped: int = 0
     seconds: float = 0.0
     labels: Counter[str] = field(default_factory=Counter)
+    uncertain: int = 0
     _cat_sum: float = 0.0
     _dog_sum: float = 0.0
 
@@ -114,6 +116,7 @@ class FolderReport:
         self.images += 1
         self.reused += reused
         self.labels[result.label] += 1
+        self.uncertain += result.outcome.is_uncertain
         self._cat_sum += result.outcome.cat
         self._dog_sum += result.outcome.dog
 
@@ -144,4 +147,5 @@ class FolderReport:
             "mean_cat": self.mean_cat,
             "mean_dog": self.mean_dog,
             "labels": dict(self.labels),
+            "uncertain": self.uncertain,
         }

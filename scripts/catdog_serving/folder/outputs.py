@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from catdog.results import ModelId, Prediction
+from catdog.results import LABELS, ModelId, Prediction
 from catdog_serving.atomic_write import atomic_file
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
@@ -212,30 +213,35 @@ def failed_row(path: str, reason: str) -> Text:
 
 
 def summary_lines(reports: Sequence[FolderReport], model: ModelId) -> Iterator[str]:
-    """What the reference prints for each folder, and which model it was."""
-    yield ""
+    """What became of each folder, its means as the reference has them, and which model it was."""
     for report in reports:
-        yield from _summary_of(report)
+        yield ""
+        if report.folder != summary_line(report).partition(":")[0]:  # named files are no folder
+            yield printable(report.folder)
+        yield f"  {summary_line(report)}"
+        if report.mean_cat is not None and report.mean_dog is not None:
+            yield f"  mean cat {report.mean_cat:.2f}, dog {report.mean_dog:.2f}"
     yield f"model: {model}"
 
 
-def _summary_of(report: FolderReport) -> Iterator[str]:
-    """As the reference prints it, with what it left out: failures and other files."""
-    extra = "".join(
-        f", {count} {what}"
-        for count, what in (
-            (report.reused, "done before"),
-            (report.failed, "failed"),
-            (report.skipped, "other files skipped"),
-        )
-        if count
+def summary_line(report: FolderReport) -> str:
+    """How many of each there are, such as "110 files: 49 cat, 53 dog, 5 neither, 3 failed".
+
+    Then how long it took, how many were done before this run, and how many are uncertain.
+    """
+    files, rate, uncertain = report.images + report.failed, report.images_per_s, report.uncertain
+    counts = report.labels + Counter(failed=report.failed)
+    parts = [f"{counts[label]} {label}" for label in (*LABELS, "failed") if counts[label]]
+    skipped = f" ({report.skipped} other skipped)" if report.skipped else ""
+    line = (
+        f"{files} file{'s' * (files != 1)}: {', '.join(parts) or 'nothing'}{skipped} in "
+        f"{report.seconds:.1f} s, {rate:.{0 if rate >= 10 else 1}f} images/s"
     )
-    yield (
-        f"{printable(report.folder)}: {report.images} images in {report.seconds:.2f} s, "
-        f"{report.images_per_s:.2f} images/s{extra}"
-    )
-    if report.mean_cat is not None and report.mean_dog is not None:
-        yield f"  mean masses: cat {report.mean_cat:.4f}, dog {report.mean_dog:.4f}"
+    if report.reused:
+        line += f"; {report.reused} done before"
+    if uncertain:
+        line += f"; {uncertain} {'is' if uncertain == 1 else 'are'} uncertain"
+    return line
 
 
 def check_parquet() -> None:

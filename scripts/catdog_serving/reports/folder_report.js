@@ -32,12 +32,12 @@ function histogram(kind, counts) {
     return draw(
       "rect",
       { x: x(i / counts.length) + 1, y: barTop, width: slot - 2, height: y(0) - barTop, rx: 1 },
-      draw("title", {}, `${kind} mass ${range}: ${plural(n, "image")}`),
+      draw("title", {}, `${kind} ${range}: ${plural(n, "image")}`),
     );
   });
   const text = (at, level, anchor, content) =>
     draw("text", { x: at, y: level, "text-anchor": anchor }, content);
-  const label = `Histogram of the ${kind} mass, from 0 to 1: ${counts.join(", ")}`;
+  const label = `Histogram of ${kind}, from 0 to 1: ${counts.join(", ")}`;
   return draw(
     "svg",
     { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: kind },

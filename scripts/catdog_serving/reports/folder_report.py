@@ -18,8 +18,8 @@ MAX_IMAGES = 10_000  # about 35 MB of page
 MAX_FAILURES = 1_000
 HISTOGRAM_BINS = 20
 
-# The mass that stands behind each label.
-_MASS_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
+# The number that stands behind each label: its certainty.
+_NUMBER_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
 _SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top", "box", "map")
 
 
@@ -97,7 +97,7 @@ class _Collected:
         self.labels[row["label"]] += 1
         for kind, counts in self.histograms.items():
             counts[min(int(row[kind] * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
-        certainty = row[_MASS_OF_LABEL[row["label"]]]
+        certainty = row[_NUMBER_OF_LABEL[row["label"]]]
         shown = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
         entry = (-certainty, -self.images, shown)  # the count decides between equals
         if len(self._heap) < MAX_IMAGES:

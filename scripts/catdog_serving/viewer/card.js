@@ -32,7 +32,7 @@ function imageOf(item) {
   return make("img", { src: item.thumbnail, alt: "", decoding: "async" });
 }
 
-/** What the image was taken for, in its colour, and the mass behind it. */
+/** What the image was taken for, in its colour, and its certainty. */
 function answerLine(label, share) {
   return make(
     "div",

@@ -30,7 +30,7 @@ function filled(node, attributes, children) {
 }
 
 const count = (number) => number.toLocaleString("en");
-const mass = (number) => number.toFixed(4);
+const decimal = (number) => number.toFixed(4);
 const fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
 
 /** "1 image", "1,200 images". */
@@ -38,7 +38,7 @@ const plural = (number, what) => `${count(number)} ${what}${number === 1 ? "" : 
 
 /** Rows of name, a bar for a share in [0, 1] in its kind's colour, and the share or another text. */
 function bars(rows) {
-  const cells = rows.flatMap(([name, share, kind, text = mass(share)]) => {
+  const cells = rows.flatMap(([name, share, kind, text = decimal(share)]) => {
     const fill = make("div");
     fill.style.width = `${100 * share}%`;
     return [

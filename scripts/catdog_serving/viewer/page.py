@@ -66,7 +66,7 @@ def environment() -> Environment:
     # Of the filter `tojson`, which writes ASCII and escapes what HTML would take for markup.
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     found.globals["package_text"] = _package_text
-    found.filters.update(source_hash=_source_hash, count=_count, mass=_mass)
+    found.filters.update(source_hash=_source_hash, count=_count, decimal=_decimal)
     return found
 
 
@@ -86,6 +86,6 @@ def _count(number: int, what: str = "") -> str:
     return f"{number:,} {what}{'s' * (number != 1)}" if what else f"{number:,}"
 
 
-def _mass(number: float | None) -> str:
+def _decimal(number: float | None) -> str:
     """A share in [0, 1]; a dash where there is none."""
     return "\N{EN DASH}" if number is None else f"{number:.4f}"

@@ -142,9 +142,8 @@ def _card(shown: ShownImage) -> str:
         reason = _text(_reason(shown))
         body = f'<div class="cd-reason">{reason}</div><div class="cd-answer">failed</div>'
     else:
-        prediction = shown.explanation.prediction
-        masses = {"cat": prediction.cat, "dog": prediction.dog}
-        answer = f"<span>{shown.label}</span> {masses.get(shown.label, prediction.other):.2f}"
+        certainty = shown.explanation.prediction.certainty
+        answer = f"<span>{shown.label}</span> {certainty:.2f}"
         body = f'{_figure(shown)}<div class="cd-answer">{answer}</div>'
     return f'<div class="cd-card cd-{shown.label}" data-label="{shown.label}">{body}{name}</div>'
 

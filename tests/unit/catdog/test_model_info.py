@@ -48,7 +48,7 @@ def test_bf16_has_one_where_it_could_be_measured(agreement: Agreement | None) ->
 def test_an_agreement_reads_as_a_sentence() -> None:
     assert str(replace(AGREEMENT, same_winner=1.0)) == (
         "same winner as fp32 on 100.0% of 50 images, same top class on 88.0%, "
-        "masses differ by 0.0262 (mean), 0.3246 (max)"
+        "cat and dog differ by 0.0262 (mean), 0.3246 (max)"
     )
 
 

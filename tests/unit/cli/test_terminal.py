@@ -31,7 +31,7 @@ def classify_all(base: Path, **given: object) -> None:
 
 def dry_run(base: Path) -> int:
     classify_all(base, dry_run=True)
-    return 2 * len(NAMES) + 6  # a header, a blank line, two of summary, the model, the counts
+    return 2 * len(NAMES) + 7  # a header, a blank line, three of summary, the model, the counts
 
 
 def left_alone(base: Path) -> int:

@@ -135,7 +135,7 @@ def test_names_cannot_move_the_cursor() -> None:
 
 
 def test_plots_are_drawn_for_what_there_is() -> None:
-    two_way = ["ROC curve", "Reliability", "Cat mass by truth"]
+    two_way = ["ROC curve", "Reliability", "Cat by truth"]
     plots = draw_plots(evaluate(classified(perfect, ("cat", "dog"))))
     assert list(plots) == two_way
     plots = draw_plots(evaluate(classified(perfect, ("cat", "dog", "neither"))))

@@ -5,8 +5,10 @@ import io
 import json
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,12 +18,12 @@ from catdog.results import ModelId
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.folder import outputs
-from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.image_result import FileInfo, FolderReport, ImageResult
 from catdog_serving.folder.merge import merge_states
-from catdog_serving.folder.outputs import is_stream, write_output
+from catdog_serving.folder.outputs import is_stream, summary_line, write_output
 from catdog_serving.folder.run_options import RunOptions
 from tests.support.state_rows import failure, image
-from tests.support.stub_backend import MODEL, NameBackend, touch
+from tests.support.stub_backend import MODEL, NameBackend, prediction, touch
 
 HOSTILE = ["=cmd|'/C calc'!A0.jpg", "+1.jpg", "-1.jpg", "@SUM(A1).jpg", "\tx.jpg", "\rx.jpg"]
 
@@ -40,9 +42,54 @@ def test_the_table_names_files_failures_and_the_model() -> None:
     assert long_name in text  # neither cut nor taken for markup
     assert "cat      0.8000  0.1000  tabby [red] (50%)" in text
     assert "failed   bad.jpg: cannot decode [12]" in text
-    assert "album: 1 images in 2.00 s, 0.50 images/s, 1 failed" in text
-    assert "mean masses: cat 0.8000, dog 0.1000" in text
+    assert "\nalbum\n  2 files: 1 cat, 1 failed in 2.0 s, 0.5 images/s\n" in text
+    assert "\n  mean cat 0.80, dog 0.10\n" in text
     assert "model: net ids, fp32" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        (
+            {
+                "labels": Counter(cat=49, dog=53, neither=5),
+                "failed": 3,
+                "skipped": 1,
+                "uncertain": 12,
+            },
+            "110 files: 49 cat, 53 dog, 5 neither, 3 failed (1 other skipped) in 2.0 s, "
+            "54 images/s; 12 are uncertain",
+        ),
+        (
+            {"labels": Counter(dog=2), "reused": 1},
+            "2 files: 2 dog in 2.0 s, 0.5 images/s; 1 done before",
+        ),
+        (
+            {"labels": Counter(cat=1), "uncertain": 1},
+            "1 file: 1 cat in 2.0 s, 0.5 images/s; 1 is uncertain",
+        ),
+        ({"failed": 1}, "1 file: 1 failed in 2.0 s, 0.0 images/s"),
+        ({}, "0 files: nothing in 2.0 s, 0.0 images/s"),
+    ],
+)
+def test_the_summary_says_how_many_there_are_of_each(counts: dict[str, Any], line: str) -> None:
+    images = sum(counts.get("labels", {}).values())
+    assert summary_line(FolderReport("album", seconds=2.0, images=images, **counts)) == line
+
+
+def test_files_named_by_themselves_are_no_folder() -> None:
+    report = FolderReport("1 file", images=1, labels=Counter(cat=1), seconds=1.0)
+    assert (
+        list(outputs.summary_lines([report], MODEL))[1] == "  1 file: 1 cat in 1.0 s, 1.0 images/s"
+    )
+
+
+def test_an_image_is_uncertain_where_less_than_half_speaks_for_its_label() -> None:
+    answers = (("cat", 0.21, 0.1), ("cat", 0.5, 0.5), ("dog", 0.1, 0.49), ("neither", 0.1, 0.1))
+    report = FolderReport("album")
+    for label, cat, dog in answers:
+        report.add(ImageResult(FileInfo(Path("x")), prediction(label, cat, dog)))
+    assert report.uncertain == report.to_dict()["uncertain"] == 2
 
 
 def test_untrained_weights_are_called_so() -> None:
