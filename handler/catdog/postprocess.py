@@ -125,4 +125,6 @@ def _breed(
     probabilities: np.ndarray, group: range, mass: float, categories: Sequence[str]
 ) -> Breed:
     index = group.start + int(probabilities[group.start : group.stop].argmax())
-    return Breed(categories[index], index, round(float(probabilities[index]) / mass, DECIMALS))
+    probability = float(probabilities[index])
+    share = round(probability / mass, DECIMALS)
+    return Breed(categories[index], index, share, round(probability, DECIMALS))

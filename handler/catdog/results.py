@@ -53,11 +53,20 @@ class Breed:
         name: The class's name.
         index: Its ImageNet index, 0..999.
         share: Its part of the group's mass, in [0, 1].
+        probability: Its own, of all classes, in [0, 1].
     """
 
     name: str
     index: int
     share: float
+    probability: float
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], mass: float) -> "Breed":
+        """Read it back; servers before 0.2 gave no probability, but its share of the mass."""
+        share = values["share"]
+        probability = values.get("probability", round(share * mass, 6))
+        return cls(values["name"], values["index"], share, probability)
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,11 @@ class Prediction:
     def is_uncertain(self) -> bool:
         return self.certainty < UNCERTAIN_BELOW
 
+    @property
+    def certain_breed(self) -> Breed | None:
+        """The breed as people are shown it: None where the label itself is uncertain."""
+        return None if self.is_uncertain else self.breed
+
     def to_dict(self, with_map: bool = False) -> dict[str, Any]:
         """As plain values for JSON, in the order of the attributes; without the map by default."""
         values = {
@@ -214,14 +228,15 @@ class Prediction:
         Raises:
             ValueError, KeyError, TypeError: If it is none.
         """
-        if values["label"] not in LABELS:
-            raise ValueError(f"the label is one of {', '.join(LABELS)}; got {values['label']!r}")
+        label, breed = values["label"], values["breed"]
+        if label not in LABELS:
+            raise ValueError(f"the label is one of {', '.join(LABELS)}; got {label!r}")
         return cls(
-            label=values["label"],
+            label=label,
             cat=values["cat"],
             dog=values["dog"],
             other=values["other"],
-            breed=None if values["breed"] is None else Breed(**values["breed"]),
+            breed=None if breed is None else Breed.from_dict(breed, values[label]),
             top=tuple(ClassProbability(**entry) for entry in values["top"]),
             box=_read_box(values["box"]),
             model=ModelId.from_dict(values),

@@ -189,7 +189,7 @@ def test_the_worker_runs_the_archives_code_under_the_manifests_version(
     # offer the unmarked one.
     source = (ROOT / "handler" / "catdog" / "postprocess.py").read_text()
     plain = 'label, breed = "neither", None'
-    marked = source.replace(plain, 'label, breed = "neither", Breed("marked copy", 0, 1.0)')
+    marked = source.replace(plain, 'label, breed = "neither", Breed("marked copy", 0, 1.0, 1.0)')
     assert marked != source
     # A deploy stamps copies with whole numbers; worker settings must follow the version.
     with zipfile.ZipFile(archive) as packed:

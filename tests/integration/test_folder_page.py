@@ -143,7 +143,7 @@ def test_the_detail_panel_shows_the_answer(browser: Browser, report: Path) -> No
         page.get_by_label("Search names").fill("a&b")
         page.locator(".card").click()
         body = page.locator("#detail-body")
-        expect(body.locator(".answer")).to_have_text("cat · tabby (50%)")
+        expect(body.locator(".answer")).to_have_text("cat")  # too uncertain for a breed
         assert body.locator(".number").all_inner_texts() == ["0.3000", "0.1000", "0.6000", "0.3000"]
         assert body.locator("img").evaluate("image => image.naturalWidth") == 64
         with page.context.expect_page() as original:

@@ -28,7 +28,7 @@ def image(path: str, cat: float, dog: float, label: str | None = None) -> dict[s
         "cat": cat,
         "dog": dog,
         "other": round(1 - cat - dog, 6),
-        "breed": {"name": "tabby", "index": 281, "share": 0.5},
+        "breed": {"name": "tabby", "index": 281, "share": 0.5, "probability": cat / 2},
         "top": [{"index": 281, "name": "tabby", "probability": cat}],
         "box": None,
         "network": "net",

@@ -22,7 +22,7 @@ MODEL = ModelId("net", "ids", "fp32")
 
 
 def prediction(label: str, cat: float, dog: float, model: ModelId = MODEL) -> Prediction:
-    breed = None if label == "neither" else Breed("tabby [red]", 281, 0.5)
+    breed = None if label == "neither" else Breed("tabby [red]", 281, 0.5, 0.5 * cat)
     top = (ClassProbability(281, "tabby", cat),)
     return Prediction(label, cat, dog, 1 - cat - dog, breed, top, None, model, "1.0")
 

@@ -37,7 +37,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _CSV_COLUMNS = (
     *("path", "size", "mtime_ns", "sha256", "label", "cat", "dog", "other"),
     *("breed", "breed_index", "breed_share", "box", "network", "weights", "precision", "version"),
-    *("error_type", "error_message"),
+    *("error_type", "error_message", "breed_probability"),  # the last: some read by position
 )
 
 # Of the first line of JSON lines; 1 was a journal, which runs went on with.
@@ -161,6 +161,7 @@ def to_csv(rows: Iterable[ImageResult], bom: bool = False) -> Iterator[bytes]:
             "breed": breed.get("name"),
             "breed_index": breed.get("index"),
             "breed_share": breed.get("share"),
+            "breed_probability": breed.get("probability"),
             "box": " ".join(map(str, flat.get("box") or ())),
             "error_type": error.get("type"),
             "error_message": error.get("message"),
@@ -200,10 +201,11 @@ def table_row(row: ImageResult) -> Text:
     answer = row.outcome
     if not isinstance(answer, Prediction):
         return failed_row(str(row.path), answer.message)
-    breed = f"{answer.breed.name} ({answer.breed.share:.0%})" if answer.breed else ""
+    breed = answer.certain_breed
+    shown = f"{breed.name} ({breed.probability:.0%})" if breed else ""
     return Text.assemble(
         (f"{answer.label:7}", STYLES[answer.label]),
-        f"  {answer.cat:6.4f}  {answer.dog:6.4f}  {breed:{_BREED_WIDTH}}  "
+        f"  {answer.cat:6.4f}  {answer.dog:6.4f}  {shown:{_BREED_WIDTH}}  "
         f"{printable(str(row.path))}",
     )
 
@@ -276,8 +278,9 @@ def parquet_schema() -> "pa.Schema":
     """The columns: the rows' keys but for the map, nested as they are."""
     import pyarrow as pa
 
-    breed = {"name": pa.string(), "index": pa.int16(), "share": pa.float64()}
-    class_ = {"index": pa.int16(), "name": pa.string(), "probability": pa.float64()}
+    number = pa.float64()
+    breed = {"name": pa.string(), "index": pa.int16(), "share": number, "probability": number}
+    class_ = {"index": pa.int16(), "name": pa.string(), "probability": number}
     return pa.schema(
         {
             "path": pa.string(),
@@ -285,7 +288,7 @@ def parquet_schema() -> "pa.Schema":
             "mtime_ns": pa.int64(),
             "sha256": pa.string(),
             "label": pa.string(),
-            **dict.fromkeys(("cat", "dog", "other"), pa.float64()),
+            **dict.fromkeys(("cat", "dog", "other"), number),
             "breed": pa.struct(breed),
             "top": pa.list_(pa.struct(class_)),
             "box": pa.list_(pa.int32()),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog.overlay import overlay_style
+from catdog.results import UNCERTAIN_BELOW
 from catdog_serving.viewer.gallery import gallery_items
 from catdog_serving.viewer.page import write_page
 
@@ -99,6 +100,8 @@ class _Collected:
             counts[min(int(row[kind] * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         certainty = row[_NUMBER_OF_LABEL[row["label"]]]
         shown = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
+        if certainty < UNCERTAIN_BELOW:
+            shown["breed"] = None
         entry = (-certainty, -self.images, shown)  # the count decides between equals
         if len(self._heap) < MAX_IMAGES:
             heapq.heappush(self._heap, entry)

@@ -53,7 +53,7 @@ function answerParts(item, style) {
       "p",
       { class: `answer ${item.label}` },
       make("span", { class: "kind" }, item.label),
-      item.breed ? ` · ${item.breed.name} (${Math.round(100 * item.breed.share)}%)` : "",
+      item.breed ? ` · ${item.breed.name} (${Math.round(100 * item.breed.probability)}%)` : "",
     ),
     bars(["cat", "dog", "other"].map((kind) => [kind, item[kind], kind])),
     make(

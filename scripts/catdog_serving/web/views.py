@@ -42,7 +42,7 @@ def verdict(shown: ShownImage) -> str:
     """What one image is, as a sentence; nothing for a file that failed."""
     if shown.explanation is None:
         return ""
-    breed = shown.explanation.prediction.breed
+    breed = shown.explanation.prediction.certain_breed
     return message(f"{shown.name}: {shown.label}{f', {breed.name}' if breed else ''}")
 
 
@@ -105,8 +105,8 @@ def _figure(shown: ShownImage) -> str:
 
 
 def _headline(prediction: Prediction) -> str:
-    breed = prediction.breed
-    kind = f" · {breed.name} ({breed.share:.0%} of it)" if breed else ""
+    breed = prediction.certain_breed
+    kind = f" · {breed.name} ({breed.probability:.0%})" if breed else ""
     return f'<h2><span class="cd-kind">{prediction.label}</span>{_text(kind)}</h2>'
 
 

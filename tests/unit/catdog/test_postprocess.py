@@ -58,7 +58,8 @@ def predict_plainly(logits: np.ndarray, threshold: float) -> Prediction:
     if label != "neither":
         group, mass = (CATS, cat) if label == "cat" else (DOGS, dog)
         index = max(range(group.start, group.stop), key=lambda i: probabilities[i])
-        breed = Breed(CATEGORIES[index], index, round(float(probabilities[index]) / mass, 6))
+        own = float(probabilities[index])
+        breed = Breed(CATEGORIES[index], index, round(own / mass, 6), round(own, 6))
     top = np.argsort(-probabilities, kind="stable")[:5].tolist()
     return Prediction(
         label=label,
@@ -96,6 +97,7 @@ def test_a_cat() -> None:
     assert prediction.breed is not None
     assert (prediction.breed.name, prediction.breed.index) == ("tabby", 281)
     assert prediction.breed.share == pytest.approx(0.6 / prediction.cat, abs=1e-5)
+    assert prediction.breed.probability == prediction.top[0].probability
     assert [entry.name for entry in prediction.top[:3]] == ["tabby", "tiger cat", "beagle"]
     assert len(prediction.top) == 5
     assert prediction.box is None

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ PREDICTION = Prediction(
     cat=0.9,
     dog=0.05,
     other=0.05,
-    breed=Breed("tabby", 281, 0.5),
+    breed=Breed("tabby", 281, 0.5, 0.45),
     top=(ClassProbability(281, "tabby", 0.45),),
     box=Box(1, 2, 3, 4),
     model=ModelId("resnet152", "IMAGENET1K_V1", "fp32"),
@@ -57,7 +58,7 @@ def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
     assert [field.name for field in in_parquet.field("top").type.value_type] == list(
         answer["top"][0]
     )
-    flat = {"breed_index", "breed_share", "error_type", "error_message"}
+    flat = {"breed_index", "breed_share", "breed_probability", "error_type", "error_message"}
     assert set(outputs._CSV_COLUMNS) - flat == set(row) - {"top", "map"}
     assert set(folder_report._SHOWN) <= set(row)
 
@@ -68,7 +69,20 @@ def test_answers_survive_the_way_over_http() -> None:
         sent = json.loads(json.dumps(answer.to_dict()))
         assert type(answer).from_dict(sent) == answer
     newer = json.loads(json.dumps(PREDICTION.to_dict(with_map=True))) | {"mood": "sleepy"}
+    newer["breed"] |= {"coat": "striped"}
     assert Prediction.from_dict(newer).map == PREDICTION.map
+
+
+def test_the_breeds_probability_of_an_older_server_is_its_share_of_the_labels_sum() -> None:
+    older = PREDICTION.to_dict()
+    del older["breed"]["probability"]
+    assert Prediction.from_dict(older) == PREDICTION
+
+
+@pytest.mark.parametrize(("cat", "breed"), [(0.5, "tabby"), (0.49, None)])
+def test_an_uncertain_label_shows_no_breed(cat: float, breed: str | None) -> None:
+    shown = replace(PREDICTION, cat=cat).certain_breed
+    assert (shown and shown.name) == breed
 
 
 def test_untrained_weights_are_called_that() -> None:

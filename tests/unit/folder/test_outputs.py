@@ -40,7 +40,7 @@ def test_the_table_names_files_failures_and_the_model() -> None:
     long_name = "x" * 300 + "[bold]cat.jpg"
     text = whole("table", [image(long_name), failure("bad.jpg")])
     assert long_name in text  # neither cut nor taken for markup
-    assert "cat      0.8000  0.1000  tabby [red] (50%)" in text
+    assert "cat      0.8000  0.1000  tabby [red] (40%)" in text
     assert "failed   bad.jpg: cannot decode [12]" in text
     assert "\nalbum\n  2 files: 1 cat, 1 failed in 2.0 s, 0.5 images/s\n" in text
     assert "\n  mean cat 0.80, dog 0.10\n" in text
@@ -92,6 +92,11 @@ def test_an_image_is_uncertain_where_less_than_half_speaks_for_its_label() -> No
     assert report.uncertain == report.to_dict()["uncertain"] == 2
 
 
+def test_the_table_shows_no_breed_of_an_uncertain_label() -> None:
+    row = ImageResult(FileInfo(Path("skunk.jpg")), prediction("cat", 0.21, 0.1))
+    assert str(outputs.table_row(row)).split() == ["cat", "0.2100", "0.1000", "skunk.jpg"]
+
+
 def test_untrained_weights_are_called_so() -> None:
     seeded = ModelId("net", "seeded", "fp32")
     assert "net seeded (untrained: its answers mean nothing), fp32" in whole("table", [], seeded)
@@ -128,6 +133,8 @@ def test_csv_has_a_line_per_file_with_flat_columns() -> None:
     assert (lines[0]["cat"], lines[0]["breed"], lines[0]["breed_index"]) == (
         *("0.8", "tabby [red]", "281"),
     )
+    assert list(lines[0])[-1] == "breed_probability"  # added last: others read by position
+    assert (lines[0]["breed_share"], lines[0]["breed_probability"]) == ("0.5", "0.4")
     assert (lines[1]["error_type"], lines[1]["label"]) == ("InvalidImage", "")
     assert None not in lines[0]
 

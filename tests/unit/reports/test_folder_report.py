@@ -39,6 +39,11 @@ def test_equally_certain_images_keep_their_order(tmp_path: Path) -> None:
     assert [item["path"] for item in page.blocks["items"]] == [f"{i}.jpg" for i in range(20)]
 
 
+def test_the_breed_of_an_uncertain_image_is_not_listed(tmp_path: Path) -> None:
+    items = page_of(tmp_path, image("a", 0.3, 0.1), image("b", 0.6, 0.1)).blocks["items"]
+    assert [item["breed"] and item["breed"]["probability"] for item in items] == [None, 0.3]
+
+
 def test_the_histograms_have_twenty_bins_with_both_ends(tmp_path: Path) -> None:
     charts = page_of(tmp_path, image("a", 1.0, 0.0), image("b", 0.05, 0.9499)).blocks["charts"]
     assert charts["histograms"]["cat"] == [0, 1, *[0] * 17, 1]
