@@ -3,23 +3,27 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from PIL import Image
 
+from catdog.results import Prediction
 from catdog_serving.find_images import find_sources
+from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.image_result import FileInfo, FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.state_file import state_of
-from catdog_serving.remote_path import AnyPath
+from catdog_serving.remote_path import AnyPath, parse_path
 from tests.support.command_line import catdog_here
 from tests.support.images import encode
 from tests.support.paths import SAMPLES
@@ -89,10 +93,32 @@ def rows_of(output: Path) -> list[Row]:
     return [json.loads(line) for line in output.read_text().splitlines()[1:]]
 
 
-def said_of(output: Path, rows: list[Row]) -> str:
+def said_of(output: Path, rows: list[Row]) -> "Said":
     """What `classify` says when it has written these rows."""
-    failed = sum(row.get("error") is not None for row in rows)
-    return f"{output}: {len(rows)} files, {failed} failed\n"
+    report = FolderReport("album")
+    for row in rows:
+        answer: Prediction | ImageFailure
+        if row.get("error") is not None:
+            answer = ImageFailure(**row["error"])
+        else:
+            answer = Prediction.from_dict(row)
+        report.add(ImageResult(FileInfo(parse_path(row["path"])), answer))
+    return Said("".join(f"{line}\n" for line in outputs.written_lines([output], [report])))
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """A text but for how long it took, and for what was done or skipped before."""
+
+    text: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self._lasting(other) == self._lasting(self.text)
+
+    @staticmethod
+    def _lasting(text: str) -> str:
+        took = r"( \(\d+ other skipped\))? in [\d.]+ s, [\d.]+ images/s(; \d+ done before)?"
+        return re.sub(took, "", text)
 
 
 def process_folder(

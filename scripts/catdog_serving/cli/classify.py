@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from catdog_serving.cli.options import (
     files_of_server,
     print_line,
 )
-from catdog_serving.cli.progress import FolderProgress
+from catdog_serving.cli.progress import FolderProgress, show_table
 from catdog_serving.errors import CatDogError, ServerError, UsageError
 from catdog_serving.find_images import ImageFiles, Shard
 from catdog_serving.folder import outputs
@@ -155,11 +156,12 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
             with progress:
                 show = _live_output(options, backend.model, progress)
 
-                def on_row(row: ImageResult) -> None:
+                def on_row(row: ImageResult, reused: bool = False) -> None:
                     show(row)
-                    progress.add(isinstance(row.outcome, ImageFailure))
+                    progress.add(isinstance(row.outcome, ImageFailure), reused)
 
-                reports = process_sources(to_classify, backend, on_row, state)
+                on_reused = partial(on_row, reused=True)
+                reports = process_sources(to_classify, backend, on_row, state, on_reused)
             stays = state is None or _end_run(options, backend.model, state, reports, to_classify)
         except BaseException as error:
             _say_interrupted(error, state, begun=progress.done > 0)
@@ -193,8 +195,7 @@ def _live_output(
         _write_line(outputs.first_line(model))
         return lambda row: _write_line(outputs.to_line(row))
     show = progress.print if console.is_terminal else print
-    show(outputs.table_header())
-    return lambda row: show(outputs.table_row(row))
+    return show_table(show, outputs.table_header(), outputs.table_row)
 
 
 def _write_line(line: bytes) -> None:
@@ -204,29 +205,32 @@ def _write_line(line: bytes) -> None:
 
 
 def _say_written(options: RunOptions, reports: Sequence[FolderReport]) -> None:
-    """Say where the results are: they are seen nowhere else."""
-    failed = sum(report.failed for report in reports)
-    files = failed + sum(report.images for report in reports)
-    for path in (options.output, options.report):
-        if path is not None and not outputs.is_stream(path):
-            print_line(f"{path}: {files} files, {failed} failed", errors)
+    """Say where the results are, and what they are: they are seen nowhere else."""
+    written = [path for path in (options.output, options.report) if path is not None]
+    if written:
+        for line in outputs.written_lines(written, reports):
+            print_line(line, errors)
 
 
 def _say_interrupted(error: BaseException, state: RunState | None, begun: bool) -> None:
     """Say how to go on, and what the state holds; it may be more than what was counted.
 
-    What was refused before it had begun does not go on.
+    What was refused before it had begun does not go on, and a state without rows stays in
+    nobody's way.
     """
     is_lost = isinstance(error, KeyboardInterrupt | SystemExit | ServerError)
-    if state is not None and state.path is not None and (is_lost or begun):
+    said = "interrupted" if is_lost else ""
+    if state is not None and state.path is not None:
         with suppress(CatDogError):  # it cannot be read, which is the error that is shown
-            print_line(
-                f"interrupted; {state.count()} files are in {state.path}; "
-                "to go on: the same command with --resume",
-                errors,
-            )
-    elif is_lost:
-        print_line("interrupted", errors)
+            if not (count := state.count()):
+                state.delete()
+            elif is_lost or begun:
+                said = (
+                    f"interrupted; {count} files are in {state.path}; "
+                    "to go on: the same command with --resume"
+                )
+    if said:
+        print_line(said, errors)
 
 
 def _end_run(

@@ -19,7 +19,7 @@ from catdog_serving.cli.options import (
     errors,
     print_line,
 )
-from catdog_serving.cli.progress import FolderProgress
+from catdog_serving.cli.progress import FolderProgress, show_table
 from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import explain_files, explained_header, explained_row
 from catdog_serving.folder.image_result import ImageFailure
@@ -43,10 +43,10 @@ def explain(
         FolderProgress(find_sources(paths, exclude=exclude or ()), shown) as progress,
     ):
         show = progress.print if console.is_terminal else print
-        show(explained_header())
+        show_row = show_table(show, explained_header(), explained_row)
         sources = find_sources(paths, exclude=exclude or ())
         for one in explain_files(sources, opened, output):
-            show(explained_row(one))
+            show_row(one)
             progress.add(isinstance(one.outcome, ImageFailure))
     if skipped := sum(source.skipped for source in sources):
         print_line(f"{skipped} other files skipped", errors)

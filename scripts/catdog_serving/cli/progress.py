@@ -3,9 +3,9 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.text import Text
 
 from catdog_serving.find_images import ImageFiles
+
+Row = TypeVar("Row")
 
 PLAIN_INTERVAL_S = 10.0
 _RECENT_SECONDS = 30
@@ -50,6 +52,7 @@ class FolderProgress(ExitStack):
         self._total: int | None = None
         self.done = 0
         self.failed = 0
+        self._new = 0
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -75,13 +78,14 @@ class FolderProgress(ExitStack):
         self.callback(self._stopped.set)
         return self
 
-    def add(self, failed: bool) -> None:
-        """Count one file."""
+    def add(self, failed: bool, reused: bool = False) -> None:
+        """Count one file; one that an earlier run has done is no part of the rate."""
         self.done += 1
         self.failed += failed
+        self._new += not reused
         now = time.monotonic()
         if now - self._recent[-1][0] >= 1:
-            self._recent.append((now, self.done))
+            self._recent.append((now, self._new))
         if self._console.is_terminal:
             self._bar.update(
                 self._task,
@@ -99,9 +103,9 @@ class FolderProgress(ExitStack):
         self._console.print(line, soft_wrap=True)
 
     def _images_per_s(self) -> float:
-        """Over the last half minute: files that were done before a resume pass at once."""
-        since, done_then = self._recent[0]
-        return (self.done - done_then) / max(time.monotonic() - since, 1e-9)
+        """Over the last half minute."""
+        since, new_then = self._recent[0]
+        return (self._new - new_then) / max(time.monotonic() - since, 1e-9)
 
     def _rate(self) -> str:
         return f"{self._images_per_s():.1f} images/s"
@@ -111,7 +115,7 @@ class FolderProgress(ExitStack):
 
     def _plain_line(self) -> str:
         parts = [f"{self.done} of {self._total or 'more'} files", self._rate()]
-        if self._total:
+        if self._total and self._images_per_s():
             left_s = (self._total - self.done) / self._images_per_s()
             parts.append(f"{_duration(left_s)} left")
         return ", ".join(filter(None, [*parts, self._failures()]))
@@ -124,6 +128,20 @@ class FolderProgress(ExitStack):
                 if self._stopped.is_set():
                     return
         self._total = count
+
+
+def show_table(
+    show: Callable[[Text], object], header: Text, to_text: Callable[[Row], Text]
+) -> Callable[[Row], None]:
+    """What shows each row as it comes; the header comes with the first, and not over nothing."""
+    waiting = [header]
+
+    def show_row(row: Row) -> None:
+        if waiting:
+            show(waiting.pop())
+        show(to_text(row))
+
+    return show_row
 
 
 def _duration(seconds: float) -> str:

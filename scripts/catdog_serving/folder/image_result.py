@@ -1,7 +1,8 @@
 """What became of one image file, and of a folder of them: the rows and sums of every output."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,10 @@ class FolderReport:
         failed: Files that could not be classified.
         unreadable: How many of them could not be read; `--resume` tries them again.
         skipped: Files that are no images by their name.
-        seconds: Time that this run spent on it.
+        seconds: Time that this run spent on what was not done already.
         labels: How often each label was given.
         uncertain: Images whose label has a certainty below one half.
+        first_failed: The row of the first file that failed, if there is one.
     """
 
     folder: str
@@ -104,12 +106,23 @@ class FolderReport:
     seconds: float = 0.0
     labels: Counter[str] = field(default_factory=Counter)
     uncertain: int = 0
+    first_failed: tuple[ImageResult, ...] = ()
     _cat_sum: float = 0.0
     _dog_sum: float = 0.0
+
+    @classmethod
+    def total(cls, reports: "Iterable[FolderReport]") -> "FolderReport":
+        """The sum of several; its folder has no name."""
+        total = cls("")
+        for report in reports:
+            for each in fields(cls)[1:]:
+                setattr(total, each.name, getattr(total, each.name) + getattr(report, each.name))
+        return total
 
     def add(self, result: ImageResult, reused: bool = False) -> None:
         """Count one row."""
         if isinstance(result.outcome, ImageFailure):
+            self.first_failed = self.first_failed or (result,)
             self.failed += 1
             self.unreadable += result.outcome.type == UNREADABLE
             return

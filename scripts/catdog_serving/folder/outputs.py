@@ -17,7 +17,7 @@ from catdog.results import LABELS, ModelId, Prediction
 from catdog_serving.atomic_write import atomic_file
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.own_outputs import check_own, write_own
 from catdog_serving.printable import printable
 
@@ -244,6 +244,15 @@ def summary_line(report: FolderReport) -> str:
     if uncertain:
         line += f"; {uncertain} {'is' if uncertain == 1 else 'are'} uncertain"
     return line
+
+
+def written_lines(written: Sequence[Path], reports: Sequence[FolderReport]) -> Iterator[str]:
+    """What stands in the files that were written, and why the first that failed did."""
+    total = FolderReport.total(reports)
+    yield f"{' and '.join(map(str, written))}: {summary_line(total)}"
+    for row in total.first_failed[:1]:
+        if isinstance(row.outcome, ImageFailure):
+            yield f"first failed: {row.path}: {row.outcome.message}"
 
 
 def check_parquet() -> None:

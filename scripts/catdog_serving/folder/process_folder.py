@@ -19,6 +19,7 @@ def process_sources(
     backend: Backend,
     on_row: Callable[[ImageResult], object],
     state: RunState | None = None,
+    on_reused: Callable[[ImageResult], object] | None = None,
 ) -> list[FolderReport]:
     """Classify files and folders in one stream, whatever their number.
 
@@ -28,6 +29,8 @@ def process_sources(
         on_row: Called with each row, in order.
         state: Where each row is kept. A file that has one there, and has not changed since,
             keeps it; one that could not be read is tried again.
+        on_reused: Called with each row that was there already, in its place among the others;
+            None: `on_row` is.
 
     Returns:
         A report for each folder, and one for all files named by themselves.
@@ -51,16 +54,18 @@ def process_sources(
         if state is not None and state.resumed:
             for row in state.rows(last, before):
                 if reports.of(row.path) is not None:
-                    reports.add(row, reused=True)
-                    on_row(row)
+                    reports.add(row)
+                    (on_reused or on_row)(row)
+            reports.lap()  # which was none of the time that new files took
 
-    for result in backend.classify_files(_to_classify(sources, state)):
+    for result in backend.classify_files(_to_classify(sources, state, reports.begin)):
+        took_s = reports.lap()
         _check_model(result, backend.model)
         place = sort_key(result.path)
         pass_reused(place)
         if state is not None:
             state.put(result)
-        reports.add(result)
+        reports.add(result, took_s)
         on_row(result)
         last = place
     pass_reused(None)
@@ -79,20 +84,30 @@ class _Reports:
             FolderReport(str(source.root)) if source.is_folder else self._of_files
             for source in sources
         ]
-        self._since = time.perf_counter()
+        self._since: float | None = None
+
+    def begin(self) -> None:
+        """A file was found that is new: time counts from the first on."""
+        if self._since is None:
+            self._since = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since it began, or since the lap before."""
+        now = time.perf_counter()
+        before, self._since = self._since or now, now
+        return now - before
 
     def of(self, path: AnyPath) -> FolderReport | None:
         """The report of a file; None if it lies in no source."""
         index = root_index(sort_key(path), self._places)
         return None if index is None else self._reports[index]
 
-    def add(self, row: ImageResult, reused: bool = False) -> None:
-        """Count a row, and the time since the one before."""
+    def add(self, row: ImageResult, took_s: float | None = None) -> None:
+        """Count a row, and the time it took; None of one that was there already."""
         report = self.of(row.path)
         assert report is not None  # noqa: S101 (it was found in a source)
-        report.add(row, reused)
-        now = time.perf_counter()
-        report.seconds, self._since = report.seconds + now - self._since, now
+        report.add(row, reused=took_s is None)
+        report.seconds += took_s or 0.0
 
     def finished(self) -> list[FolderReport]:
         """All of them; what was skipped is known of a folder when it was walked."""
@@ -101,7 +116,9 @@ class _Reports:
         return list({id(report): report for report in self._reports}.values())
 
 
-def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Iterator[AnyPath]:
+def _to_classify(
+    sources: Sequence[ImageFiles], state: RunState | None, on_new: Callable[[], object]
+) -> Iterator[AnyPath]:
     """The files that have no row yet, or not a current one."""
     for source in sources:
         for path in source:
@@ -109,6 +126,7 @@ def _to_classify(sources: Sequence[ImageFiles], state: RunState | None) -> Itera
                 if reserved := state.keep(path):
                     drop_reserved(reserved)
             else:
+                on_new()
                 yield path
         if state is None or not state.all_moved(source.root):
             _check_found(source)

@@ -71,7 +71,7 @@ class RunState:
             restart: Throw away what is in it.
 
         Raises:
-            RefusedError: If it is there, and neither resume nor restart is set; if it holds
+            RefusedError: If it holds rows, and neither resume nor restart is set; if it holds
                 answers of another model, or of other files; if it is no state. Then it is as
                 it was.
             NotReadyError: If it cannot be written, or another process has it.
@@ -83,7 +83,8 @@ class RunState:
         with ExitStack() as stack:
             connection, is_new = state_file.open_file(path, fill, stack)
             with plain_errors(path):
-                if restart:
+                is_empty = not connection.execute("SELECT 1 FROM files LIMIT 1").fetchall()
+                if restart or (is_empty and not is_new):  # nothing that could be lost or mixed
                     with connection:
                         connection.execute("BEGIN")
                         connection.execute("DELETE FROM files")
@@ -91,7 +92,7 @@ class RunState:
                         fill(connection)
                 elif not is_new:
                     state_file.check_same(path, connection, model, selection, resume)
-            state = cls(path, connection, stack, resumed=not is_new and not restart)
+            state = cls(path, connection, stack, resumed=not (is_new or is_empty or restart))
             state._held = stack.pop_all()
             return state
 

@@ -64,10 +64,10 @@ def test_the_rate_is_the_recent_one_whatever_was_done_before_a_resume(
     console = Console(file=io.StringIO(), force_terminal=False)
     with FolderProgress(find_sources([tmp_path]), console) as progress:
         for _ in range(50_000):
-            progress.add(failed=False)
+            progress.add(failed=False, reused=True)
         for _ in range(120):
             now += 0.5
             progress.add(failed=False)
     assert isinstance(console.file, io.StringIO)
-    last = console.file.getvalue().splitlines()[-1]
-    assert ", 2.0 images/s" in last
+    lines = console.file.getvalue().splitlines()
+    assert [", 2.0 images/s" in line for line in lines] == [True] * 6

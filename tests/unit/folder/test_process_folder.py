@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ from catdog_serving.folder.image_result import FolderReport, ImageFailure, Image
 from catdog_serving.folder.process_folder import process_sources
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_state import RunState
+from catdog_serving.remote_path import AnyPath
 from tests.support.albums import process_folder
 from tests.support.state_rows import failure
 from tests.support.stub_backend import MODEL, NameBackend, prediction, touch
@@ -117,3 +120,40 @@ def test_a_server_that_changes_its_model_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="net ids, int8 now, and began with net ids, fp32"):
         process_folder(tmp_path, Changing(), rows.append)
     assert names(rows) == ["1.jpg"]
+
+
+def test_seconds_and_rate_are_of_the_new_images_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second for each that is classified, ten for each look at one that was done before."""
+    now = 0.0
+    is_current = RunState.is_current
+
+    def looking(state: RunState, path: AnyPath) -> bool:
+        nonlocal now
+        now += 10
+        return is_current(state, path)
+
+    class Slow(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            nonlocal now
+            for result in super().classify_files(paths):
+                now += 1
+                yield result
+
+    names = [f"{number}.jpg" for number in range(5)]
+    touch(tmp_path / "album", *names)
+    process(tmp_path / "album", tmp_path / "state")
+    touch(tmp_path / "album", "7.jpg", "8.jpg")
+    monkeypatch.setattr(RunState, "is_current", looking)
+    monkeypatch.setattr(
+        "catdog_serving.folder.process_folder.time", SimpleNamespace(perf_counter=lambda: now)
+    )
+    new: list[ImageResult] = []
+    old: list[ImageResult] = []
+    with RunState.open(tmp_path / "state", MODEL, resume=True) as opened:
+        sources = find_sources([tmp_path / "album"])
+        (report,) = process_sources(sources, Slow(), new.append, opened, old.append)
+    assert (len(old), len(new)) == (5, 2)
+    assert (report.images, report.reused, report.images_per_s) == (7, 5, 2 / report.seconds)
+    assert report.seconds == 12  # a look at the second of the new ones is on its way

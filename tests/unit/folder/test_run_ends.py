@@ -10,9 +10,11 @@ from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.run_options import RunOptions
+from catdog_serving.folder.run_state import RunState
+from catdog_serving.folder.state_file import state_of
 from catdog_serving.remote_path import AnyPath
 from tests.support.resumed_runs import classify
-from tests.support.stub_backend import NameBackend, touch
+from tests.support.stub_backend import MODEL, NameBackend, touch
 
 
 def test_an_interruption_says_how_many_rows_are_kept_whatever_was_counted(
@@ -20,10 +22,10 @@ def test_an_interruption_says_how_many_rows_are_kept_whatever_was_counted(
 ) -> None:
     add = FolderProgress.add
 
-    def add_or_end(progress: FolderProgress, failed: bool) -> None:
+    def add_or_end(progress: FolderProgress, failed: bool, reused: bool = False) -> None:
         if progress.done == 2:
             raise KeyboardInterrupt
-        add(progress, failed)
+        add(progress, failed, reused)
 
     monkeypatch.setattr(FolderProgress, "add", add_or_end)
     for kept, options in ((3, {}), (3, {"resume": True})):
@@ -98,3 +100,42 @@ def test_json_lines_are_a_live_stream(
         monkeypatch.setattr("sys.stdout", stdout)
         run_classify(RunOptions((album,), format="jsonl"), Watched())
     assert lines == list(range(1, 23))  # the first says which model it is
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.txt", "/dev/null"])
+def test_an_output_ends_with_what_stands_in_it_and_the_first_reason(
+    name: str, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    touch(tmp_path / "more", "bad2.jpg", "notes.txt")
+    output = tmp_path / name
+    run_classify(RunOptions((album, tmp_path / "more"), output=output), NameBackend())
+    written, reason = capsys.readouterr().err.splitlines()
+    assert written.startswith(
+        f"{output}: 23 files: 1 cat, 20 neither, 2 failed (1 other skipped) in "
+    )
+    assert reason == f"first failed: {album}/bad.jpg: cannot decode"
+
+
+def test_an_empty_folder_prints_no_header(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(NotReadyError, match="holds no images"):
+        run_classify(RunOptions((tmp_path,)), NameBackend())
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), NotReadyError("no server")], ids=repr)
+def test_a_run_that_ended_before_its_first_row_is_in_nobodys_way(
+    error: BaseException, album: Path, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class EndsAtOnce(NameBackend):
+        def classify_files(self, paths: Iterable[AnyPath]) -> Iterator[ImageResult]:
+            raise error
+            yield
+
+    with pytest.raises(type(error)):
+        classify(album, backend=EndsAtOnce(), output=output)
+    assert "--resume" not in capsys.readouterr().err
+    assert list(output.parent.glob("out.*")) == []
+    RunState.open(state_of(output), MODEL, "a kill leaves it").close()
+    assert len(classify(album, output=output)) == 22

@@ -108,7 +108,10 @@ def test_without_resume_or_restart_it_is_refused_and_stays(path: Path) -> None:
     with RunState.open(path, OTHER, restart=True) as state:
         assert state.count() == 0
         assert not state.resumed
-    with RunState.open(path, OTHER, resume=True) as state:
+    with RunState.open(path, MODEL) as state:  # without a row nothing can be lost or mixed
+        assert not state.resumed
+        state.put(image("b.jpg"))
+    with RunState.open(path, MODEL, resume=True) as state:
         assert state.resumed
 
 
