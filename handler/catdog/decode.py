@@ -121,7 +121,7 @@ class Decoder:
     ) -> Iterator[DecodedImage]:
         """Like `decode`; the image's memory counts as taken until the `with` ends."""
         with ExitStack() as stack:
-            with self._invalid_image(len(data)):
+            with self._invalid_image(data):
                 image, found = _open_essentials(data, self._formats)
                 stack.enter_context(image)
                 _check_size(image.size, self._limits)
@@ -138,7 +138,7 @@ class Decoder:
             yield decoded
 
     @contextmanager
-    def _invalid_image(self, size: int) -> Iterator[None]:
+    def _invalid_image(self, data: bytes | bytearray) -> Iterator[None]:
         """What the decoders raise inside the `with` becomes `InvalidImage`."""
         try:
             yield
@@ -159,15 +159,16 @@ class Decoder:
             raise
         except Exception as error:
             if _is_cut_off(error):
+                name = format_name(detect_format(data) or "image")
                 raise InvalidImage(
                     InvalidReason.CUT_OFF,
-                    "the image is cut off: its last rows are missing; send the whole file",
+                    f"the {name} is cut off: its last rows are missing; send the whole file",
                 ) from error
             # Pillow's decoders and the walk over the structure raise nearly every type there is
             # on broken files (OSError, SyntaxError, struct.error, IndexError, KeyError ...).
             raise InvalidImage(
                 InvalidReason.UNDECODABLE,
-                f"cannot decode {size} bytes as an image; send JPEG, PNG or WebP",
+                f"cannot decode {len(data)} bytes as an image; send JPEG, PNG or WebP",
             ) from error
 
 

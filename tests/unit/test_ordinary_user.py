@@ -8,7 +8,7 @@ import pytest
 
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import CatDogError
-from catdog_serving.evaluation.evaluation import LabelledFolder
+from catdog_serving.evaluation.labelled_files import LabelledFolder
 from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import explain_files
 from catdog_serving.folder.run_options import RunOptions

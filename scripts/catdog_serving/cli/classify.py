@@ -254,15 +254,14 @@ def _end_run(
     elif options.output_format in ("json", "csv"):
         rendered = outputs.render(options.output_format, state.rows(), reports, model, options.bom)
         sys.stdout.buffer.writelines(rendered)
-    if options.report is not None:
-        # Thumbnails and links are of where an image lies now.
+    if options.sort_into is not None:
+        _sort(options, options.sort_into, state)
+    if options.report is not None:  # its thumbnails and links are of where an image lies by now
         values = (
             row.to_dict() | {"path": str(row.file.moved_to or row.path)} for row in state.rows()
         )
         folders = [report.to_dict() for report in reports]
         write_folder_report(options.report, values, folders, model.to_dict())
-    if options.sort_into is not None:  # last: the page holds thumbnails
-        _sort(options, options.sort_into, state)
     unreadable = sum(report.unreadable for report in reports)
     if unreadable and state.path is not None and not options.keep_state:
         print_line(

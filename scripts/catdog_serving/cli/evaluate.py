@@ -1,5 +1,6 @@
 """catdog evaluate."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from catdog.results import ModelId
 from catdog_serving.cli.backends import open_backend
 from catdog_serving.cli.options import (
     ArchiveOption,
@@ -24,10 +26,18 @@ from catdog_serving.cli.options import (
     print_line,
 )
 from catdog_serving.cli.progress import FolderProgress
-from catdog_serving.evaluation.evaluation import LABELS, Evaluation, LabelledFolder, evaluate_folder
+from catdog_serving.evaluation.evaluation import LABELS, Evaluation, evaluate_folder
+from catdog_serving.evaluation.labelled_files import (
+    LabelledFolder,
+    LabelledResult,
+    rows_format,
+    write_rows,
+)
 from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.find_images import check_not_read, find_sources
+from catdog_serving.folder.image_result import FolderReport
+from catdog_serving.folder.outputs import written_lines
 from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.printable import printable
 from catdog_serving.reports.evaluation_report import write_evaluation_report
@@ -52,22 +62,35 @@ def evaluate(
     jobs: JobsOption = None,
     exclude: ExcludeOption = None,
     output_format: Annotated[EvaluationFormat, typer.Option("--format")] = EvaluationFormat.table,
+    output: Annotated[
+        Path | None, typer.Option(help="Write a row per image: .csv, .json or .jsonl.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page with plots and the worst mistakes.")
     ] = None,
 ) -> None:
     """Measure accuracy on images whose class is known by their folder."""
     everything = find_sources([directory])
+    written = [path for path in (output, report) if path]
+    if output:
+        rows_format(output)
+    if written:
+        check_not_read(written, everything, files_of_server(config, archive))
+    for path in written:
+        check_own(path)
     if report:
-        check_not_read([report], everything, files_of_server(config, archive))
-        check_own(report)
         check_matplotlib()
     sources = list(LabelledFolder.find(directory, exclude or ()).sources.values())
     with (
         open_backend(backend.value, config, archive, url, jobs, token=token) as opened,
         FolderProgress(sources, errors) as progress,
     ):
-        evaluation = evaluate_folder(directory, opened, progress.add, exclude or ())
+        rows: list[LabelledResult] = []
+        keep = {"on_row": rows.append} if output else {}
+        evaluation = evaluate_folder(directory, opened, progress.add, exclude or (), **keep)
+        model = opened.model
+    if output:
+        _write_rows(output, directory, rows, model)
     if report:
         write_evaluation_report(report, evaluation.to_dict(), draw_plots(evaluation))
     if output_format is EvaluationFormat.json:
@@ -78,11 +101,27 @@ def evaluate(
         raise typer.Exit(1)
 
 
+def _write_rows(
+    output: Path, directory: Path, rows: Sequence[LabelledResult], model: ModelId
+) -> None:
+    report = FolderReport(str(directory))
+    for row in rows:
+        report.add(row)
+    write_rows(output, rows, report, model)
+    for line in written_lines([output], [report]):
+        print_line(line, errors)
+
+
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Show a person all but the plots."""
     if not console.is_terminal:
         console.width = _UNBOUNDED_WIDTH
+    if evaluation.folder is not None:
+        print_line(f"{evaluation.folder}: {evaluation.files} files", console)
     console.print(_figures(evaluation))
+    if evaluation.three_way:
+        console.print("\nthe line for model-config.yaml, section handler")
+        print_line(f"  {evaluation.three_way.best.setting}", console)
     console.print()
     console.print(_confusion_table(evaluation))
     if evaluation.mistakes:

@@ -9,7 +9,8 @@ import typer
 from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.options import print_line
 from catdog_serving.errors import RefusedError
-from catdog_serving.evaluation.evaluation import LabelledFolder, evaluate_folder
+from catdog_serving.evaluation.evaluation import evaluate_folder
+from catdog_serving.evaluation.labelled_files import LabelledFolder
 from catdog_serving.folder.local_backend import LocalBackend
 
 MIN_ACCURACY = 0.9

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from catdog.results import ModelId, Prediction
-from catdog_serving.errors import NotReadyError
+from catdog_serving.evaluation.labelled_files import TRUTHS, LabelledFolder, LabelledResult
 from catdog_serving.evaluation.metrics import (
     BestThreshold,
     CalibrationBin,
@@ -30,16 +30,9 @@ from catdog_serving.evaluation.metrics import (
     roc_auc,
     threshold_curve,
 )
-from catdog_serving.find_images import ImageFiles, find_sources, list_folder
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import ImageFailure
 
-TRUTHS = ("cat", "dog", "neither")
-_FOLDER_NAMES = {
-    **dict.fromkeys(("cat", "cats"), "cat"),
-    **dict.fromkeys(("dog", "dogs"), "dog"),
-    **dict.fromkeys(("neither", "other", "others"), "neither"),
-}
 LABELS = (*TRUTHS, "failed")
 WORST = 20  # mistakes that are listed
 
@@ -120,6 +113,7 @@ class Evaluation:
         failures: Files that could not be classified.
         samples: All the others.
         skipped: Files that are no images.
+        folder: Where the class folders lie; None of what is in no folder.
     """
 
     model: ModelId | None
@@ -137,6 +131,12 @@ class Evaluation:
     failures: tuple[Failure, ...]
     samples: tuple[Sample, ...] = field(repr=False)
     skipped: int = 0
+    folder: str | None = None
+
+    @property
+    def files(self) -> int:
+        """All that were looked at, whether they could be classified or not."""
+        return len(self.samples) + len(self.failures)
 
     @property
     def untrained(self) -> bool:
@@ -145,6 +145,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON, without the single samples."""
         return {
+            "folder": self.folder,
             "model": self.model
             and asdict(self.model) | {"version": self.version, "untrained": self.untrained},
             "confusion": self.confusion,
@@ -174,6 +175,7 @@ def evaluate_folder(
     backend: Backend,
     on_image: Callable[[bool], object],
     exclude: Sequence[str] = (),
+    on_row: Callable[[LabelledResult], object] = lambda row: None,
 ) -> Evaluation:
     """Classify the class folders of `directory` and compare.
 
@@ -182,6 +184,7 @@ def evaluate_folder(
         backend: Where to classify.
         on_image: Called for each image, with whether it failed.
         exclude: What to pass over; see `image_names.Selection`.
+        on_row: Called with what became of each, and its truth.
 
     Raises:
         NotReadyError: If the folders are not as they should be.
@@ -192,68 +195,11 @@ def evaluate_folder(
         for truth, source in classes.sources.items():
             for result in backend.classify_files(source):
                 on_image(isinstance(result.outcome, ImageFailure))
+                on_row(LabelledResult(result.file, result.outcome, truth))
                 yield truth, cast("Path", result.path), result.outcome
 
     evaluation = evaluate(outcomes())
-    return replace(evaluation, skipped=classes.skipped)
-
-
-@dataclass(frozen=True)
-class LabelledFolder:
-    """The class folders of a folder.
-
-    Attributes:
-        sources: Truth -> the images of its folder; no image is of two.
-        other_files: Files beside the class folders, which are none of a class.
-    """
-
-    sources: dict[str, ImageFiles]
-    other_files: int
-
-    @classmethod
-    def find(cls, directory: Path, exclude: Sequence[str] = ()) -> "LabelledFolder":
-        """The folder of each truth, by its name: `cats`, `Dog`, `neither`, `other`.
-
-        Raises:
-            NotReadyError: If one is missing, empty, there twice, or of another name.
-        """
-        folders, other_files = _class_folders(directory, exclude)
-        for truth in ("cat", "dog"):
-            if truth not in folders:
-                raise NotReadyError(
-                    f"{directory} has no folder {truth}s; name a folder that has one"
-                )
-        truths = [truth for truth in TRUTHS if truth in folders]
-        roots = [folders[truth] for truth in truths]
-        for source in find_sources(roots, exclude=exclude):  # a look leaves traces in sources
-            if next(iter(source), None) is None:
-                raise NotReadyError(f"{source.root} holds no images; every class needs one")
-        sources = {source.root: source for source in find_sources(roots, exclude=exclude)}
-        return cls({truth: sources[folders[truth]] for truth in truths}, other_files)
-
-    @property
-    def skipped(self) -> int:
-        """Files that are no images, as far as the folders were walked."""
-        return self.other_files + sum(source.skipped for source in self.sources.values())
-
-
-def _class_folders(directory: Path, exclude: Sequence[str]) -> tuple[dict[str, Path], int]:
-    """The folder of each truth that is there, and how many files lie beside them."""
-    if not directory.is_dir():
-        raise NotReadyError(f"there is no folder {directory}")
-    folders, other_files = list_folder(directory, exclude)
-    found: dict[str, Path] = {}
-    for path in folders:
-        truth = _FOLDER_NAMES.get(path.name.lower())
-        if truth is None:
-            raise NotReadyError(
-                f"{path} is no class that catdog knows; its folders may be called: "
-                f"{', '.join(_FOLDER_NAMES)}"
-            )
-        if truth in found:
-            raise NotReadyError(f"{found[truth]} and {path} are the same class; keep one")
-        found[truth] = path
-    return found, other_files
+    return replace(evaluation, skipped=classes.skipped, folder=str(directory))
 
 
 def evaluate(outcomes: Iterable[tuple[str, Path, Prediction | ImageFailure]]) -> Evaluation:

@@ -85,8 +85,14 @@ class BestThreshold:
     high: float
     right: Share
 
+    @property
+    def setting(self) -> str:
+        """The line for model-config.yaml; with more decimals where the interval is that narrow."""
+        decimals = next((n for n in (4, 6) if self.low < round(self.threshold, n) <= self.high), 9)
+        return f"presence_threshold: {self.threshold:.{decimals}f}"
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"right": self.right.to_dict()}
+        return asdict(self) | {"setting": self.setting, "right": self.right.to_dict()}
 
 
 def threshold_curve(

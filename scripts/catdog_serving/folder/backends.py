@@ -15,7 +15,7 @@ from PIL import Image
 from catdog.results import Explanation, ModelId
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import InvalidImageError
-from catdog_serving.folder.image_result import INVALID_IMAGE, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.remote_path import AnyPath
@@ -102,7 +102,7 @@ class HttpBackend(Backend):
         try:
             answer = self._client.classify(content, self._with_maps)
         except InvalidImageError as error:
-            return ImageResult(file, ImageFailure(INVALID_IMAGE, error.message))
+            return ImageResult(file, ImageFailure.refused(error.message))
         return ImageResult(file, answer)
 
     def explain(self, content: bytes) -> Explanation | ImageFailure:
@@ -114,4 +114,4 @@ def explain_content(client: CatDogClient, content: bytes) -> Explanation | Image
     try:
         return client.explain(content)
     except InvalidImageError as error:
-        return ImageFailure(INVALID_IMAGE, error.message)
+        return ImageFailure.refused(error.message)

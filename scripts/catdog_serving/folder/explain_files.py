@@ -21,7 +21,7 @@ from catdog_serving.find_images import (
     check_outside,
 )
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_result import INVALID_IMAGE, UNWRITABLE, ImageFailure
+from catdog_serving.folder.image_result import UNWRITABLE, ImageFailure
 from catdog_serving.folder.outputs import STYLES, failed_row
 from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.folder.read_image import read_file
@@ -109,7 +109,7 @@ def _write_overlay(
     try:
         image = decode_to_draw(decoder, content, LONGER_SIDE)
     except InvalidImage as invalid:
-        return ImageFailure(INVALID_IMAGE, invalid.message)
+        return ImageFailure.refused(invalid.message)
     drawn = io.BytesIO()
     draw_overlay(image, explanation.map, explanation.box).save(drawn, "JPEG", **_JPEG)
     try:

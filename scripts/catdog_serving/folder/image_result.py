@@ -49,6 +49,13 @@ class ImageFailure:
     type: str
     message: str
 
+    @classmethod
+    def refused(cls, message: str) -> "ImageFailure":
+        """What the core or a server says of an image, for who has the file and sends nothing."""
+        if message.startswith("got no bytes"):
+            return cls(INVALID_IMAGE, "the file is empty")
+        return cls(INVALID_IMAGE, message.partition("; send ")[0])
+
 
 @dataclass(frozen=True)
 class ImageResult:

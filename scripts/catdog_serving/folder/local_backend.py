@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from catdog.invalid_image import InvalidImage
 from catdog.results import Explanation, Prediction, map_valid
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_result import INVALID_IMAGE, FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.local import BATCH, batches, decodable, device_errors, load_classifier
 from catdog_serving.ordered_map import ordered_map
@@ -60,7 +60,7 @@ class LocalBackend(Backend):
         with device_errors():
             (outcome,) = self._classifier.explain([decodable(content)])
         if isinstance(outcome, InvalidImage):
-            return ImageFailure(INVALID_IMAGE, outcome.message)
+            return ImageFailure.refused(outcome.message)
         return outcome
 
     def _preprocess(self, paths: tuple[AnyPath, ...]) -> "_Batch":
@@ -73,7 +73,7 @@ class LocalBackend(Backend):
             outcomes = map_valid(self._classifier.classify_inputs, batch.inputs, ImageFailure)
         for file, outcome in zip(batch.files, outcomes, strict=True):
             if isinstance(outcome, InvalidImage):
-                outcome = ImageFailure(INVALID_IMAGE, outcome.message)
+                outcome = ImageFailure.refused(outcome.message)
             elif isinstance(outcome, Prediction) and not self._with_maps:
                 outcome = replace(outcome, map=None)
             yield ImageResult(file, outcome)

@@ -142,7 +142,9 @@ def _json_line(values: dict[str, Any]) -> bytes:
     return line + b"\n"
 
 
-def to_csv(rows: Iterable[ImageResult], bom: bool = False) -> Iterator[bytes]:
+def to_csv(
+    rows: Iterable[ImageResult], bom: bool = False, more: Sequence[str] = ()
+) -> Iterator[bytes]:
     """A header, then a line per file (RFC 4180, UTF-8).
 
     Text that a spreadsheet would run as a formula gets an apostrophe in front.
@@ -150,10 +152,12 @@ def to_csv(rows: Iterable[ImageResult], bom: bool = False) -> Iterator[bytes]:
     Args:
         rows: Of the files.
         bom: Begin with a byte order mark, without which Excel takes UTF-8 for another encoding.
+        more: Keys of the rows that are columns too, behind the others.
     """
+    columns = (*_CSV_COLUMNS, *more)
     if bom:
         yield codecs.BOM_UTF8
-    yield _csv_line(_CSV_COLUMNS)
+    yield _csv_line(columns)
     for row in rows:
         flat = row.to_dict()
         breed, error = flat.get("breed") or {}, flat.get("error") or {}
@@ -166,7 +170,7 @@ def to_csv(rows: Iterable[ImageResult], bom: bool = False) -> Iterator[bytes]:
             "error_type": error.get("type"),
             "error_message": error.get("message"),
         }
-        yield _csv_line([_inert(flat.get(column)) for column in _CSV_COLUMNS])
+        yield _csv_line([_inert(flat.get(column)) for column in columns])
 
 
 def _inert(value: object) -> object:

@@ -26,7 +26,7 @@ def write_evaluation_report(
     """
     values = {
         **figures,
-        "title": "catdog: evaluation",
+        "title": f"catdog: evaluation of {figures['folder']}",
         "failed": len(figures["failures"]),
         "failures": figures["failures"][:MAX_FAILURES],
         "plots": {

@@ -96,7 +96,7 @@ class Images:
             try:
                 image = decode_to_draw(self._decoder, content, side)
             except InvalidImage as invalid:
-                outcome = ImageFailure(INVALID_IMAGE, invalid.message)
+                outcome = ImageFailure.refused(invalid.message)
         if isinstance(outcome, ImageFailure):
             return ShownImage(path.name, ImageResult(file, outcome), None, None, None)
         row = ImageResult(file, replace(outcome.prediction, box=outcome.box))

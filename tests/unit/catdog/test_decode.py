@@ -14,6 +14,7 @@ from catdog.decode import (
     DecodedImage,
     Decoder,
     Limits,
+    format_name,
     to_upright_rgb,
 )
 from catdog.invalid_image import InvalidImage, InvalidReason
@@ -216,7 +217,8 @@ def test_a_file_that_is_cut_off_is_told_so(format: str) -> None:
         for part in (0.4, 0.6, 0.9):
             error = refused(data[: int(part * len(data))])
             assert error.reason is InvalidReason.CUT_OFF
-    assert error.message == "the image is cut off: its last rows are missing; send the whole file"
+    named = f"the {format_name(format)} is cut off"
+    assert error.message == f"{named}: its last rows are missing; send the whole file"
 
 
 JPEG_LAYOUTS: tuple[dict[str, object], ...] = (

@@ -1,5 +1,6 @@
 """Evaluations of classifiers whose quality is known, and of folders that are not as they should."""
 
+import csv
 import io
 import json
 import subprocess
@@ -13,16 +14,12 @@ from rich.console import Console
 
 from catdog_serving.cli.evaluate import print_evaluation
 from catdog_serving.errors import NotReadyError
-from catdog_serving.evaluation.evaluation import (
-    Evaluation,
-    LabelledFolder,
-    evaluate,
-    evaluate_folder,
-)
-from catdog_serving.evaluation.metrics import Share
+from catdog_serving.evaluation.evaluation import Evaluation, evaluate, evaluate_folder
+from catdog_serving.evaluation.labelled_files import LabelledFolder, LabelledResult, write_rows
+from catdog_serving.evaluation.metrics import BestThreshold, Share
 from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_result import ImageFailure
+from catdog_serving.folder.image_result import FolderReport, ImageFailure
 from tests.support.command_line import catdog_here
 from tests.support.outcomes import always_cat, answer, classified, perfect, reversed_
 from tests.support.stub_backend import NameBackend, touch
@@ -209,7 +206,58 @@ def test_a_folder_is_classified_by_the_backend(tmp_path: Path) -> None:
         "dog": {"cat": 1, "dog": 0, "neither": 0, "failed": 0},
     }
     assert sorted(seen) == [False, False, False, True]
+    assert evaluation.to_dict()["folder"] == str(tmp_path)
+    assert shown(evaluation).startswith(f"{tmp_path}: 4 files\n")
     assert [m.path for m in evaluation.mistakes] == [tmp_path / "dogs" / "cat.jpg"]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.jsonl"])
+def test_each_image_has_a_row_with_its_truth(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, "set/cats/cat1.jpg", "set/cats/bad.jpg", "set/dogs/cat.jpg")
+    rows: list[LabelledResult] = []
+    with NameBackend() as backend:
+        evaluate_folder(tmp_path / "set", backend, lambda failed: None, on_row=rows.append)
+        for _ in range(2):  # the second replaces the first
+            write_rows(tmp_path / name, rows, FolderReport("set"), backend.model)
+    text = (tmp_path / name).read_text()
+    if name == "rows.csv":
+        read = list(csv.DictReader(io.StringIO(text)))
+        assert list(read[0])[-1] == "truth"
+    else:
+        lines = text.splitlines()[1:]
+        read = json.loads(text)["images"] if name == "rows.json" else list(map(json.loads, lines))
+    found = [(Path(row["path"]).name, row["truth"], row.get("label")) for row in read]
+    assert [row[:2] for row in found] == [
+        ("bad.jpg", "cat"),
+        ("cat1.jpg", "cat"),
+        ("cat.jpg", "dog"),
+    ]
+    assert [row[2] or "" for row in found] == ["", "cat", "cat"]
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.txt", "rows"])
+def test_rows_go_into_files_with_room_for_the_truth(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, "cats/a.jpg", "dogs/b.jpg")
+    result = catdog_here("evaluate", tmp_path, "--output", tmp_path / name)
+    assert result.returncode == 2
+    assert "the rows go into .csv, .json or .jsonl" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "line"),
+    [(0.2, 0.3, "0.2500"), (0.30001, 0.30004, "0.300025"), (0.3, 0.3000001, "0.300000050")],
+)
+def test_the_best_threshold_is_a_line_of_the_configuration(
+    low: float, high: float, line: str
+) -> None:
+    best = BestThreshold((low + high) / 2, low, high, Share(1, 2))
+    assert best.setting == best.to_dict()["setting"] == f"presence_threshold: {line}"
+
+
+def test_the_line_is_printed_where_there_is_a_best_threshold() -> None:
+    text = shown(evaluate(classified(perfect, ("cat", "dog", "neither"))))
+    assert "section handler\n  presence_threshold: 0.4610\n" in text
+    assert "presence_threshold: " not in shown(evaluate(classified(perfect, ("cat", "dog"))))
 
 
 @pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".cats"])

@@ -13,6 +13,7 @@ from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.state_file import state_of
 from catdog_serving.remote_path import AnyPath
+from tests.support.parsed_page import ParsedPage
 from tests.support.resumed_runs import classify
 from tests.support.stub_backend import MODEL, NameBackend, touch
 
@@ -139,3 +140,17 @@ def test_a_run_that_ended_before_its_first_row_is_in_nobodys_way(
     assert list(output.parent.glob("out.*")) == []
     RunState.open(state_of(output), MODEL, "a kill leaves it").close()
     assert len(classify(album, output=output)) == 22
+
+
+def test_the_page_of_a_run_that_moves_links_to_where_the_images_are_now(
+    album: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    run_classify(
+        RunOptions((album,), report=page, sort_into=tmp_path / "sorted", move=True), NameBackend()
+    )
+    items = ParsedPage(page).blocks["items"]
+    links = {Path(item["path"]).name: item["link"] for item in items}
+    assert links["cat.jpg"] == "./sorted/cat/cat.jpg"
+    assert links["bad.jpg"] == "./sorted/failed/bad.jpg"
+    assert all((tmp_path / link).exists() for link in links.values())
