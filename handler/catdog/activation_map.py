@@ -49,7 +49,7 @@ def to_activation_maps(activations: np.ndarray, views: Sequence[View]) -> list[A
 
 
 def locate(
-    activations: np.ndarray, views: Sequence[View | None], threshold: float
+    activations: np.ndarray, views: Sequence[View | None], threshold: float, whole: bool = False
 ) -> list[Box | None]:
     """Find the animals: the box around the largest connected region above a threshold.
 
@@ -57,13 +57,15 @@ def locate(
         activations: N maps of one shape, (N, h, w), in [0, 1].
         views: What part of its image each covers; None for one that is not to be searched.
         threshold: In (0, 1); regions are where the interpolated map reaches it.
+        whole: Whether the views are whole images. Outside them is nothing, and the map falls to
+            0 over its outermost half cells; outside a crop the animal goes on.
 
     Returns:
         N boxes in pixels of the upright original, inside it; None if the map is below the
         threshold everywhere, or was not searched.
     """
     count, rows, columns = activations.shape
-    fine = _interpolation(rows) @ activations @ _interpolation(columns).T
+    fine = _interpolation(rows, whole) @ activations @ _interpolation(columns, whole).T
     height, width = fine.shape[1:]
     masks = np.zeros((count, height, width + 1), dtype=bool)  # a False behind each row
     np.greater_equal(fine, threshold, out=masks[:, :, :width])
@@ -96,16 +98,16 @@ def _box(mask: int, shape: tuple[int, int], view: View) -> Box | None:
 
 
 @cache
-def _interpolation(cells: int) -> np.ndarray:
-    """Linear interpolation between the centres of cells, flat outside: (points, cells)."""
+def _interpolation(cells: int, whole: bool) -> np.ndarray:
+    """Linear interpolation between the centres of cells: (points, cells).
+
+    Outside the outermost centres it is flat, or falls to 0 at the next that is not there.
+    """
     points = (np.arange(cells * _POINTS_PER_CELL) + 0.5) / _POINTS_PER_CELL - 0.5
-    below = np.clip(np.floor(points), 0, cells - 1).astype(int)
-    above = np.minimum(below + 1, cells - 1)
-    share = np.clip(points - below, 0, 1)
-    matrix = np.zeros((len(points), cells), dtype=np.float32)
-    matrix[np.arange(len(points)), below] += 1 - share
-    matrix[np.arange(len(points)), above] += share
-    return matrix
+    if not whole:
+        points = np.clip(points, 0, cells - 1)
+    distances = np.abs(points[:, np.newaxis] - np.arange(cells))
+    return np.maximum(0, 1 - distances).astype(np.float32)
 
 
 def _largest_region(mask: int, pitch: int) -> int:

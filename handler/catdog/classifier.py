@@ -232,13 +232,17 @@ class Classifier:
         ]
 
     def _explain(self, prediction: Prediction, view: View, output: ModelOutput) -> Explanation:
-        ((box, activation_map),) = self._locate([prediction], [view], output)
+        ((box, activation_map),) = self._locate([prediction], [view], output, whole=True)
         return Explanation(prediction, box, activation_map)
 
     def _locate(
-        self, predictions: Sequence[Prediction], views: Sequence[View], output: ModelOutput
+        self,
+        predictions: Sequence[Prediction],
+        views: Sequence[View],
+        output: ModelOutput,
+        whole: bool = False,
     ) -> list[tuple[Box | None, ActivationMap]]:
-        """Box and map of each image of a pass."""
+        """Box and map of each image of a pass, over crops or over a whole image."""
         groups = [explained_group(prediction) for prediction in predictions]
         explained = [maps[group] for maps, group in zip(output.maps, groups, strict=True)]
         activations = scale_to_peak(np.array(explained))  # (N, h, w)
@@ -246,7 +250,7 @@ class Classifier:
             None if prediction.label == "neither" else view
             for prediction, view in zip(predictions, views, strict=True)
         ]
-        boxes = locate(activations, searched, self.settings.box_threshold)
+        boxes = locate(activations, searched, self.settings.box_threshold, whole)
         return list(zip(boxes, to_activation_maps(activations, views), strict=True))
 
 

@@ -17,6 +17,9 @@ LABELS = ("cat", "dog", "neither")
 # Where the certainty of a label is below this, the image is uncertain: all else is more probable.
 UNCERTAIN_BELOW = 0.5
 
+# A box that covers this part of its image fills it.
+FILLS_FROM = 0.9
+
 # The weights id of reproducible untrained weights, whose answers mean nothing.
 SEEDED = "seeded"
 
@@ -33,6 +36,11 @@ class Box(NamedTuple):
     y0: int
     x1: int
     y1: int
+
+    def fills(self, size: tuple[int, int]) -> bool:
+        """Whether it is nearly all of an image of `size`, and so says not where in it."""
+        area = (self.x1 - self.x0) * (self.y1 - self.y0)
+        return area >= FILLS_FROM * size[0] * size[1]
 
     def scaled(self, size: tuple[int, int], other: tuple[int, int]) -> "Box":
         """The box of an image of `size`, in the same image at another; it never gets narrower."""

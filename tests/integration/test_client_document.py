@@ -20,9 +20,9 @@ from tests.support.paths import ROOT
 DOCUMENT = (ROOT / "docs" / "client.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 PRINTED = [
-    r"cat 0\.9229\d* 0\.0033\d* 0\.0736\d*\ntiger cat 0\.41\d*\ntiger cat 0\.37\d*\n"
+    r"cat 0\.9229\d* 0\.0033\d* 0\.0736\d*\n0\.9229\d* tiger cat 0\.37\d*\ntiger cat 0\.37\d*\n"
     r"efficientnet_lite0 efficientnet-lite0-57934424, fp32 1\.0\n",
-    r"cat \(0, 0, 451, 300\)\n7 rows of 11\n",
+    r"cat \(0, 0, 441, 300\)\n7 rows of 11\n",
     r"cat\n",
     r"astronaut\.png neither\nchelsea\.png cat\ncoffee\.png neither\nrocket\.jpg neither\n",
     r"400 cannot decode 12 bytes as an image; send JPEG, PNG or WebP\n",

@@ -40,8 +40,14 @@ def test_the_threshold_is_the_one_that_the_labels_choose(labelled: list[Labelled
 
 def test_the_document_says_what_is_measured(labelled: list[Labelled]) -> None:
     table = [figures(labelled, mode) for mode in MODES]
+    settings = Settings.read(ROOT / "config" / "model-config.yaml")
+    filled = 0
+    for photo in labelled:
+        box = photo.located("whole", settings.box_threshold)
+        filled += box is not None and box.fills(photo.maps["whole"].size)
+    table.append(f"in {filled} of the {len(labelled)}")
     print("", *table, sep="\n")
-    document = re.sub(r" +", " ", DOCUMENT.read_text(encoding="utf-8"))
+    document = re.sub(r"\s+", " ", DOCUMENT.read_text(encoding="utf-8"))
     for row in table:
         assert row in document
 

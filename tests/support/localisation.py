@@ -42,7 +42,8 @@ class Labelled:
     def located(self, mode: str, threshold: float) -> Box | None:
         heat_map = self.maps[mode]
         grid = np.array(heat_map.grid, dtype=np.float32)
-        (box,) = locate(grid[np.newaxis], [View(heat_map.size, heat_map.view)], threshold)
+        view = View(heat_map.size, heat_map.view)
+        (box,) = locate(grid[np.newaxis], [view], threshold, whole=mode == "whole")
         return box
 
     def iou(self, mode: str, threshold: float) -> float:

@@ -12,7 +12,7 @@ from rich.text import Text
 from catdog.decode import Decoder
 from catdog.invalid_image import InvalidImage
 from catdog.overlay import decode_to_draw, draw_overlay
-from catdog.results import Explanation
+from catdog.results import Box, Explanation
 from catdog_serving.atomic_write import atomic_write
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_images import (
@@ -126,13 +126,18 @@ def explained_header() -> Text:
     return Text(f"{'label':7}  {'box x0 y0 x1 y1':{_BOX_WIDTH}}  overlay", style="bold")
 
 
+def box_text(box: Box, size: tuple[int, int]) -> str:
+    """A box in an image of that size, for people."""
+    return "fills the image" if box.fills(size) else " ".join(map(str, box))
+
+
 def explained_row(explained: ExplainedFile) -> Text:
     """An explained file's line: its label, the animal's box, the overlay."""
     outcome = explained.outcome
     if isinstance(outcome, ImageFailure):
         return failed_row(str(explained.path), outcome.message)
     label = outcome.prediction.label
-    box = "" if outcome.box is None else " ".join(map(str, outcome.box))
+    box = "" if outcome.box is None else box_text(outcome.box, outcome.map.size)
     return Text.assemble(
         (f"{label:7}", STYLES[label]), f"  {box:{_BOX_WIDTH}}  {printable(str(explained.target))}"
     )

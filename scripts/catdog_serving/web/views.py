@@ -128,8 +128,12 @@ def _bar(name: str, share: float, kind: str) -> str:
 
 
 def _box_line(shown: ShownImage) -> str:
-    box = None if shown.explanation is None else shown.explanation.box
-    return "No box." if box is None else "Box: {}, {} to {}, {} pixels.".format(*box)
+    explanation = shown.explanation
+    if explanation is None or explanation.box is None:
+        return "No box."
+    if explanation.box.fills(explanation.map.size):
+        return "It fills the image."
+    return "Box: {}, {} to {}, {} pixels.".format(*explanation.box)
 
 
 def _model_line(prediction: Prediction) -> str:

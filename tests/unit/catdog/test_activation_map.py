@@ -46,9 +46,19 @@ def test_what_is_not_to_be_searched_has_no_box() -> None:
     ]
 
 
-def box_by_scipy(activation: np.ndarray, view: View, threshold: float) -> Box | None:
+def test_at_the_edge_of_a_whole_image_a_weak_map_is_no_part_of_the_box() -> None:
+    """Where the map is 0.15 along the edges, it reaches 0.1 over less than all of their cells."""
+    activation = np.full((5, 5), 0.15, dtype=np.float32)
+    activation[2, 2] = 1
+    boxes = [locate(activation[np.newaxis], [UNIT], 0.1, whole) for whole in (False, True)]
+    assert boxes == [[Box(0, 0, 100, 100)], [Box(5, 5, 95, 95)]]
+    assert locate(np.ones((1, 5, 5), np.float32), [UNIT], 0.1, True) == [Box(0, 0, 100, 100)]
+
+
+def box_by_scipy(activation: np.ndarray, view: View, threshold: float, whole: bool) -> Box | None:
     """One map alone, its regions labelled point by point; of equally large ones the first."""
-    fine = _interpolation(activation.shape[0]) @ activation @ _interpolation(activation.shape[1]).T
+    down, across = (_interpolation(cells, whole) for cells in activation.shape)
+    fine = down @ activation @ across.T
     labelled, count = ndimage.label(fine >= threshold)
     if count == 0:
         return None
@@ -87,16 +97,18 @@ CHECKERBOARD = (np.indices((7, 14)).sum(axis=0) % 2).astype(np.float32)
     ),
     st.tuples(st.integers(1, 500), st.integers(1, 500)),
     st.sampled_from([0.1, 0.5, 0.9]),
+    st.booleans(),
 )
-@example(np.stack([SPIRAL, SPIRAL.T, SPIRAL[::-1]]), (451, 300), 0.6)
-@example(CHECKERBOARD[np.newaxis], (451, 300), 0.6)
+@example(np.stack([SPIRAL, SPIRAL.T, SPIRAL[::-1]]), (451, 300), 0.6, False)
+@example(CHECKERBOARD[np.newaxis], (451, 300), 0.6, True)
 def test_boxes_are_of_the_regions_that_scipy_finds_alone_and_in_a_batch(
-    activations: np.ndarray, size: tuple[int, int], threshold: float
+    activations: np.ndarray, size: tuple[int, int], threshold: float, whole: bool
 ) -> None:
     view = View(size, (-0.25, 0.1 * size[1], 0.9 * size[0], size[1] + 0.25))
-    expected = [box_by_scipy(one, view, threshold) for one in activations]
-    assert locate(activations, [view] * len(activations), threshold) == expected
-    assert [locate(one[np.newaxis], [view], threshold)[0] for one in activations] == expected
+    expected = [box_by_scipy(one, view, threshold, whole) for one in activations]
+    assert locate(activations, [view] * len(activations), threshold, whole) == expected
+    alone = [locate(one[np.newaxis], [view], threshold, whole)[0] for one in activations]
+    assert alone == expected
 
 
 @pytest.mark.parametrize("shape", [(7, 7), (7, 14), (12, 7)])
@@ -107,7 +119,7 @@ def test_boxes_of_blobs_as_networks_give_them(shape: tuple[int, int]) -> None:
     views = [View((500, 375), (57.1 + n / 7, 0, 442.9, 375)) for n in range(len(blobs))]
     boxes = locate(activations, views, 0.1)
     assert boxes == [
-        box_by_scipy(one, view, 0.1) for one, view in zip(activations, views, strict=True)
+        box_by_scipy(one, view, 0.1, False) for one, view in zip(activations, views, strict=True)
     ]
 
 

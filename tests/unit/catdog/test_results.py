@@ -63,6 +63,11 @@ def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
     assert set(folder_report._SHOWN) <= set(row)
 
 
+@pytest.mark.parametrize(("x1", "fills"), [(100, True), (90, True), (89, False)])
+def test_a_box_of_nine_tenths_of_an_image_fills_it(x1: int, fills: bool) -> None:
+    assert Box(0, 0, x1, 50).fills((100, 50)) is fills
+
+
 def test_answers_survive_the_way_over_http() -> None:
     explanation = Explanation(PREDICTION, None, MAP)
     for answer in (PREDICTION, explanation):

@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from catdog.results import Box
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_images import find_sources
-from catdog_serving.folder.explain_files import ExplainedFile, explain_files, explained_row
+from catdog_serving.folder.explain_files import (
+    ExplainedFile,
+    box_text,
+    explain_files,
+    explained_row,
+)
 from catdog_serving.folder.image_result import ImageFailure
 from tests.support.images import encode
 from tests.support.stub_backend import GreenBackend, touch
@@ -47,6 +53,13 @@ def test_the_map_and_the_box_are_drawn_at_the_images_own_scale(tmp_path: Path) -
     assert min(right) > 60  # light yellow over navy
     assert edge[1] > 180  # the box's left side, at half the width
     assert explained_row(one).plain == f"cat      {'50 0 100 60':19}  {one.target}"
+
+
+@pytest.mark.parametrize(
+    ("box", "text"), [((0, 0, 100, 55), "fills the image"), ((0, 0, 100, 53), "0 0 100 53")]
+)
+def test_a_box_that_is_the_frame_says_so(box: tuple[int, int, int, int], text: str) -> None:
+    assert box_text(Box(*box), (100, 60)) == text
 
 
 def test_a_file_that_fails_has_a_reason_and_no_overlay(tmp_path: Path) -> None:
