@@ -22,7 +22,7 @@ from catdog.cpu import ENGINE_VARIABLE, VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.overlay import draw_overlay
-from catdog.results import MAP_HEADER, Explanation
+from catdog.results import ANIMALS_HEADER, MAP_HEADER, Explanation
 from catdog.structure import detect_format
 from catdog.transforms import ModelInput, Task, encode_png
 from catdog_telemetry import StageClock, Telemetry, client_request_id, request_header
@@ -182,7 +182,10 @@ def find_task(context: Any, index: int) -> Task:
     accepted = (request_header(context, index, "accept") or "").split(",")
     types = [entry.partition(";")[0].strip().lower() for entry in accepted]
     drawing = "image/png" in types and "application/json" not in types
-    return Task.DRAWING if drawing else Task.EXPLANATION
+    if drawing:
+        return Task.DRAWING
+    with_animals = request_header(context, index, ANIMALS_HEADER) == "true"
+    return Task.ANIMALS if with_animals else Task.EXPLANATION
 
 
 def find_image(

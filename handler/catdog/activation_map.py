@@ -107,7 +107,8 @@ def _interpolation(cells: int, whole: bool) -> np.ndarray:
     if not whole:
         points = np.clip(points, 0, cells - 1)
     distances = np.abs(points[:, np.newaxis] - np.arange(cells))
-    return np.maximum(0, 1 - distances).astype(np.float32)
+    weights: np.ndarray = np.maximum(0, 1 - distances).astype(np.float32)
+    return weights
 
 
 def _largest_region(mask: int, pitch: int) -> int:

@@ -6,7 +6,7 @@
 
 The three stages are public, so that a server can time them one by one:
 `preprocess` (decode and resize, per image), `infer` (one forward pass over
-those that are valid, and one more for each that is to be explained),
+those that are valid, and one to three more for each that is to be explained),
 `postprocess` (answers in the order of the input).
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from catdog.activation_map import explained_group, locate, scale_to_peak, to_activation_maps
+from catdog.animals import find_animals
 from catdog.cpu import threads_per_worker
 from catdog.decode import Decoder, Limits
 from catdog.engines import Engine, ModelOutput, load_engine
@@ -30,8 +31,8 @@ from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict
 from catdog.read_settings import SETTINGS_FILE, Settings
-from catdog.results import ActivationMap, Box, Explanation, Prediction, map_valid
-from catdog.transforms import ModelInput, Task, View, read_model_input
+from catdog.results import ActivationMap, Animal, Box, Explanation, Prediction, map_valid
+from catdog.transforms import ModelInput, Task, View, read_model_input, region_input
 
 Answer: TypeAlias = Prediction | Explanation | InvalidImage
 
@@ -42,10 +43,12 @@ class BatchOutput(NamedTuple):
     Attributes:
         crops: Of the M valid images' crops, in one pass; None if M is 0.
         full_images: Of each image that is to be explained, in a pass of its own.
+        animals: The animals of each of these; None of one that was not asked for them.
     """
 
     crops: ModelOutput | None
-    full_images: tuple[ModelOutput, ...]
+    full_images: tuple[ModelOutput, ...] = ()
+    animals: tuple[tuple[Animal, ...] | None, ...] = ()
 
 
 class Classifier:
@@ -132,10 +135,12 @@ class Classifier:
         return cast("list[Prediction | InvalidImage]", self.postprocess(inputs, self.infer(inputs)))
 
     def explain(
-        self, images: Sequence[bytes | bytearray | InvalidImage]
+        self,
+        images: Sequence[bytes | bytearray | InvalidImage],
+        task: Task = Task.EXPLANATION,
     ) -> list[Explanation | InvalidImage]:
         """Classify N images and say where their animals are: N results, in order."""
-        inputs = self.preprocess(images, [Task.EXPLANATION] * len(images))
+        inputs = self.preprocess(images, [task] * len(images))
         return cast(
             "list[Explanation | InvalidImage]", self.postprocess(inputs, self.infer(inputs))
         )
@@ -162,13 +167,18 @@ class Classifier:
         return list(self._decoding.map(self._preprocess_one, images, tasks))
 
     def infer(self, inputs: Sequence[ModelInput | InvalidImage]) -> BatchOutput:
-        """One forward pass over the M <= N valid images, and one for each full image."""
+        """One forward pass over the M <= N valid images, and one to three for each full image."""
         valid = [one for one in inputs if isinstance(one, ModelInput)]
         if not valid:
-            return BatchOutput(None, ())
+            return BatchOutput(None)
         crops = self._engine.run([one.crop for one in valid])
-        full_images = [one.full_image for one in valid if one.full_image is not None]
-        return BatchOutput(crops, tuple(self._engine.run([image]) for image in full_images))
+        full_images, animals = [], []
+        for one, logits in zip(valid, crops.logits, strict=True):
+            if one.full_image is not None:
+                full_images.append(self._engine.run([one.full_image]))
+                maps = full_images[-1].maps[0]
+                animals.append(self._find_animals(one, logits[np.newaxis], maps))
+        return BatchOutput(crops, tuple(full_images), tuple(animals))
 
     def postprocess(
         self, inputs: Sequence[ModelInput | InvalidImage], output: BatchOutput
@@ -176,12 +186,12 @@ class Classifier:
         """Give each image its answer: N results, in the order of `inputs`."""
 
         def answers(valid: list[ModelInput]) -> list[Prediction | Explanation]:
-            full_images = iter(output.full_images)
+            full_images = zip(output.full_images, output.animals, strict=True)
             predictions = self._predict(valid, output.crops) if output.crops else ()
             return [
                 prediction
                 if one.full_image is None
-                else self._explain(prediction, one.full_image_view, next(full_images))
+                else self._explain(prediction, one.full_image_view, *next(full_images))
                 for one, prediction in zip(valid, predictions, strict=True)
             ]
 
@@ -218,22 +228,47 @@ class Classifier:
             return InvalidImage(invalid.reason, invalid.message)
 
     def _predict(self, valid: Sequence[ModelInput], output: ModelOutput) -> list[Prediction]:
-        predictions = predict(
-            class_probabilities(output.logits),
-            self.info.categories,
-            self.settings.presence_threshold,
-            self.model,
-            self.version,
-        )
+        predictions = self._label(output.logits)
         located = self._locate(predictions, [one.view for one in valid], output)
         return [
             replace(prediction, box=box, map=activation_map)
             for prediction, (box, activation_map) in zip(predictions, located, strict=True)
         ]
 
-    def _explain(self, prediction: Prediction, view: View, output: ModelOutput) -> Explanation:
+    def _label(self, logits: np.ndarray) -> list[Prediction]:
+        """Predictions without boxes and maps, from logits of shape (N, 1000)."""
+        return predict(
+            class_probabilities(logits),
+            self.info.categories,
+            self.settings.presence_threshold,
+            self.model,
+            self.version,
+        )
+
+    def _find_animals(
+        self, image: ModelInput, logits: np.ndarray, maps: np.ndarray
+    ) -> tuple[Animal, ...] | None:
+        """The animals of an image by its crop's logits and its full maps; None if not asked for."""
+        original, size = image.original, image.view.size
+        if original is None:
+            return None
+
+        def logits_of(region: Box) -> np.ndarray:
+            return self._engine.run([region_input(original, region, size)]).logits
+
+        (prediction,) = self._label(logits)
+        thresholds = self.settings.box_threshold, self.settings.presence_threshold
+        return find_animals(prediction, maps, size, thresholds, logits_of)
+
+    def _explain(
+        self,
+        prediction: Prediction,
+        view: View,
+        output: ModelOutput,
+        animals: tuple[Animal, ...] | None,
+    ) -> Explanation:
         ((box, activation_map),) = self._locate([prediction], [view], output, whole=True)
-        return Explanation(prediction, box, activation_map)
+        return Explanation(prediction, box, activation_map, animals)
 
     def _locate(
         self,

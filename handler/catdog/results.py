@@ -27,6 +27,8 @@ SEEDED = "seeded"
 MODEL_NAME = "catdog"
 # The request header that asks for a prediction's map, with the value "true".
 MAP_HEADER = "Catdog-Map"
+# The one that asks for an explanation's animals, likewise.
+ANIMALS_HEADER = "Catdog-Animals"
 
 
 class Box(NamedTuple):
@@ -254,6 +256,21 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Animal:
+    """A cat or a dog in an image.
+
+    Attributes:
+        label: "cat" or "dog".
+        box: Where it is, in pixels of the upright original.
+        certainty: The label's number in a pass over its own region, in [0, 1].
+    """
+
+    label: str
+    box: Box
+    certainty: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A prediction, and where it comes from in the full image.
 
@@ -263,19 +280,24 @@ class Explanation:
             image; None for "neither".
         map: What speaks for the label in the full image; for "neither" for the group of
             the larger mass.
+        animals: A cat, a dog, both or none, the label's first; None where it was not asked for.
     """
 
     prediction: Prediction
     box: Box | None
     map: ActivationMap
+    animals: tuple[Animal, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return {
+        """As plain values for JSON; without `animals` where it was not asked for."""
+        values: dict[str, Any] = {
             "prediction": self.prediction.to_dict(),
             "box": self.box,
             "map": self.map.to_dict(),
         }
+        if self.animals is not None:
+            values["animals"] = [dict(vars(animal)) for animal in self.animals]
+        return values
 
     def scaled(self, other: tuple[int, int]) -> "Explanation":
         """The same explanation of the same image at another size."""
@@ -284,6 +306,8 @@ class Explanation:
             self.prediction.scaled(size, other),
             self.box and self.box.scaled(size, other),
             self.map.scaled(other),
+            self.animals
+            and tuple(replace(each, box=each.box.scaled(size, other)) for each in self.animals),
         )
 
     @classmethod
@@ -293,10 +317,15 @@ class Explanation:
         Raises:
             ValueError, KeyError, TypeError: If it is none.
         """
+        prediction = Prediction.from_dict(values["prediction"])
+        animals = values.get("animals")
         return cls(
-            Prediction.from_dict(values["prediction"]),
+            prediction,
             _read_box(values["box"]),
             ActivationMap.from_dict(values["map"]),
+            None
+            if animals is None
+            else tuple(Animal(a["label"], Box(*a["box"]), a["certainty"]) for a in animals),
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from catdog.decode import DecodedImage, Decoder
+from catdog.results import Box
 
 # Both networks halve an image five times; with sides that are multiples of 32 no halving
 # rounds, and padding is the same at every size.
@@ -65,11 +66,12 @@ class Task(StrEnum):
     """What a request asks for.
 
     `PREDICTION` takes one pass over the crop; `EXPLANATION` one more over the full image;
-    `DRAWING` is an explanation drawn on the image.
+    `ANIMALS` up to two more over parts of it; `DRAWING` is an explanation drawn on the image.
     """
 
     PREDICTION = "prediction"
     EXPLANATION = "explanation"
+    ANIMALS = "animals"
     DRAWING = "drawing"
 
 
@@ -128,12 +130,14 @@ class ModelInput:
         view: What part of the image that is.
         full_image: All of the image, uint8, shape (3, H, W); None for a prediction.
         canvas: The image to draw on, RGB; only for a drawing.
+        original: The image whose parts are looked at again, RGB; only for animals.
     """
 
     crop: np.ndarray
     view: View
     full_image: np.ndarray | None = None
     canvas: Image.Image | None = None
+    original: Image.Image | None = None
 
     @property
     def full_image_view(self) -> View:
@@ -170,7 +174,21 @@ def to_model_input(
         return ModelInput(crop, view)
     full_image = to_chw_uint8(image.resize(full_image_size(full_size), Image.Resampling.BILINEAR))
     canvas = _canvas(image) if task is Task.DRAWING else None
-    return ModelInput(crop, view, full_image, canvas)
+    original = _canvas(image) if task is Task.ANIMALS else None
+    return ModelInput(crop, view, full_image, canvas, original)
+
+
+def region_input(image: Image.Image, region: Box, full_size: tuple[int, int]) -> np.ndarray:
+    """A part of an image as it is shown to a network: uint8, shape (3, H, W), see `STRIDE`.
+
+    Args:
+        image: The image, perhaps smaller than it is.
+        region: In pixels of the upright original.
+        full_size: The original's width and height.
+    """
+    place = region.scaled(full_size, image.size)
+    size = full_image_size((place.x1 - place.x0, place.y1 - place.y0))
+    return to_chw_uint8(image.resize(size, Image.Resampling.BILINEAR, box=place))
 
 
 def full_view(size: tuple[int, int]) -> View:

@@ -26,7 +26,7 @@ from tenacity import (
 )
 
 from catdog.invalid_image import InvalidImage
-from catdog.results import MAP_HEADER, MODEL_NAME, Explanation, Prediction
+from catdog.results import ANIMALS_HEADER, MAP_HEADER, MODEL_NAME, Explanation, Prediction
 from catdog_serving.errors import (
     InvalidImageError,
     ServerBusyError,
@@ -155,16 +155,18 @@ class CatDogClient:
         wishes = {MAP_HEADER: "true"} if with_map else {}
         return self._ask("predictions", _to_upload(image), Prediction.from_dict, wishes)
 
-    def explain(self, image: ImageSource) -> Explanation:
+    def explain(self, image: ImageSource, with_animals: bool = False) -> Explanation:
         """Classify one image, and find the animal in all of it; takes two to three times as long.
 
         Args:
             image: What `classify` takes.
+            with_animals: Ask for a cat beside a dog too; takes up to two more passes.
 
         Raises:
             ServerError: As `classify` does.
         """
-        return self._ask("explanations", _to_upload(image), Explanation.from_dict)
+        wishes = {ANIMALS_HEADER: "true"} if with_animals else {}
+        return self._ask("explanations", _to_upload(image), Explanation.from_dict, wishes)
 
     def classify_many(
         self, images: Iterable[ImageSource], concurrency: int = CONCURRENCY

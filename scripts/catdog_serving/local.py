@@ -20,6 +20,7 @@ from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
 from catdog.invalid_image import InvalidImage
 from catdog.model_info import check_engine
 from catdog.results import Explanation, Prediction, map_valid
+from catdog.transforms import Task
 from catdog_serving.errors import InvalidImageError, NotReadyError, RefusedError
 from catdog_serving.extras import install_hint
 from catdog_serving.image_formats import folder_decoder, missing_decoder
@@ -92,14 +93,19 @@ class LocalClassifier:
             raise result
         return result
 
-    def explain(self, image: ImageSource) -> Explanation:
+    def explain(self, image: ImageSource, with_animals: bool = False) -> Explanation:
         """Classify one image, and find the animal in all of it.
+
+        Args:
+            image: What `classify` takes.
+            with_animals: Find a cat beside a dog too; takes up to two more passes.
 
         Raises:
             InvalidImageError, OSError: As `classify` does.
         """
         with self._turn, device_errors():
-            (outcome,) = self._classifier.explain([decodable(read_source(image))])
+            task = Task.ANIMALS if with_animals else Task.EXPLANATION
+            (outcome,) = self._classifier.explain([decodable(read_source(image))], task)
         if isinstance(outcome, InvalidImage):
             raise InvalidImageError(outcome.message, kind="InvalidImage")
         return outcome

@@ -293,6 +293,7 @@ def test_real_explanations_and_maps_are_as_openapi_says(
     for api, headers in (
         ("explanations", {}),
         ("explanations", {"Accept": "image/png"}),
+        ("explanations", {"Catdog-Animals": "true"}),
         ("predictions", {"Catdog-Map": "true"}),
     ):
         url = f"{target}/{api}/catdog"

@@ -55,6 +55,7 @@ def test_of_the_clients_headers_only_the_named_ones_pass(edge: Edge, upstream: S
         "Keep-Alive": "300",
         "Accept": "image/png",
         "Catdog-Map": "true",
+        "Catdog-Animals": "true",
     }
     answer = edge.request(
         "PUT",
@@ -74,6 +75,7 @@ def test_of_the_clients_headers_only_the_named_ones_pass(edge: Edge, upstream: S
         "X-Request-Id": "mine",
         "Accept": "image/png",
         "Catdog-Map": "true",
+        "Catdog-Animals": "true",
     }
 
 

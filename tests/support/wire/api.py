@@ -19,6 +19,7 @@ REQUESTS = {
     "prediction-with-map": Request(IMAGE, {"Catdog-Map": "true"}),
     "explanation": Request(IMAGE, EXPLAIN),
     "explanation-neither": Request(NEITHER, EXPLAIN),
+    "explanation-with-animals": Request(IMAGE, EXPLAIN | {"Catdog-Animals": "true"}),
 }
 REFUSED = {
     "empty": {"body": b""},

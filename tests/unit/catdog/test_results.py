@@ -11,6 +11,7 @@ import yaml
 
 from catdog.results import (
     ActivationMap,
+    Animal,
     Box,
     Breed,
     ClassProbability,
@@ -49,7 +50,12 @@ def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
     assert list(documented["top"]["items"]["properties"]) == list(answer["top"][0])
     assert list(schemas["Map"]["properties"]) == list(answer["map"])
     explanation = Explanation(PREDICTION, PREDICTION.box, MAP)
-    assert list(schemas["Explanation"]["properties"]) == list(explanation.to_dict())
+    both = replace(explanation, animals=(Animal("cat", Box(1, 2, 3, 4), 0.9),)).to_dict()
+    documented = schemas["Explanation"]
+    assert list(documented["properties"]) == list(both)
+    assert documented["required"] == list(explanation.to_dict())
+    animal = documented["properties"]["animals"]["items"]["properties"]
+    assert list(animal) == list(both["animals"][0])
 
     row = ImageResult(FileInfo(Path("cat.jpg"), 1, 2, "0" * 64), PREDICTION).to_dict()
     in_parquet = outputs.parquet_schema()
