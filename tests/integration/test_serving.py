@@ -87,7 +87,7 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
         "coffee.png": "neither",
         "rocket.jpg": "neither",
     }
-    assert "4 images in" in by_http.stdout
+    assert "4 files: 1 cat, 3 neither in" in by_http.stdout
 
     for_cron = [*as_cron, "-m", "catdog_serving", "stop", "--config", config.path]
     stopped = subprocess.run(for_cron, capture_output=True, text=True, check=False)

@@ -1,5 +1,6 @@
 """catdog evaluate."""
 
+import time
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -87,10 +88,13 @@ def evaluate(
     ):
         rows: list[LabelledResult] = []
         keep = {"on_row": rows.append} if output else {}
+        since = time.perf_counter()
         evaluation = evaluate_folder(directory, opened, progress.add, exclude or (), **keep)
+        seconds = time.perf_counter() - since
         model = opened.model
     if output:
-        _write_rows(output, directory, rows, model)
+        summary = FolderReport(str(directory), skipped=evaluation.skipped, seconds=seconds)
+        _write_rows(output, rows, summary, model)
     if report:
         write_evaluation_report(report, evaluation.to_dict(), draw_plots(evaluation))
     if output_format is EvaluationFormat.json:
@@ -102,13 +106,13 @@ def evaluate(
 
 
 def _write_rows(
-    output: Path, directory: Path, rows: Sequence[LabelledResult], model: ModelId
+    output: Path, rows: Sequence[LabelledResult], summary: FolderReport, model: ModelId
 ) -> None:
-    report = FolderReport(str(directory))
+    """Write the rows, and say what stands in them; `summary` is yet to count them."""
     for row in rows:
-        report.add(row)
-    write_rows(output, rows, report, model)
-    for line in written_lines([output], [report]):
+        summary.add(row)
+    write_rows(output, rows, summary, model)
+    for line in written_lines([output], [summary]):
         print_line(line, errors)
 
 
