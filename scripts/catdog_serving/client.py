@@ -32,6 +32,7 @@ from catdog_serving.errors import (
     ServerBusyError,
     ServerError,
     ServerUnavailableError,
+    UsageError,
 )
 from catdog_serving.http_session import HttpSession
 from catdog_serving.image_source import ImageSource, Upload, read_source, to_upload, unreadable
@@ -58,7 +59,7 @@ class CatDogClient:
         url: The server's inference address; None: CATDOG_URL of the environment, else
             `DEFAULT_URL`.
         token: Its inference token, or a key of the nginx in front of it; None: CATDOG_TOKEN of
-            the environment, unless `auth` is given.
+            the environment, if the server is CATDOG_URL's and no `auth` is given.
         auth: How requests are signed instead; `catdog_serving.torchserve.tokens.open_client`
             makes a client that reads this machine's own key file.
         retries: How often a busy or lost server is tried again, with growing random
@@ -81,11 +82,13 @@ class CatDogClient:
         connections: int = 64,
         version: str | None = None,
     ) -> None:
-        self.url = (url or os.environ.get("CATDOG_URL") or DEFAULT_URL).rstrip("/")
+        named = os.environ.get("CATDOG_URL")
+        self.url = (url or named or DEFAULT_URL).rstrip("/")
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._connections = connections
-        token = token or (None if auth else os.environ.get("CATDOG_TOKEN"))
+        if token is None and auth is None and named and self.url == named.rstrip("/"):
+            token = os.environ.get("CATDOG_TOKEN")  # that server's key is sent to no other
         self._auth = _BearerAuth(token) if token else auth
         self._retries = retries
         self._own = self._open()
@@ -296,7 +299,9 @@ class _BearerAuth(AuthBase):
     """Sends a token that the caller knows."""
 
     def __init__(self, token: str) -> None:
-        self._token = token
+        self._token = token.strip()
+        if not self._token.isascii() or not self._token.isprintable() or " " in self._token:
+            raise UsageError("the token is one word of ASCII; what was given is not shown here")
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"

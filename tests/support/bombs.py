@@ -115,6 +115,10 @@ def refused() -> dict[str, bytes]:
             64, 64, b"\x78\x01" + b"\0\0\0\xff\xff" * 400_000 + zlib.compress(bytes(4096))[2:],
             {259: 8}
         ),
+        "TIFF, 5 MB of empty blocks, of no length": grey_tiff(
+            2500, 2500, b"\x78\x01" + EMPTY_BLOCKS * 50_000 + zlib.compress(bytes(6_250_000))[2:],
+            {259: 8}, counts=False
+        ),
         "TIFF, 5 MB of empty blocks with tables": grey_tiff(
             2500, 2500, b"\x78\x01" + EMPTY_BLOCKS * 50_000 + zlib.compress(bytes(6_250_000))[2:],
             {259: 8}

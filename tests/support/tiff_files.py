@@ -32,15 +32,21 @@ def tiff_directory(numbers: dict[int, int | Sequence[int]], pixels: bytes = b"")
 
 
 def grey_tiff(
-    width: int, height: int, pixels: bytes, more: dict[int, int | Sequence[int]]
+    width: int,
+    height: int,
+    pixels: bytes,
+    more: dict[int, int | Sequence[int]],
+    counts: bool = True,
 ) -> bytes:
-    """A TIFF of 8-bit grey: one strip, or what `more` says, such as tiles."""
+    """A TIFF of 8-bit grey: one strip, or what `more` says; it may have no length."""
     plain: dict[int, int | Sequence[int]] = {
         256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: height, 273: 8,
         279: len(pixels),
     }  # fmt: skip
     if 324 in more:
         plain = {tag: plain[tag] for tag in (256, 257, 258, 259, 262, 277)}
+    if not counts:
+        del plain[279]
     return tiff_directory(plain | more, pixels)
 
 

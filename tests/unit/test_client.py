@@ -32,14 +32,25 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_names_server_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = Script((200, ANSWER))
-    with http_server(script) as url:
-        monkeypatch.setenv("CATDOG_URL", url)
-        monkeypatch.setenv("CATDOG_TOKEN", "from-environment")
-        for options, key in (({}, "from-environment"), ({"token": "given"}, "given")):
+    script, stranger = Script((200, ANSWER)), Script((200, ANSWER))
+    with http_server(script) as url, http_server(stranger) as other:
+        monkeypatch.setenv("CATDOG_URL", url + "/")
+        monkeypatch.setenv("CATDOG_TOKEN", "from-environment\n")
+        for options, key in (({}, "from-environment"), ({"url": url}, "from-environment"),
+                             ({"token": "given"}, "given")):  # fmt: skip
             with CatDogClient(**options) as client:
                 client.classify(b"data")
             assert script.requests[-1][1]["Authorization"] == f"Bearer {key}"
+        with CatDogClient(other) as client:
+            client.classify(b"data")
+    assert "Authorization" not in stranger.requests[0][1]
+
+
+@pytest.mark.parametrize("token", ["two words", "a\nb", "schl\u00fcssel"])
+def test_a_token_that_is_none_is_not_shown(token: str) -> None:
+    with pytest.raises(CatDogError) as refused:
+        CatDogClient("http://127.0.0.1:1", token=token)
+    assert token not in str(refused.value)
 
 
 def test_a_prediction_is_typed() -> None:

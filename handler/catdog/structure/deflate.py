@@ -6,16 +6,17 @@ does (`Z_BLOCK` in zlib.h). Streams too short to be dear are not looked into.
 """
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 
-from catdog.structure.parts import TooComplex
+from catdog.structure.parts import Buffer, TooComplex
 
 # Encoders end a block after thousands of symbols, or with each row.
 MAX_BLOCKS = 20_000
 _BYTES_PER_BLOCK = 1_000
 CHEAP_BYTES = 600_000  # of blocks with tables: 0.08 s
+_LARGEST_IMAGE_BYTES = 520_000_000  # 52 megapixels of 16-bit RGBA, and a quarter
 _LIBRARIES = ("libz.so.1", "libz.1.dylib", "zlib1.dll")
 _OUTPUT_BYTES = 1 << 18
 _Z_OK, _Z_STREAM_END, _Z_BLOCK = 0, 1, 5
@@ -52,25 +53,31 @@ def _library() -> ctypes.CDLL | None:
     return None
 
 
-def check_blocks(streams: Iterable[bytes]) -> None:
+def check_blocks(streams: Sequence[Buffer | memoryview], most_bytes: int) -> None:
     """Refuse zlib streams of one image that have far more blocks than any encoder makes.
+
+    Args:
+        streams: The image's only one, or one of each strip.
+        most_bytes: What a decoder takes out of each; more of it is not looked into.
 
     Raises:
         TooComplex: If they have.
     """
-    streams = list(streams)
     size = sum(map(len, streams))
     library = _library() if size > CHEAP_BYTES else None
-    if library is None:
+    # Larger images are refused for their size, which is looked at later.
+    if library is None or most_bytes * len(streams) > _LARGEST_IMAGE_BYTES:
         return
     left = MAX_BLOCKS + size // _BYTES_PER_BLOCK
     for data in streams:
         size -= len(data)
-        left = _blocks_left(library, data, left, cheap_bytes=CHEAP_BYTES - size)
+        left = _blocks_left(library, bytes(data), left, most_bytes, CHEAP_BYTES - size)
 
 
-def _blocks_left(library: ctypes.CDLL, data: bytes, left: int, cheap_bytes: int) -> int:
-    """`left` without the blocks of this stream, of whose end so many bytes are not looked into.
+def _blocks_left(
+    library: ctypes.CDLL, data: bytes, left: int, most_bytes: int, cheap_bytes: int
+) -> int:
+    """`left` without the blocks of this stream, of whose end `cheap_bytes` are not looked into.
 
     A broken stream ends where it breaks.
     """
@@ -81,7 +88,7 @@ def _blocks_left(library: ctypes.CDLL, data: bytes, left: int, cheap_bytes: int)
     output = ctypes.create_string_buffer(_OUTPUT_BYTES)
     try:
         status = _Z_OK
-        while status == _Z_OK and stream.avail_in > cheap_bytes:
+        while status == _Z_OK and stream.avail_in > cheap_bytes and stream.total_out <= most_bytes:
             stream.next_out = ctypes.addressof(output)
             stream.avail_out = _OUTPUT_BYTES
             status = library.inflate(ctypes.byref(stream), _Z_BLOCK)

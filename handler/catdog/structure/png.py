@@ -59,7 +59,7 @@ def png_essentials(data: Buffer) -> Essentials:
     if sum(map(len, pixels)) > most_pixel_bytes:
         raise TooComplex("its compressed pixels are much longer than the pixels themselves")
     stream = b"".join(pixels)
-    check_blocks([stream])
+    check_blocks([stream], most_pixel_bytes)
     kept[place:place] = _chunk(b"IDAT", stream)
     return Essentials(b"".join(kept), orientations.best())
 

@@ -182,10 +182,14 @@ def _check_strips(data: Buffer, numbers: _Numbers) -> None:
         return
     if len(counts) < len(offsets) > 1:
         raise ValueError("its strips have no lengths")
+    if not counts:
+        counts = [len(data) - at for at in offsets]
     row_bytes = (strip_width * bits * (1 if planes > 1 else samples) + 7) // 8
     _check_lengths(data, offsets, counts, rows * row_bytes)
     if compression in _DEFLATED:
-        check_blocks(bytes(data[at : at + n]) for at, n in zip(offsets, counts, strict=False))
+        view = memoryview(data)
+        strips = [view[at : at + size] for at, size in zip(offsets, counts, strict=False)]
+        check_blocks(strips, rows * row_bytes)
     if compression in (_OLD_JPEG, _JPEG):
         _check_jpegs(data, offsets, counts, is_old=compression == _OLD_JPEG)
 

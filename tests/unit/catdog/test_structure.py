@@ -4,12 +4,14 @@ import io
 import struct
 import time
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
+from catdog.decode import Limits
 from catdog.invalid_image import InvalidImage, InvalidReason
 from catdog.rgb_conversion import _is_table_profile
 from catdog.structure import detect_format, essentials
@@ -81,6 +83,19 @@ def test_a_tiff_keeps_only_what_makes_its_pixels() -> None:
             with Image.open(io.BytesIO(essentials(data, "TIFF").content)) as image:
                 assert isinstance(image, TiffImageFile)
                 assert set(image.tag_v2) <= _PIXEL_TAGS, name
+
+
+def test_pixels_beyond_the_image_are_not_inflated() -> None:
+    """A MB of zeros is a GB; a decoder stops when its rows are full."""
+    zeros = zlib.compress(bytes(300_000_000), 9) * 9
+    for side, is_read in ((2_500, True), (60_000, False)):
+        header = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", zeros), (b"IEND", b""))
+        bomb = cat()[:8] + b"".join(png_chunk(*chunk) for chunk in chunks)
+        start = time.process_time()
+        with nullcontext() if is_read else pytest.raises(InvalidImage):
+            decode_image(bomb, Limits(10**7, 20))
+        assert time.process_time() - start < MAX_CPU_S, side
 
 
 def png_in_pieces(png: bytes, size: int) -> bytes:
