@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import threading
 from types import ModuleType
 
 # Seen with onnxruntime 1.32 on Linux: importing it writes a device id and a database of events
@@ -15,6 +16,7 @@ ONNXRUNTIME_ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1"}
 # into ~/intel and sends an event. OpenVINO itself does without the converter, and so do we.
 _OPENVINO = "openvino"
 _OPENVINO_CONVERTER = "openvino.tools.ovc"
+_importing = threading.Lock()
 
 
 def import_onnxruntime(name: str = "onnxruntime") -> ModuleType:
@@ -37,10 +39,12 @@ def import_openvino() -> ModuleType:
     Raises:
         ImportError: If it is not installed.
     """
-    if _OPENVINO_CONVERTER in sys.modules:
-        return importlib.import_module(_OPENVINO)
-    sys.modules[_OPENVINO_CONVERTER] = None  # type: ignore[assignment]  # so an import of it fails
-    try:
-        return importlib.import_module(_OPENVINO)
-    finally:
-        del sys.modules[_OPENVINO_CONVERTER]
+    with _importing:
+        if not {_OPENVINO, _OPENVINO_CONVERTER}.isdisjoint(sys.modules):
+            return importlib.import_module(_OPENVINO)
+        # So an import of it fails.
+        sys.modules[_OPENVINO_CONVERTER] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module(_OPENVINO)
+        finally:
+            del sys.modules[_OPENVINO_CONVERTER]

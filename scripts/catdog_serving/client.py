@@ -197,7 +197,9 @@ class CatDogClient:
         try:
             return self.classify(image)
         except InvalidImageError as error:
-            return error.with_traceback(None)  # which would keep the image in memory
+            # What would keep the image in memory.
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
         except OSError as error:
             return unreadable(image, error)
 

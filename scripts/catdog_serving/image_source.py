@@ -1,5 +1,6 @@
 """What a caller may give as an image, and what of it goes to a server."""
 
+import errno
 from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -34,11 +35,17 @@ def read_source(image: ImageSource) -> bytes:
         TypeError: If it is something else.
     """
     if isinstance(image, str | PathLike):
-        return Path(image).expanduser().read_bytes()
+        try:
+            return Path(image).expanduser().read_bytes()
+        except (ValueError, RuntimeError) as error:  # a NUL in it, or the home of nobody
+            raise OSError(errno.EINVAL, str(error)) from error
     if isinstance(image, bytes | bytearray):
         return bytes(image)
     if hasattr(image, "read"):
-        return image.read()
+        content = image.read()
+        if not isinstance(content, bytes | bytearray):
+            raise TypeError(f"the file gives {type(content).__name__}; open it in binary mode")
+        return bytes(content)
     return _encode(image)
 
 

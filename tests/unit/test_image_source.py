@@ -64,7 +64,16 @@ def test_another_array_is_refused_in_words(array: np.ndarray) -> None:
         read_source(array)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/x"])
+def test_a_path_that_cannot_be_one_is_an_item_too(path: str) -> None:
+    (refused,) = CatDogClient("http://127.0.0.1:1", retries=0).classify_many([path])
+    assert isinstance(refused, InvalidImageError)
+    assert refused.kind == "Unreadable"
+
+
 def test_what_is_no_image_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="binary mode"):
+        read_source(io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="got a int; an image is a path"):
         read_source(3)  # type: ignore[arg-type]
 

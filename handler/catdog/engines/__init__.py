@@ -4,6 +4,7 @@
 CPUs. The archive says whether it is packed for a CPU; `placement` chooses among the engines.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,6 +13,8 @@ import numpy as np
 
 from catdog.engines.placement import choose_placement
 from catdog.model_info import AUTO_ENGINE, ModelInfo
+
+log = logging.getLogger(__name__)
 
 MODEL_FILES = {"onnx": "model.onnx", "torch": "model.pth"}
 
@@ -101,7 +104,14 @@ def load_engine(
     if placement.engine == "openvino":
         from catdog.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(path, threads, placement.precision)
+        try:
+            return OpenVinoEngine(path, threads, placement.precision)
+        except ImportError as error:  # it is there, and does not fit this machine
+            log.warning("OpenVINO cannot be loaded, ONNX Runtime is taken: %s", error)
+        from catdog.engines.onnxruntime import OnnxEngine
+
+        precision = "fp32" if placement.precision == "bf16" else placement.precision
+        return OnnxEngine(path, threads, precision)
     from catdog.engines.torch import TorchEngine
 
     return TorchEngine(path, info, placement, threads)

@@ -15,9 +15,8 @@ class Tokens:
         self._path = path
         self._lasts = timedelta(minutes=expiration_min)
         self._keys = {"API": {"key": secrets.token_urlsafe(32)}}
-        for kind in ("management", "inference"):
-            self._make(kind)
-        self._write()
+        self._keys |= {kind: self._made() for kind in ("management", "inference")}
+        self._write(self._keys)
 
     def allow(self, kind: str, authorization: str | None) -> bool:
         """Whether a request's Authorization has the key of that kind, and it has not ended."""
@@ -31,17 +30,18 @@ class Tokens:
 
     def renew(self, kind: str) -> None:
         """Make a new key; the old one ends at once."""
-        self._make(kind)
-        self._write()
+        keys = self._keys | {kind: self._made()}
+        self._write(keys)
+        self._keys = keys
 
-    def _make(self, kind: str) -> None:
+    def _made(self) -> dict[str, str]:
         ends = (datetime.now(UTC) + self._lasts).isoformat()
-        self._keys[kind] = {"key": secrets.token_urlsafe(32), "expiration time": ends}
+        return {"key": secrets.token_urlsafe(32), "expiration time": ends}
 
-    def _write(self) -> None:
+    def _write(self, keys: dict[str, dict[str, str]]) -> None:
         if self._path is None:
             return
         # In place, as TorchServe does: whoever renews holds a lock on this very file.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(self._keys, file)
+            json.dump(keys, file)

@@ -132,9 +132,9 @@ class Worker:
         return facts
 
     def submit(self, job: Job) -> bool:
-        """Let a job wait for its batch; False if the queue is full."""
+        """Let a job wait for its batch; False if the queue is full, or a batch is overdue."""
         with self._changed:
-            if len(self._waiting) >= self._settings.job_queue_size:
+            if self.overdue or len(self._waiting) >= self._settings.job_queue_size:
                 return False
             self._waiting.append(job)
             self._changed.notify()
@@ -187,8 +187,12 @@ class Worker:
         self._timer = loop.call_later(self._settings.response_timeout_s, self._expire, batch)
 
     def _expire(self, batch: list[Job]) -> None:
-        self.overdue = True
-        self._deliver(batch, [LOST] * len(batch), None)
+        """Answer the batch, and what waits behind it: TorchServe would begin anew by now."""
+        with self._changed:
+            self.overdue = True
+            lost = [*batch, *self._waiting]
+            self._waiting.clear()
+        self._deliver(lost, [LOST] * len(lost), None)
 
     def _deliver(self, batch: list[Job], answers: list[Answer], began: float | None) -> None:
         """Answer those that have no answer yet; `began` is None while the handler goes on."""

@@ -51,9 +51,11 @@ def bf16_gain(archive: Path) -> float | None:
     Returns:
         None if the archive is not one of float32 for CPUs, or the machine computes no bf16.
     """
+    if not has_bf16():
+        return None
     with open_archive(archive) as model_dir:
         info = ModelInfo.read(model_dir)
-        if (info.runtime, info.precision) != ("onnx", "fp32") or not has_bf16():
+        if (info.runtime, info.precision) != ("onnx", "fp32"):
             return None
         from catdog.engines.openvino import OpenVinoEngine
 

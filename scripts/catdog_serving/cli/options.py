@@ -99,7 +99,7 @@ TokenOption = Annotated[
         "--token-file",
         metavar="FILE",
         parser=_read_token,
-        help="Holds the key that --url wants; or set CATDOG_TOKEN.",
+        help="Holds the key that --url wants; or set CATDOG_URL and CATDOG_TOKEN.",
     ),
 ]
 JobsOption = Annotated[

@@ -16,7 +16,7 @@ from catdog_serving.cli.gate import (
     accuracy_gate,
 )
 from catdog_serving.cli.options import ConfigOption, InsistOption, print_line, progress
-from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.find_images import ImageFiles, check_not_read
 from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -106,6 +106,8 @@ def package(
         info = build_archive(
             spec, target, insist=insist, gate=gate, on_step=print_line, on_work=on_work
         )
+        on_work("looking whether this processor computes bf16 faster")
+        gain = _gain(target)
     print_line(f"packed  {info.model.name}, {info.runtime} {info.precision}")
     if info.agreement:
         print_line(f"{info.precision:<7} {info.agreement}")
@@ -113,10 +115,18 @@ def package(
         print_line("bf16    not computed on this machine, and so not compared with fp32")
     print_line(f"into    {target}, version {version}")
     print_line(f"SHA-256 {file_sha256(target)}")
-    if (gain := bf16_gain(target)) and gain >= LEAST_GAIN:
+    if gain and gain >= LEAST_GAIN:
         print_line(
             f"hint    this processor computes bf16 {gain:.1f} times as fast: --precision bf16"
         )
+
+
+def _gain(archive: Path) -> float | None:
+    """For a hint; the archive is made, whatever comes of it."""
+    try:
+        return bf16_gain(archive)
+    except (CatDogError, ImportError, OSError):
+        return None
 
 
 def _check_own(output: Path) -> None:

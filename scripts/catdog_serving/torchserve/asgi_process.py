@@ -3,21 +3,22 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 from catdog_serving.asgi.settings import AsgiSettings
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.model_archive import unpack
+from catdog_serving.model_archive import archive_runtime, unpack
 from catdog_serving.torchserve.java import server_environment
 from catdog_serving.torchserve.run_directory import ASGI_MODULE, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
-_PACKAGES = ("starlette", "uvicorn", "onnxruntime")
+_RUNTIMES = {"onnx": "onnxruntime", "torch": "torch"}
 
 
-def check_packages() -> None:
+def check_packages(archive: Path) -> None:
     """Raises NotReadyError if a package that it needs is not installed."""
-    for name in _PACKAGES:
+    for name in ("starlette", "uvicorn", _RUNTIMES[archive_runtime(archive) or "onnx"]):
         if importlib.util.find_spec(name) is None:
             raise NotReadyError(f"--server asgi needs {name}; run: {install_hint('asgi')}")
 

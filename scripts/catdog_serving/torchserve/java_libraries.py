@@ -14,6 +14,7 @@ import platform
 import re
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from catdog_serving.torchserve.serving_config import ServingConfig
 AUTO, BUNDLED = "auto", "bundled"  # what `java_libraries` takes beside folders
 DEBIAN = Path("/usr/share/java")
 
+# What zipfile and the properties raise for a file that is broken, encrypted or of another kind.
+_BROKEN = (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, KeyError, EOFError)
+_LONGEST_TEXT = 65_536
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 # What the management API on a Unix socket needs: a class, and a native file for this processor.
 EPOLL_CLASS = "io/netty/channel/epoll/Epoll.class"
@@ -229,10 +233,11 @@ def _jars(library: Library, folder: Path) -> list[Jar]:
         for path in entries
         if path.suffix == ".jar" and any(path.name.startswith(name) for name in artifacts)
     ]
-    found = [_read_jar(path, library.group) for path in sorted({path.resolve() for path in named})]
-    jars = [jar for jar in found if jar and jar.artifact in artifacts]
-    for path in {folder, *(jar.path for jar in jars), *(jar.path.parent for jar in jars)}:
+    paths = sorted({path.resolve() for path in named})
+    for path in {folder, *paths, *(path.parent for path in paths)} if paths else ():
         _check_owner(path)
+    found = [_read_jar(path, library.group) for path in paths]
+    jars = [jar for jar in found if jar and jar.artifact in artifacts]
     return [jar for jar in jars if jar.fits_processor]
 
 
@@ -245,15 +250,19 @@ def _read_jar(path: Path, group: str) -> Jar | None:
             telling = [name for name in names if own.fullmatch(name)]
             if len(telling) != 1:
                 return None
-            told = parse_properties(packed.read(telling[0]).decode("latin-1"))
+            with packed.open(telling[0]) as entry:
+                told = parse_properties(entry.read(_LONGEST_TEXT).decode("latin-1"))
             entries = [n for n in names if n == EPOLL_CLASS or n.startswith(_NATIVE)]
             return Jar(path, told["artifactId"], told["version"], tuple(entries))
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
+    except _BROKEN as error:
         raise NotReadyError(f"{path} is no jar that can be read: {error}") from error
 
 
 def _check_owner(path: Path) -> None:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise NotReadyError(f"cannot look at {path}: {error.strerror}") from error
     if status.st_uid not in (os.getuid(), 0):
         raise RefusedError(f"{path} belongs to user {status.st_uid}, and a jar is code")
     if status.st_mode & _OTHERS_WRITE:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from catdog_serving.torchserve.java_libraries import BUNDLED, LIBRARIES, Chosen, Jar, Library
+from catdog_serving.torchserve.java_libraries import AUTO, LIBRARIES, Chosen, Jar, Library
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
@@ -126,8 +126,9 @@ def _library_of(class_name: str) -> str:
 
 
 def missing_packages(config: ServingConfig, loaded: Sequence[LoadedLibrary]) -> list[str]:
-    """Debian's packages for what a server has from TorchServe's own jar; none if that is meant."""
-    if config.values.get("java_libraries") == BUNDLED:
+    """Debian's packages for what a server has from TorchServe's own jar, where they would help."""
+    is_auto = config.values.get("java_libraries", AUTO) == AUTO
+    if not is_auto or not Path("/etc/debian_version").exists():
         return []
     own = {found.name for found in loaded if found.origin == OF_TORCHSERVE}
     return [library.debian for library in LIBRARIES if library.debian and library.name in own]

@@ -272,9 +272,12 @@ class TorchServe:
         if self.is_running():
             raise NotReadyError("the server of this configuration runs already; see: catdog status")
         config.check_addresses()
-        check_packages() if asgi else find_java()
+        if not asgi:
+            find_java()
         check_owner(config.archive)
         check_archive_format(config.archive)
+        if asgi:
+            check_packages(config.archive)
         self.check_room(config.archive)
         self._end_orphans()
         for key, (host, port) in config.endpoints().items():
