@@ -246,7 +246,7 @@ class Prediction:
             cat=values["cat"],
             dog=values["dog"],
             other=values["other"],
-            breed=None if breed is None else Breed.from_dict(breed, values[label]),
+            breed=None if breed is None else Breed.from_dict(breed, values.get(label, 0.0)),
             top=tuple(ClassProbability(**entry) for entry in values["top"]),
             box=_read_box(values["box"]),
             model=ModelId.from_dict(values),

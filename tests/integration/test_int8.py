@@ -96,7 +96,12 @@ def test_int8_agrees_with_fp32_on_images_it_has_not_seen(
     assert info.agreement.same_top_class == measured.same_top_class
     assert info.agreement.mean_difference == pytest.approx(measured.mean_difference, abs=1e-4)
     assert f"int8    {info.agreement}\n" in result.stdout
-    assert result.stderr == ""
+    steps = result.stderr.splitlines()  # and no warning
+    assert (steps[0], steps[-1]) == (
+        "loading the weights of efficientnet_lite0",
+        "checking the archive",
+    )
+    assert len(steps) == 6
 
 
 def test_the_network_is_a_third_of_the_size(int8_archive: Path, archive: Path) -> None:

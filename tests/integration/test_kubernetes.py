@@ -20,6 +20,7 @@ from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.isolation import give
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.pods import KUBERNETES, Secrets, containers, manifest, pod_of
+from tests.support.state_rows import image
 
 CLUSTERS = ("1.31", "1.37")  # all between the two have what both have
 KUBECTL = shutil.which("kubectl")
@@ -213,7 +214,7 @@ def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
             rows = (pod.root / "results" / f"shard-{index}.jsonl").read_text().splitlines()[1:]
             seen += [json.loads(row)["path"] for row in rows]
         state = pod.root / "results" / "shard-1.jsonl.catdog"
-        make_state(state, ModelId("other", "ids", "fp32"), [])
+        make_state(state, ModelId("other", "ids", "fp32"), [image("/images/a.png")])
         give(state, 0o660)
         pod.start("catdog", command, "run/catdog", "results", JOB_COMPLETION_INDEX="1")
         refused = pod.processes["catdog"].wait(timeout=120)

@@ -45,8 +45,12 @@ def bf16_agreement(model_dir: Path, float32: LogitsOf, pixels: np.ndarray) -> Ag
     )
 
 
-def bf16_gain(archive: Path) -> float | None:
+def bf16_gain(archive: Path, on_work: Callable[[str], None]) -> float | None:
     """How many times as fast bf16 would compute an archive's network on this machine.
+
+    Args:
+        archive: The .mar.
+        on_work: Is told when it is measured.
 
     Returns:
         None if the archive is not one of float32 for CPUs, or the machine computes no bf16.
@@ -57,6 +61,7 @@ def bf16_gain(archive: Path) -> float | None:
         info = ModelInfo.read(model_dir)
         if (info.runtime, info.precision) != ("onnx", "fp32"):
             return None
+        on_work("measuring what bf16 would gain")
         from catdog.engines.openvino import OpenVinoEngine
 
         engines: list[Engine] = [

@@ -1,5 +1,6 @@
 """catdog package."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -106,8 +107,7 @@ def package(
         info = build_archive(
             spec, target, insist=insist, gate=gate, on_step=print_line, on_work=on_work
         )
-        on_work("looking whether this processor computes bf16 faster")
-        gain = _gain(target)
+        gain = _gain(target, on_work)
     print_line(f"packed  {info.model.name}, {info.runtime} {info.precision}")
     if info.agreement:
         print_line(f"{info.precision:<7} {info.agreement}")
@@ -121,10 +121,10 @@ def package(
         )
 
 
-def _gain(archive: Path) -> float | None:
+def _gain(archive: Path, on_work: Callable[[str], None]) -> float | None:
     """For a hint; the archive is made, whatever comes of it."""
     try:
-        return bf16_gain(archive)
+        return bf16_gain(archive, on_work)
     except (CatDogError, ImportError, OSError):
         return None
 
