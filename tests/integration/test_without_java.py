@@ -54,10 +54,19 @@ def pending(server: TorchServe) -> int:
     return server.versions()[0].pending_requests
 
 
-def pictures(server: TorchServe) -> float:
+def counted(server: TorchServe, name: str) -> float:
+    """The sum of one metric's series."""
     text = requests.get(f"{server.config.metrics_url}/metrics", timeout=10).text
-    lines = [line for line in text.splitlines() if line.startswith("catdog_pictures_total{")]
+    lines = [line for line in text.splitlines() if line.startswith(f"{name}{{")]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def pictures(server: TorchServe) -> float:
+    return counted(server, "catdog_pictures_total")
+
+
+def asked(server: TorchServe) -> float:
+    return counted(server, "ts_inference_requests_total")
 
 
 def test_its_life_by_the_command_line(archive: Path, make_config: MakeConfig) -> None:
@@ -149,10 +158,10 @@ def test_a_signal_lets_it_answer_what_is_under_way(
 def test_what_a_client_left_behind_is_not_computed(slow: TorchServe) -> None:
     address = urlsplit(slow.config.inference_url)
     head = f"POST /predictions/catdog HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CAT)}\r\n\r\n"
-    before = pictures(slow)
+    before, asked_before = pictures(slow), asked(slow)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(send_one, slow.config.inference_url, CAT, SLOW)
-        wait_until(lambda: slow.versions()[0].queue_free == 48, "the first at work")
+        wait_until(lambda: asked(slow) > asked_before and pending(slow) == 0, "the first at work")
         gone = []
         for _ in range(5):
             gone.append(socket.create_connection((address.hostname, address.port), timeout=10))
@@ -169,9 +178,9 @@ def test_what_a_client_left_behind_is_not_computed(slow: TorchServe) -> None:
 def test_batches_fill_while_another_is_computed(good: Path, make_config: MakeConfig) -> None:
     with running_server(make_config(good), asgi=True) as server:
         with ThreadPoolExecutor(1) as pool:
+            before = asked(server)
             first = pool.submit(send_one, server.config.inference_url, CAT, SLOW)
-            wait_until(lambda: bool(first.running()), "the first is sent")
-            threading.Event().wait(0.5)
+            wait_until(lambda: asked(server) > before and pending(server) == 0, "the first at work")
             answers = send_all(server.config.inference_url, [(CAT, {})] * 16, 16)
             assert first.result().status == 200
         assert {answer.status for answer in answers} == {200}
@@ -188,9 +197,15 @@ def test_a_batch_that_is_late_is_answered_and_told(
     late = repack(good, tmp_path / "late.mar", **{"model-config_yaml": settings.encode()})
     with running_server(make_config(late), asgi=True) as server:
         url = server.config.inference_url
-        answer = send_one(url, CAT, SLOW)
-        assert answer.status == 500
-        assert json.loads(answer.body)["message"] == "Worker died."
+        before = asked(server)
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(send_one, url, CAT, SLOW)
+            wait_until(lambda: asked(server) > before and pending(server) == 0, "the first at work")
+            behind = pool.submit(send_one, url, CAT)
+        for answer in (first.result(), behind.result()):
+            assert answer.status == 500
+            assert json.loads(answer.body)["message"] == "Worker died."
+        assert send_one(url, CAT).status == 503  # until the late one is done
         assert requests.get(f"{url}/ping", timeout=5).status_code == 500
         assert server.versions()[0].ready_workers == 0
         wait_until(lambda: requests.get(f"{url}/ping", timeout=5).ok, "healthy again")
