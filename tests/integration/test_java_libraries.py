@@ -25,7 +25,7 @@ def debian() -> Path:
 
 
 @pytest.mark.parametrize("case", ["bundled", "auto", "a folder of log4j"])
-def test_status_and_log_say_which_libraries_run_and_serve_what_to_install(
+def test_status_and_log_say_which_libraries_run(
     debian: Path, tmp_path: Path, archive: Path, make_config: MakeConfig, case: str
 ) -> None:
     """With the management API on a socket, which needs Netty's native file to fit its classes."""
@@ -52,9 +52,7 @@ def test_status_and_log_say_which_libraries_run_and_serve_what_to_install(
         line = f"Netty {netty} ({origins[0]}), log4j {log4j} ({origins[1]}"
         assert f"java     {line}" in started.stdout
         assert f"catdog - Java loaded {line}" in server.run.logs.console.read_text()
-        install = "apt-get install libnetty-java, then: catdog stop && catdog serve"
-        assert (install in started.stdout) == (case == "a folder of log4j")
-        assert "apt-get" not in started.stdout or case == "a folder of log4j"
+        assert "apt-get" not in started.stdout  # it is there, or would not be looked at
     finally:
         server.stop()
     assert_nothing_left(server)
