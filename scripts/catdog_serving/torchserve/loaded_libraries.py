@@ -53,16 +53,20 @@ class LoadedLibrary:
 
 @dataclass(frozen=True)
 class _Linked:
-    """A jar as it was when the server started."""
+    """A jar as it was when the server started.
 
-    library: str
+    Attributes:
+        name: Its library's.
+    """
+
+    name: str
     version: str
     path: str
     mtime_ns: int
 
     @classmethod
-    def of(cls, library: str, jar: Jar) -> "_Linked":
-        return cls(library, jar.version, str(jar.path), jar.path.stat().st_mtime_ns)
+    def of(cls, name: str, jar: Jar) -> "_Linked":
+        return cls(name, jar.version, str(jar.path), jar.path.stat().st_mtime_ns)
 
     @property
     def changed(self) -> bool:
@@ -107,7 +111,7 @@ def loaded_libraries(run: RunDirectory) -> list[LoadedLibrary]:
 def _loaded(
     library: Library, linked: Sequence[_Linked], counts: Mapping[tuple[str, Path], int]
 ) -> LoadedLibrary:
-    jars = [jar for jar in linked if jar.library == library.name]
+    jars = [jar for jar in linked if jar.name == library.name]
     classes = sum(counts.get((library.name, Path(jar.path)), 0) for jar in jars)
     own = sum(
         count
