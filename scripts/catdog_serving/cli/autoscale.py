@@ -15,6 +15,7 @@ from catdog_serving.cli.options import (
 from catdog_serving.rollout.autoscale import DOWN_WINDOW_S, Autoscaler, AutoscaleSettings
 from catdog_serving.rollout.autoscale import autoscale as keep_scaled
 from catdog_serving.rollout.scale import scale
+from catdog_serving.torchserve.operator_lock import refuse_without_java
 
 
 def autoscale(
@@ -33,7 +34,7 @@ def autoscale(
     """Keep the number of workers between A and B as the load needs; until Ctrl-C."""
     settings = AutoscaleSettings(low, high, down_window_s=calm)
     server = configured_server(config)
-    server.run.refuse_without_java("autoscale")
+    refuse_without_java(server.run, "autoscale")
     exit_on(signal.SIGTERM, code=0)
     print_line(
         f"autoscale {low} to {high} workers, a snapshot every {interval:g} s; Ctrl-C ends it and "

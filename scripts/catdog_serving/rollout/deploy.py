@@ -40,6 +40,7 @@ from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import checked_folder
+from catdog_serving.torchserve.start_checks import check_room
 
 WATCH_S = 10
 
@@ -129,7 +130,7 @@ def take_over(
     new = next_version(model.version for model in management.versions())
     workers = max(1, len(old.workers))
     check_memory(old, workers)
-    server.check_room(checked)
+    check_room(server.run, checked)
     files = _new_files(config, checked, old)
     with staged_archive(config) as staged:
         copy_archive(checked, staged, new)

@@ -26,6 +26,7 @@ from catdog_serving.atomic_write import replace_file
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
+from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -64,7 +65,7 @@ def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
     Raises:
         NotReadyError: If the server does not run, or another command is changing it.
     """
-    with server.run.operator_lock(command), server.management() as management:
+    with operator_lock(server.run, command), server.management() as management:
         pending = read_pending(server.run)
         if pending is not None:
             _finish(server, management, pending)

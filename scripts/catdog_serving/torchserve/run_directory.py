@@ -23,7 +23,7 @@ import psutil
 
 from catdog.control_groups import oom_kills, read_oom_kills
 from catdog_serving.atomic_write import atomic_write
-from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server_logs import ServerLogs
 from catdog_serving.torchserve.serving_config import ServingConfig
 
@@ -32,7 +32,7 @@ ASGI_MODULE = "catdog_serving.asgi"  # of a server without Java
 
 VARIABLE = "CATDOG_RUN_DIR"
 
-_ELSEWHERE = f"set {VARIABLE} to a folder of your own"
+ELSEWHERE = f"set {VARIABLE} to a folder of your own"
 _FOR_ALL = Path("/var/tmp")  # noqa: S108 (a folder in it is checked, see `create`)
 # A Unix socket's path holds 107 bytes on Linux; "/tmp/.ts.sock.NNNNN" comes behind this folder,
 # or "/management.sock".
@@ -125,7 +125,7 @@ class RunDirectory:
             self.logs.folder.mkdir()
         except FileExistsError:
             raise NotReadyError(
-                f"{self.path} belongs to another user or is a link; remove it, or {_ELSEWHERE}"
+                f"{self.path} belongs to another user or is a link; remove it, or {ELSEWHERE}"
             ) from None
         except OSError as error:
             if self.path.is_dir():
@@ -140,12 +140,12 @@ class RunDirectory:
             status = base.lstat()
         except OSError as error:
             raise NotReadyError(
-                f"cannot make {error.filename}: {error.strerror}; {_ELSEWHERE}"
+                f"cannot make {error.filename}: {error.strerror}; {ELSEWHERE}"
             ) from error
         theirs = status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode)
         if base.parent == _FOR_ALL and (theirs or status.st_mode & 0o077):
             raise NotReadyError(
-                f"{base} is not a folder of this user alone; remove it, or {_ELSEWHERE}"
+                f"{base} is not a folder of this user alone; remove it, or {ELSEWHERE}"
             )
 
     def remove(self) -> None:
@@ -193,14 +193,6 @@ class RunDirectory:
             return process is not None and self._is_asgi(process.cmdline())
         except psutil.Error:  # it just ended
             return False
-
-    def refuse_without_java(self, command: str) -> None:
-        """Raises RefusedError if that server runs, which has one worker with one archive."""
-        if self.runs_without_java():
-            raise RefusedError(
-                f"catdog {command} is TorchServe's, and this server runs without Java, "
-                "as one worker with one archive; run: catdog stop && catdog serve"
-            )
 
     def process(self) -> psutil.Process | None:
         """The server's process, Java or `catdog_serving.asgi`; None if it does not run.
@@ -297,7 +289,7 @@ class RunDirectory:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise NotReadyError(
-                f"cannot open {path}: {error.strerror}; remove it, or {_ELSEWHERE}"
+                f"cannot open {path}: {error.strerror}; remove it, or {ELSEWHERE}"
             ) from error
         with open(descriptor) as file:
             try:
@@ -309,48 +301,11 @@ class RunDirectory:
                     "another command is starting this server just now; see: catdog status"
                 ) from None
             except OSError as error:
-                raise NotReadyError(
-                    f"cannot lock {path}: {error.strerror}; {_ELSEWHERE}"
-                ) from error
+                raise NotReadyError(f"cannot lock {path}: {error.strerror}; {ELSEWHERE}") from error
             try:
                 yield
             finally:
                 path.unlink(missing_ok=True)
-
-    @contextmanager
-    def operator_lock(self, command: str) -> Iterator[None]:
-        """Keep others from changing versions or workers; a process that ends gives it back.
-
-        Args:
-            command: What to tell another operator, such as "deploy".
-
-        Raises:
-            NotReadyError: If the server does not run, or another command is changing it.
-            RefusedError: If it runs without Java.
-        """
-        if self.process() is None:
-            raise NotReadyError(
-                "no server of this configuration runs that catdog started; "
-                "start it with: catdog serve"
-            )
-        self.refuse_without_java(command)
-        with (self.path / "operator.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                who = file.read() or "another command"
-                raise NotReadyError(
-                    f"{who} is changing this server; try again when it is done"
-                ) from None
-            except OSError as error:
-                raise NotReadyError(
-                    f"cannot lock {file.name}: {error.strerror}; {_ELSEWHERE}"
-                ) from error
-            file.truncate(0)
-            file.write(f"catdog {command} (process {os.getpid()})")
-            file.flush()
-            yield
 
     def loaded_at(self) -> float:
         """When the archive was loaded, by the clock of the file system."""

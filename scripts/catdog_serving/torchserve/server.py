@@ -9,35 +9,37 @@ run directory connects them.
 
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
-from typing import Self
+from functools import partial
+from typing import Self, TypeAlias
 
 import psutil
 
 from catdog_serving.errors import NotReadyError, ServerError
-from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.sample_images import CAT
-from catdog_serving.torchserve.asgi_process import check_packages, start_asgi
-from catdog_serving.torchserve.java import find_java, start_java
+from catdog_serving.torchserve.asgi_process import start_asgi
+from catdog_serving.torchserve.java import start_java
 from catdog_serving.torchserve.java_libraries import choose_libraries
-from catdog_serving.torchserve.listeners import Listener, find_listener, is_taken
+from catdog_serving.torchserve.listeners import Listener, find_listener
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.management_socket import as_served, on_socket, why_no_socket
 from catdog_serving.torchserve.run_directory import ASGI_MODULE, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
+from catdog_serving.torchserve.start_checks import check_fitness, check_gpus, check_ports
 from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20.0
 # Java's, or another program's, after `terminate` or `catdog stop`.
 _STOPPED_CODES = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
-_ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
+
+
+StartProcess: TypeAlias = Callable[[ServingConfig, RunDirectory], "subprocess.Popen[bytes]"]
 
 
 class TorchServe:
@@ -88,23 +90,25 @@ class TorchServe:
         """
         with self.run.start_lock():
             config = on_socket(self.config, self.run) if management_socket else self.config
-            self._check_before_start(config, asgi)
-            if asgi and (workers := config.served_worker_settings["minWorkers"]) != 1:
-                on_warning(
-                    f"one worker serves, and not minWorkers={workers}, which is TorchServe's"
+            if self.is_running():
+                raise NotReadyError(
+                    "the server of this configuration runs already; see: catdog status"
                 )
-            libraries = () if asgi else choose_libraries(config).warnings
-            for warning in (*libraries, *_check_gpus(config)):
+            check_fitness(config, self.run, asgi)
+            self._end_orphans()
+            check_ports(config, asgi)
+            start_process, warnings = _without_java(config) if asgi else _with_java(config)
+            for warning in (*warnings, *check_gpus(config)):
                 on_warning(warning)
             self.run.create()
             remove_staged(config.model_store, ABANDONED_S)
-            self._start_and_wait(config, timeout_s, start_asgi if asgi else start_java)
+            self._start_and_wait(config, timeout_s, start_process)
 
     def _start_and_wait(
         self,
         config: ServingConfig,
         timeout_s: float,
-        start_process: Callable[[ServingConfig, RunDirectory], subprocess.Popen[bytes]],
+        start_process: StartProcess,
     ) -> None:
         try:
             config.write_for_server(self.run.config)
@@ -267,42 +271,6 @@ class TorchServe:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
 
-    def _check_before_start(self, config: ServingConfig, asgi: bool) -> None:
-        """Find what usually goes wrong while it is cheap to say so."""
-        if self.is_running():
-            raise NotReadyError("the server of this configuration runs already; see: catdog status")
-        config.check_addresses()
-        if not asgi:
-            find_java()
-        check_owner(config.archive)
-        check_archive_format(config.archive)
-        if asgi:
-            check_packages(config.archive)
-        self.check_room(config.archive)
-        self._end_orphans()
-        for key, (host, port) in config.endpoints().items():
-            if is_taken(host, port) and not (asgi and key.startswith("grpc_")):
-                found = find_listener(config)
-                who = f"; {found}" if found else ""
-                raise NotReadyError(
-                    f"port {port} on {host} is taken ({key} in {config.path}); "
-                    f"stop what uses it, or choose another port there{who}"
-                )
-
-    def check_room(self, archive: Path) -> None:
-        """Make sure that TorchServe can unpack an archive: without room it serves no model.
-
-        Raises:
-            NotReadyError: If not, or if it is no archive.
-        """
-        needed = unpacked_bytes(archive) + _ROOM_BESIDE
-        free = self.run.free_bytes()
-        if free < needed:
-            raise NotReadyError(
-                f"the unpacked archive, logs and keys take {needed / 1e6:,.0f} MB, and "
-                f"{free / 1e6:,.0f} MB are free for {self.run.path}"
-            )
-
     def _find(self, version: str | None) -> ModelStatus | None:
         """A version, or the default; None if it is not loaded or nothing answers yet."""
         with suppress(ServerError):
@@ -325,26 +293,16 @@ class TorchServe:
         return bool(orphans)
 
 
-def _check_gpus(config: ServingConfig) -> list[str]:
-    """Make sure that the GPUs that config.properties asks for are there.
+def _with_java(config: ServingConfig) -> tuple[StartProcess, Sequence[str]]:
+    """How TorchServe is started, and what to tell before."""
+    libraries = choose_libraries(config)
+    return partial(start_java, libraries), libraries.warnings
 
-    Returns:
-        A line if it asks for no number, and nobody knows whether there are any.
 
-    Raises:
-        NotReadyError: If there are fewer, or nobody knows.
-    """
-    wanted = config.values.get("number_of_gpu")
-    if wanted is not None and int(wanted) > len(config.gpus):
-        found = "nvidia-smi does not say which there are"
-        if config.visible_gpus is not None:
-            found = f"there are {len(config.gpus)} by nvidia-smi and CUDA_VISIBLE_DEVICES"
-        raise NotReadyError(
-            f"number_of_gpu is {wanted}, and {found}; for the CPU set it to 0 in {config.path}"
-        )
-    if wanted is None and config.computes_on_gpus and config.visible_gpus is None:
-        return ["nvidia-smi fails or hangs: no GPU is used (see: nvidia-smi)"]
-    return []
+def _without_java(config: ServingConfig) -> tuple[StartProcess, Sequence[str]]:
+    workers = config.served_worker_settings["minWorkers"]
+    told = f"one worker serves, and not minWorkers={workers}, which is TorchServe's"
+    return start_asgi, [] if workers == 1 else [told]
 
 
 def _end_family(process: psutil.Process) -> None:

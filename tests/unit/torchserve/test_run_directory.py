@@ -15,6 +15,7 @@ import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve import run_directory as module
+from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
@@ -266,22 +267,22 @@ def test_a_disk_without_locks_is_one_line(
         with run.start_lock():
             pass
     with pytest.raises(NotReadyError, match="cannot lock .*: (No locks|Function not)"):
-        with run.operator_lock("deploy"):
+        with operator_lock(run, "deploy"):
             pass
 
 
 def test_a_second_operator_is_told_who_is_at_it(run: RunDirectory) -> None:
     with pytest.raises(NotReadyError, match="start it with: catdog serve"):
-        with run.operator_lock("deploy"):
+        with operator_lock(run, "deploy"):
             pass
     run.create()
     run.record(psutil.Process())  # as if this process were the server
     for first, second in (("deploy", "scale 2"), ("scale 2", "deploy")):
-        with run.operator_lock(first):
+        with operator_lock(run, first):
             with pytest.raises(
                 NotReadyError, match=rf"catdog {first} \(process {os.getpid()}\) is changing"
             ):
-                with run.operator_lock(second):
+                with operator_lock(run, second):
                     pass
 
 
@@ -291,10 +292,11 @@ def test_a_killed_operator_locks_nobody_out(run: RunDirectory) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
+from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
-with RunDirectory(Path({str(run.path)!r})).operator_lock("deploy"):
+with operator_lock(RunDirectory(Path({str(run.path)!r})), "deploy"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
-    with run.operator_lock("scale 2"):
+    with operator_lock(run, "scale 2"):
         pass

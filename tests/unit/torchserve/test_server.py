@@ -16,6 +16,7 @@ import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve import server as module
+from catdog_serving.torchserve import start_checks
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -28,10 +29,9 @@ from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
 def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
     """One whose checks pass, and whose Java is a process that sleeps."""
     made = TorchServe(make_config(None))
-    monkeypatch.setattr(module, "find_java", lambda: Path(sys.executable))
-    monkeypatch.setattr(module, "check_owner", lambda archive: None)
-    monkeypatch.setattr(module, "check_archive_format", lambda archive: None)
-    monkeypatch.setattr(TorchServe, "check_room", lambda *_: None)
+    monkeypatch.setattr(start_checks, "find_java", lambda: Path(sys.executable))
+    for name in ("check_owner", "check_archive_format", "check_room"):
+        monkeypatch.setattr(start_checks, name, lambda *_: None)
     monkeypatch.setattr(ServingConfig, "write_for_server", lambda *_: None)
     monkeypatch.setattr(module, "start_java", lambda *_: _sleeper())
     return made
@@ -143,7 +143,7 @@ def test_workers_that_outlived_their_java_do_not_block_a_start(
     server: TorchServe, look_alike: Callable[..., psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = look_alike("--sock-name", server.run.temporary / ".ts.sock.9000")
-    monkeypatch.setattr(module, "is_taken", lambda *_: worker.is_running())
+    monkeypatch.setattr(start_checks, "is_taken", lambda *_: worker.is_running())
     monkeypatch.setattr(TorchServe, "wait_ready", lambda *_, **__: None)
     monkeypatch.setattr(module, "_FIRST_REQUESTS", 0)
     server.start()
@@ -199,10 +199,10 @@ def test_a_disk_without_room_for_the_unpacked_archive_is_found_before_the_start(
         return lambda path: looked_at.append(path) or SimpleNamespace(free=free)
 
     monkeypatch.setattr(shutil, "disk_usage", disk(67_000_000))
-    server.check_room(server.config.archive)
+    start_checks.check_room(server.run, server.config.archive)
     monkeypatch.setattr(shutil, "disk_usage", disk(66_900_000))
     with pytest.raises(NotReadyError, match="take 67 MB, and 67 MB are free for "):
-        server.check_room(server.config.archive)
+        start_checks.check_room(server.run, server.config.archive)
     assert all(server.run.path.is_relative_to(path) and path.is_dir() for path in looked_at)
 
 

@@ -1,0 +1,54 @@
+"""One operator at a time: who changes versions or workers keeps the others out."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.torchserve.run_directory import ELSEWHERE, RunDirectory
+
+
+@contextmanager
+def operator_lock(run: RunDirectory, command: str) -> Iterator[None]:
+    """Keep others from changing a server; a process that ends gives the lock back.
+
+    Args:
+        run: The server's.
+        command: What to tell another operator, such as "deploy".
+
+    Raises:
+        NotReadyError: If the server does not run, or another command is changing it.
+        RefusedError: If it runs without Java.
+    """
+    if run.process() is None:
+        raise NotReadyError(
+            "no server of this configuration runs that catdog started; start it with: catdog serve"
+        )
+    refuse_without_java(run, command)
+    with (run.path / "operator.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read() or "another command"
+            raise NotReadyError(
+                f"{who} is changing this server; try again when it is done"
+            ) from None
+        except OSError as error:
+            raise NotReadyError(
+                f"cannot lock {file.name}: {error.strerror}; {ELSEWHERE}"
+            ) from error
+        file.truncate(0)
+        file.write(f"catdog {command} (process {os.getpid()})")
+        file.flush()
+        yield
+
+
+def refuse_without_java(run: RunDirectory, command: str) -> None:
+    """Raises RefusedError if that server runs, which has one worker with one archive."""
+    if run.runs_without_java():
+        raise RefusedError(
+            f"catdog {command} is TorchServe's, and this server runs without Java, "
+            "as one worker with one archive; run: catdog stop && catdog serve"
+        )

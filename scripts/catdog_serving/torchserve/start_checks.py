@@ -1,0 +1,86 @@
+"""What usually goes wrong at a start, found while it is cheap to say so."""
+
+from pathlib import Path
+
+from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
+from catdog_serving.torchserve.asgi_process import check_packages
+from catdog_serving.torchserve.java import find_java
+from catdog_serving.torchserve.listeners import find_listener, is_taken
+from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.serving_config import ServingConfig
+
+_ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
+
+
+def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
+    """Make sure that addresses, programs, archive and disk are fit for a server.
+
+    Args:
+        config: What it will run on.
+        run: Where.
+        asgi: Whether it is the one without Java.
+
+    Raises:
+        NotReadyError, RefusedError: If they are not.
+    """
+    config.check_addresses()
+    if not asgi:
+        find_java()
+    check_owner(config.archive)
+    check_archive_format(config.archive)
+    if asgi:
+        check_packages(config.archive)
+    check_room(run, config.archive)
+
+
+def check_room(run: RunDirectory, archive: Path) -> None:
+    """Make sure that TorchServe can unpack an archive: without room it serves no model.
+
+    Raises:
+        NotReadyError: If not, or if it is no archive.
+    """
+    needed, free = unpacked_bytes(archive) + _ROOM_BESIDE, run.free_bytes()
+    if free < needed:
+        raise NotReadyError(
+            f"the unpacked archive, logs and keys take {needed / 1e6:,.0f} MB, and "
+            f"{free / 1e6:,.0f} MB are free for {run.path}"
+        )
+
+
+def check_ports(config: ServingConfig, asgi: bool) -> None:
+    """Make sure that nobody has the ports of a server's addresses.
+
+    Raises:
+        NotReadyError: If somebody has.
+    """
+    for key, (host, port) in config.endpoints().items():
+        if is_taken(host, port) and not (asgi and key.startswith("grpc_")):
+            found = find_listener(config)
+            who = f"; {found}" if found else ""
+            raise NotReadyError(
+                f"port {port} on {host} is taken ({key} in {config.path}); "
+                f"stop what uses it, or choose another port there{who}"
+            )
+
+
+def check_gpus(config: ServingConfig) -> list[str]:
+    """Make sure that the GPUs that config.properties asks for are there.
+
+    Returns:
+        A line if it asks for no number, and nobody knows whether there are any.
+
+    Raises:
+        NotReadyError: If there are fewer, or nobody knows.
+    """
+    wanted = config.values.get("number_of_gpu")
+    if wanted is not None and int(wanted) > len(config.gpus):
+        found = "nvidia-smi does not say which there are"
+        if config.visible_gpus is not None:
+            found = f"there are {len(config.gpus)} by nvidia-smi and CUDA_VISIBLE_DEVICES"
+        raise NotReadyError(
+            f"number_of_gpu is {wanted}, and {found}; for the CPU set it to 0 in {config.path}"
+        )
+    if wanted is None and config.computes_on_gpus and config.visible_gpus is None:
+        return ["nvidia-smi fails or hangs: no GPU is used (see: nvidia-smi)"]
+    return []
