@@ -140,7 +140,12 @@ class Classifier:
         task: Task = Task.EXPLANATION,
     ) -> list[Explanation | InvalidImage]:
         """Classify N images and say where their animals are: N results, in order."""
-        inputs = self.preprocess(images, [task] * len(images))
+        return self.explain_inputs(self.preprocess(images, [task] * len(images)))
+
+    def explain_inputs(
+        self, inputs: Sequence[ModelInput | InvalidImage]
+    ) -> list[Explanation | InvalidImage]:
+        """Explain what `preprocess` gave for explanations: N results, in order."""
         return cast(
             "list[Explanation | InvalidImage]", self.postprocess(inputs, self.infer(inputs))
         )

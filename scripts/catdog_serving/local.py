@@ -103,9 +103,10 @@ class LocalClassifier:
         Raises:
             InvalidImageError, OSError: As `classify` does.
         """
+        task = Task.ANIMALS if with_animals else Task.EXPLANATION
+        inputs = self._classifier.preprocess([decodable(read_source(image))], [task])
         with self._turn, device_errors():
-            task = Task.ANIMALS if with_animals else Task.EXPLANATION
-            (outcome,) = self._classifier.explain([decodable(read_source(image))], task)
+            (outcome,) = self._classifier.explain_inputs(inputs)
         if isinstance(outcome, InvalidImage):
             raise InvalidImageError(outcome.message, kind="InvalidImage")
         return outcome

@@ -45,7 +45,6 @@ def open_archive(archive: Path) -> Iterator[Path]:
         RefusedError: If another user owns it or may write to it: an archive is code that will be
             run.
     """
-    check_owner(archive)
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(scratch_folder())
@@ -59,10 +58,11 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack an archive into a folder, which is made if it is not there.
 
     Raises:
-        NotReadyError: If it is no archive, or cannot be read or unpacked.
+        NotReadyError: If there is no such archive, it is not one, or it cannot be read or unpacked.
+        RefusedError: If another user owns it or may write to it.
     """
     try:
-        with _zip_file(archive) as packed:
+        with _zip_file(archive, of_ours=True) as packed:
             packed.extractall(folder)
     except OSError as error:
         raise NotReadyError(f"cannot unpack {archive}: {error.strerror or error}") from error
@@ -124,8 +124,7 @@ def private_copy(archive: Path, target: Path) -> None:
 
 def archive_version(archive: Path) -> str:
     """The version that an archive is stamped with."""
-    check_owner(archive)
-    with _zip_file(archive) as packed:
+    with _zip_file(archive, of_ours=True) as packed:
         version = _json(packed, MANIFEST)["model"]["modelVersion"]
         if not isinstance(version, str):
             raise ValueError(f"its version is {version!r}")
@@ -199,9 +198,17 @@ def archive_runtime(archive: Path) -> str | None:
 
 
 @contextmanager
-def _zip_file(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """The ZIP file; what is wrong with it, or with what is read from it, is one clear error."""
+def _zip_file(archive: Path, of_ours: bool = False) -> Iterator[zipfile.ZipFile]:
+    """The ZIP file; what is wrong with it, or with what is read from it, is one clear error.
+
+    Args:
+        archive: Its path.
+        of_ours: Whether the file that is opened may be no other user's.
+    """
     with _readable(archive) as file:
+        if of_ours:
+            _check_owner(archive, file)
+            file.seek(0)
         try:
             check_end(file)
             with zipfile.ZipFile(file) as packed:

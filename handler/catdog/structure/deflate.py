@@ -16,10 +16,10 @@ from catdog.structure.parts import Buffer, TooComplex
 MAX_BLOCKS = 20_000
 _BYTES_PER_BLOCK = 1_000
 CHEAP_BYTES = 600_000  # of blocks with tables: 0.08 s
-_LARGEST_IMAGE_BYTES = 520_000_000  # 52 megapixels of 16-bit RGBA, and a quarter
+_LARGEST_IMAGE_BYTES = 530_000_000  # 52 megapixels of 16-bit RGBA, and a quarter
 _LIBRARIES = ("libz.so.1", "libz.1.dylib", "zlib1.dll")
 _OUTPUT_BYTES = 1 << 18
-_Z_OK, _Z_STREAM_END, _Z_BLOCK = 0, 1, 5
+_Z_OK, _Z_BLOCK = 0, 5
 _BLOCK_ENDED = 128  # in `data_type`
 
 
@@ -65,7 +65,7 @@ def check_blocks(streams: Sequence[Buffer | memoryview], most_bytes: int) -> Non
     """
     size = sum(map(len, streams))
     library = _library() if size > CHEAP_BYTES else None
-    # Larger images are refused for their size, which is looked at later.
+    # Larger images are refused for their size later, unless an operator has raised max_pixels.
     if library is None or most_bytes * len(streams) > _LARGEST_IMAGE_BYTES:
         return
     left = MAX_BLOCKS + size // _BYTES_PER_BLOCK

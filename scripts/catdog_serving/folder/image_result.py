@@ -93,6 +93,7 @@ class FolderReport:
 
     Attributes:
         folder: The path as it was given; for files, how many.
+        is_folder: Whether it is one; not of files that were named by themselves.
         images: Images classified.
         reused: How many of them were done already, in an earlier run.
         failed: Files that could not be classified.
@@ -105,6 +106,7 @@ class FolderReport:
     """
 
     folder: str
+    is_folder: bool = True
     images: int = 0
     reused: int = 0
     failed: int = 0
@@ -122,7 +124,7 @@ class FolderReport:
         """The sum of several; its folder has no name."""
         total = cls("")
         for report in reports:
-            for each in fields(cls)[1:]:
+            for each in fields(cls)[2:]:
                 setattr(total, each.name, getattr(total, each.name) + getattr(report, each.name))
         return total
 

@@ -222,7 +222,7 @@ def summary_lines(reports: Sequence[FolderReport], model: ModelId) -> Iterator[s
     """What became of each folder, its means as the reference has them, and which model it was."""
     for report in reports:
         yield ""
-        if report.folder != summary_line(report).partition(":")[0]:  # named files are no folder
+        if report.is_folder:
             yield printable(report.folder)
         yield f"  {summary_line(report)}"
         if report.mean_cat is not None and report.mean_dog is not None:

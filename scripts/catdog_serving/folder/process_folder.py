@@ -77,7 +77,7 @@ class _Reports:
 
     def __init__(self, sources: Sequence[ImageFiles]) -> None:
         files = sum(not source.is_folder for source in sources)
-        self._of_files = FolderReport("1 file" if files == 1 else f"{files} files")
+        self._of_files = FolderReport("1 file" if files == 1 else f"{files} files", is_folder=False)
         self._sources = sources
         self._places = [sort_key(source.root) for source in sources]
         self._reports = [

@@ -78,10 +78,15 @@ def test_the_summary_says_how_many_there_are_of_each(counts: dict[str, Any], lin
 
 
 def test_files_named_by_themselves_are_no_folder() -> None:
-    report = FolderReport("1 file", images=1, labels=Counter(cat=1), seconds=1.0)
+    report = FolderReport("1 file", is_folder=False, images=1, labels=Counter(cat=1), seconds=1.0)
     assert (
         list(outputs.summary_lines([report], MODEL))[1] == "  1 file: 1 cat in 1.0 s, 1.0 images/s"
     )
+
+
+def test_a_folder_may_be_called_like_a_count() -> None:
+    report = FolderReport("3 files", images=3, labels=Counter(cat=3), seconds=1.0)
+    assert list(outputs.summary_lines([report], MODEL))[1] == "3 files"
 
 
 def test_an_image_is_uncertain_where_less_than_half_speaks_for_its_label() -> None:
