@@ -96,22 +96,31 @@ def load_engine(
     """
     path = model_dir / MODEL_FILES[info.runtime]
     placement = choose_placement(device, info, engine)
-    # Imported where they are taken: a worker of one engine does without the others' libraries.
-    if placement.engine == "onnxruntime":
-        from catdog.engines.onnxruntime import OnnxEngine
-
-        return OnnxEngine(path, threads, placement.precision)
-    if placement.engine == "openvino":
-        from catdog.engines.openvino import OpenVinoEngine
-
-        try:
-            return OpenVinoEngine(path, threads, placement.precision)
-        except ImportError as error:  # it is there, and does not fit this machine
-            log.warning("OpenVINO cannot be loaded, ONNX Runtime is taken: %s", error)
-        from catdog.engines.onnxruntime import OnnxEngine
-
-        precision = "fp32" if placement.precision == "bf16" else placement.precision
-        return OnnxEngine(path, threads, precision)
+    if placement.engine != "torch":
+        return open_onnx(path, placement.engine, threads, placement.precision)
     from catdog.engines.torch import TorchEngine
 
     return TorchEngine(path, info, placement, threads)
+
+
+def open_onnx(path: Path, engine: str, threads: int, precision: str) -> Engine:
+    """Open a model.onnx with an engine that runs it.
+
+    Each is imported where it is taken: a worker of one does without the others' libraries.
+
+    Args:
+        path: The model.onnx.
+        engine: "onnxruntime" or "openvino"; the former where the latter cannot be loaded.
+        threads: CPU threads of one forward pass; 0 for as many as there are cores.
+        precision: What to compute in; ONNX Runtime knows fp32 and int8.
+    """
+    if engine == "openvino":
+        from catdog.engines.openvino import OpenVinoEngine
+
+        try:
+            return OpenVinoEngine(path, threads, precision)
+        except ImportError as error:  # it is there, and does not fit this machine
+            log.warning("OpenVINO cannot be loaded, ONNX Runtime is taken: %s", error)
+    from catdog.engines.onnxruntime import OnnxEngine
+
+    return OnnxEngine(path, threads, "fp32" if precision == "bf16" else precision)

@@ -97,18 +97,20 @@ def fastest_engine(info: ModelInfo) -> str:
     """The engine that is known to be the fastest for an archive on this machine."""
     if info.runtime == "torch":
         return "torch"
+    return fastest_cpu_engine(info.precision, info.network)
+
+
+def fastest_cpu_engine(precision: str, network: str) -> str:
+    """The same for a model.onnx of that precision."""
     if not has_openvino():
         return "onnxruntime"
-    precision = info.precision
     if precision == "bf16":
         if has_bf16():
             return "openvino"
         precision = "fp32"
     instructions = cpu_instructions()
     is_faster = any(
-        row.instructions in instructions
-        and row.precision == precision
-        and info.network in row.networks
+        row.instructions in instructions and row.precision == precision and network in row.networks
         for row in _OPENVINO_IS_FASTER
     )
     return "openvino" if is_faster else "onnxruntime"

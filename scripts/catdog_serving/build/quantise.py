@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from catdog.engines import MODEL_FILES
-from catdog.engines.onnxruntime import OnnxEngine
+from catdog.engines import MODEL_FILES, open_onnx
+from catdog.engines.placement import fastest_cpu_engine
 from catdog.model_info import Agreement
 from catdog.no_telemetry import import_onnxruntime
 from catdog.torch_module import LogitsAndMaps
@@ -67,7 +67,9 @@ def export_int8(
         exported = export(module, weights, "onnx", scratch)
         on_work(f"calibrating int8 with {len(images.calibration)} images")
         quantise(exported, target, images.calibration)
-    engine = OnnxEngine(target, 0, "int8")
+    # The one that will serve it here.
+    name = fastest_cpu_engine("int8", weights.network.name)
+    engine = open_onnx(target, name, 0, "int8")
 
     def logits_of(pixels: np.ndarray) -> np.ndarray:
         return engine.run(list(pixels)).logits

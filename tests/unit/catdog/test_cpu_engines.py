@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from catdog.engines import Engine, ModelOutput, load_engine
+from catdog.engines import MODEL_FILES, Engine, ModelOutput, load_engine, open_onnx
 from catdog.engines.openvino import OpenVinoEngine, split_at_features
 from catdog.engines.placement import has_bf16, has_openvino
 from catdog.model_info import ModelInfo
@@ -42,6 +42,21 @@ def test_an_engine_says_what_it_is_and_runs_images_of_any_shape_in_order(
     for index, image in enumerate(wide):
         alone = engine.run([image])
         np.testing.assert_allclose(alone.logits[0], together.logits[index], atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_openvino_that_cannot_be_loaded_is_told_and_done_without(
+    build: BuildArchive,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As where its wheel is there, and a library that it needs is not."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with open_archive(build("efficientnet_lite0", None, "onnx")) as model_dir:
+        engine = open_onnx(model_dir / MODEL_FILES["onnx"], "openvino", 1, precision)
+    assert (engine.name, engine.precision) == ("onnxruntime", "fp32")
+    assert "OpenVINO cannot be loaded, ONNX Runtime is taken" in caplog.text
 
 
 @needs_openvino
