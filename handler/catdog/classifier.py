@@ -26,12 +26,12 @@ from catdog.cpu import threads_per_worker
 from catdog.decode import Decoder, Limits
 from catdog.engines import Engine, ModelOutput, load_engine
 from catdog.engines.placement import best_device
-from catdog.invalid_image import InvalidImage
+from catdog.invalid_image import InvalidImage, map_valid
 from catdog.memory_budget import MemoryBudget
 from catdog.model_info import ModelInfo
 from catdog.postprocess import class_probabilities, predict
 from catdog.read_settings import SETTINGS_FILE, Settings
-from catdog.results import ActivationMap, Animal, Box, Explanation, Prediction, map_valid
+from catdog.results import ActivationMap, Animal, Box, Explanation, Prediction
 from catdog.transforms import ModelInput, Task, View, read_model_input, region_input
 
 Answer: TypeAlias = Prediction | Explanation | InvalidImage

@@ -1,6 +1,11 @@
-"""What is the sender's fault: an image that cannot be classified, with the reason."""
+"""What is the sender's fault: an image that cannot be classified, and how it keeps its place."""
 
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+Failure = TypeVar("Failure")
 
 
 class InvalidReason(StrEnum):
@@ -27,3 +32,29 @@ class InvalidImage(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def map_valid(
+    function: Callable[[list[Any]], Sequence[Result]],
+    items: Sequence[Any],
+    failure: type[Failure],
+) -> list[Result | Failure]:
+    """Apply a function to the items that are no failures; failures keep their places.
+
+    Args:
+        function: From M items to M results, in order; not called if there are none.
+        items: N items, M of which are valid.
+        failure: The type of those that are not.
+
+    Returns:
+        N results, in order.
+
+    Raises:
+        ValueError: If the function gives more or fewer results than it got items.
+    """
+    valid = [item for item in items if not isinstance(item, failure)]
+    results = function(valid) if valid else ()
+    if len(results) != len(valid):
+        raise ValueError(f"expected {len(valid)} results, got {len(results)}")
+    following = iter(results)
+    return [item if isinstance(item, failure) else next(following) for item in items]

@@ -5,12 +5,8 @@ docs/openapi.yaml, the CSV columns and the Parquet schema say the same; a test c
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
-
-Result = TypeVar("Result")
-Failure = TypeVar("Failure")
+from typing import Any, NamedTuple
 
 LABELS = ("cat", "dog", "neither")
 
@@ -327,32 +323,6 @@ class Explanation:
             if animals is None
             else tuple(Animal(a["label"], Box(*a["box"]), a["certainty"]) for a in animals),
         )
-
-
-def map_valid(
-    function: Callable[[list[Any]], Sequence[Result]],
-    items: Sequence[Any],
-    failure: type[Failure],
-) -> list[Result | Failure]:
-    """Apply a function to the items that are no failures; failures keep their places.
-
-    Args:
-        function: From M items to M results, in order; not called if there are none.
-        items: N items, M of which are valid.
-        failure: The type of those that are not.
-
-    Returns:
-        N results, in order.
-
-    Raises:
-        ValueError: If the function gives more or fewer results than it got items.
-    """
-    valid = [item for item in items if not isinstance(item, failure)]
-    results = function(valid) if valid else ()
-    if len(results) != len(valid):
-        raise ValueError(f"expected {len(valid)} results, got {len(results)}")
-    following = iter(results)
-    return [item if isinstance(item, failure) else next(following) for item in items]
 
 
 def _read_box(values: Any) -> Box | None:

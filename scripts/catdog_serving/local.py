@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
 
 from catdog.engines import DeviceLostError, OutOfDeviceMemoryError
-from catdog.invalid_image import InvalidImage
+from catdog.invalid_image import InvalidImage, map_valid
 from catdog.model_info import check_engine
-from catdog.results import Explanation, Prediction, map_valid
+from catdog.results import Explanation, Prediction
 from catdog.transforms import Task
 from catdog_serving.errors import InvalidImageError, NotReadyError, RefusedError
 from catdog_serving.extras import install_hint

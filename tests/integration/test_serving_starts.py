@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -26,12 +27,14 @@ from tests.support.paths import ROOT
 from tests.support.processes import assert_nothing_left, processes_of, wait_until
 
 
+def serve(config: ServingConfig) -> list[str | Path]:
+    return [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
+
+
 def test_a_start_that_is_terminated_leaves_nothing(archive: Path, make_config: MakeConfig) -> None:
     config = make_config(archive)
     server = TorchServe(config)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
-    )
+    process = subprocess.Popen(serve(config))
     try:
         wait_until(server.is_running, "Java's start")
         process.send_signal(signal.SIGTERM)
@@ -56,7 +59,7 @@ def test_of_four_starts_at_once_one_wins_and_the_others_say_so(
     ]
     starts = [
         subprocess.Popen(
-            [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path],
+            serve(config),
             env={"PATH": "/usr/bin:/bin"} | shell,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -157,16 +160,21 @@ ls -A {folder}
     assert processes_of(TorchServe(config)) == []
 
 
+def kill_a_start(config: ServingConfig, has_begun: Callable[[], bool], what: str) -> None:
+    """SIGKILL `catdog serve` as soon as something of it is seen; what it started lives on."""
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(serve(config), stdout=quiet, stderr=quiet) as killed:
+        wait_until(has_begun, what, timeout_s=60)
+        killed.kill()
+
+
 def test_a_start_that_is_killed_is_taken_over_and_a_tail_of_its_log_lives(
     archive: Path, make_config: MakeConfig
 ) -> None:
     """Killed before it wrote the pid, or its folder was aged away in /var/tmp."""
     config = make_config(archive)
     server = TorchServe(config)
-    command = [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        wait_until(lambda: server.run.logs.workers.is_file(), "Java's start")
-        first.kill()
+    kill_a_start(config, lambda: server.run.logs.workers.is_file(), "Java's start")
     (server.run.path / "pid").unlink(missing_ok=True)
     tail = subprocess.Popen(["tail", "-f", server.run.logs.workers], stdout=subprocess.DEVNULL)
     try:
@@ -187,14 +195,13 @@ def test_a_server_that_ends_while_a_start_waits_for_it_is_started_anew(
 ) -> None:
     config = make_config(archive)
     server = TorchServe(config)
-    command = [sys.executable, "-m", "catdog_serving", "serve", "--config", config.path]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        management = config.endpoints()["management_address"]
-        wait_until(lambda: is_taken(*management), "its management API", timeout_s=60)
-        first.kill()
+    management = config.endpoints()["management_address"]
+    kill_a_start(config, lambda: is_taken(*management), "its management API")
     (java,) = (p for p in processes_of(server) if SERVER_CLASS in p.info["cmdline"])
     java.suspend()  # so that whoever waits for it goes on waiting
-    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    second = subprocess.Popen(
+        serve(config), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         waiting = psutil.Process(second.pid)
         wait_until(lambda: bool(waiting.net_connections()), "a question to it", timeout_s=60)

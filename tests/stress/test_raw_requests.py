@@ -8,7 +8,7 @@ prints SECURITY.md's tables. CATDOG_TEST_JAVA_LIBRARIES=FOLDER adds the jars of 
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -57,53 +57,55 @@ def java_of(server: TorchServe) -> psutil.Process:
     return process
 
 
-def test_nothing_is_smuggled_through_nginx(archive: Path, make_config: MakeConfig) -> None:
-    rows: dict[str, dict[str, str]] = {}
+def on_every_set(archive: Path, make_config: MakeConfig) -> Iterator[tuple[str, TorchServe, Edge]]:
+    """A server on each set of Java libraries, with an nginx before it."""
     for libraries in SETS:
         with (
             TorchServe(make_config(archive, java_libraries=libraries)) as server,
             running_edge(server.config.inference_url.removeprefix("http://"), 200) as edge,
         ):
-            (worker,) = server.versions()[0].workers
-            access = server.run.logs.folder / "access.log"
-            for way_name, way in ways(server, edge).items():
-                arrived = []
-                for name in requests_of(""):
-                    seen = access.read_text().count("/smuggled")
-                    with way.connect() as connection:
-                        got = answers(connection, requests_of(way.key())[name], 3)
-                    if access.read_text().count("/smuggled") > seen:
-                        arrived.append(name)
-                        got = (*got, "second read")
-                    rows.setdefault(name, {})[f"{way_name}, {libraries}"] = ", ".join(got)
-                reset_in_the_middle(way.connect, list(requests_of(way.key()).values()))
-                assert way_name == "directly" or arrived == []
-                print(f"\n{libraries}, {way_name}: {len(arrived)} second requests arrived")
-                assert send_one(server.config.inference_url, CAT).status == 200
-            assert server.versions()[0].workers[0].pid == worker.pid
+            yield libraries, server, edge
+
+
+def test_nothing_is_smuggled_through_nginx(archive: Path, make_config: MakeConfig) -> None:
+    rows: dict[str, dict[str, str]] = {}
+    for libraries, server, edge in on_every_set(archive, make_config):
+        (worker,) = server.versions()[0].workers
+        access = server.run.logs.folder / "access.log"
+        for way_name, way in ways(server, edge).items():
+            arrived = []
+            for name in requests_of(""):
+                seen = access.read_text().count("/smuggled")
+                with way.connect() as connection:
+                    got = answers(connection, requests_of(way.key())[name], 3)
+                if access.read_text().count("/smuggled") > seen:
+                    arrived.append(name)
+                    got = (*got, "second read")
+                rows.setdefault(name, {})[f"{way_name}, {libraries}"] = ", ".join(got)
+            reset_in_the_middle(way.connect, list(requests_of(way.key()).values()))
+            assert way_name == "directly" or arrived == []
+            print(f"\n{libraries}, {way_name}: {len(arrived)} second requests arrived")
+            assert send_one(server.config.inference_url, CAT).status == 200
+        assert server.versions()[0].workers[0].pid == worker.pid
     print_table("request", rows)
 
 
 def test_forms_of_many_fields_stay_within_the_heap(archive: Path, make_config: MakeConfig) -> None:
     rows: dict[str, dict[str, str]] = {}
-    for libraries in SETS:
-        with (
-            TorchServe(make_config(archive, java_libraries=libraries)) as server,
-            running_edge(server.config.inference_url.removeprefix("http://"), 200) as edge,
-        ):
-            java = java_of(server)
-            for way_name, way in ways(server, edge).items():
-                for name, (kind, body) in forms().items():
-                    assert len(body) <= LARGEST
-                    told = one_form(server, way, kind, body)
-                    rows.setdefault(name, {})[f"{way_name}, {libraries}"] = told
-                    print(f"\n{name}, {way_name}, {libraries}: {told}")
-                    server.wait_ready()  # one that took longer than responseTimeout is started anew
-            assert java.is_running()
-            rss = java.memory_info().rss
-            print(f"\n{libraries}: Java's RSS afterwards {rss / 1e6:.0f} MB")
-            assert rss < 2 * MAX_HEAP_BYTES
-            assert send_one(server.config.inference_url, CAT).status == 200
+    for libraries, server, edge in on_every_set(archive, make_config):
+        java = java_of(server)
+        for way_name, way in ways(server, edge).items():
+            for name, (kind, body) in forms().items():
+                assert len(body) <= LARGEST
+                told = one_form(server, way, kind, body)
+                rows.setdefault(name, {})[f"{way_name}, {libraries}"] = told
+                print(f"\n{name}, {way_name}, {libraries}: {told}")
+                server.wait_ready()  # one that took longer than responseTimeout is started anew
+        assert java.is_running()
+        rss = java.memory_info().rss
+        print(f"\n{libraries}: Java's RSS afterwards {rss / 1e6:.0f} MB")
+        assert rss < 2 * MAX_HEAP_BYTES
+        assert send_one(server.config.inference_url, CAT).status == 200
     print_table("form", rows)
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catdog.invalid_image import InvalidImage
-from catdog.results import Explanation, Prediction, map_valid
+from catdog.invalid_image import InvalidImage, map_valid
+from catdog.results import Explanation, Prediction
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 from catdog_serving.folder.read_image import read_file

@@ -18,7 +18,6 @@ from catdog.results import (
     Explanation,
     ModelId,
     Prediction,
-    map_valid,
 )
 from catdog_serving.folder import outputs
 from catdog_serving.folder.image_result import FileInfo, ImageResult
@@ -118,17 +117,3 @@ print("PIL" in sys.modules, "numpy" in sys.modules)
         "catdog_serving.errors catdog_serving.http_session catdog_serving.image_source",
         "False False",
     ]
-
-
-def test_failures_keep_their_places() -> None:
-    asked: list[list[int]] = []
-
-    def double(items: list[int]) -> list[int]:
-        asked.append(items)
-        return [2 * item for item in items]
-
-    assert map_valid(double, [1, "a", 2, "b", 3], str) == [2, "a", 4, "b", 6]
-    assert map_valid(double, ["a", "b"], str) == ["a", "b"]
-    assert asked == [[1, 2, 3]]
-    with pytest.raises(ValueError, match="expected 2 results, got 1"):
-        map_valid(lambda items: items[:1], [1, "a", 2], str)
