@@ -8,6 +8,7 @@ be kept out of that it does not promise.
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -38,7 +39,7 @@ class OpenVinoEngine:
             threads: Of one pass; 0 for as many as there are cores.
             precision: The one that is wished for; fp32 if this processor does not compute bf16.
         """
-        core = import_openvino().Core()
+        core = openvino_core()
         if precision == "bf16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
@@ -85,6 +86,17 @@ class OpenVinoEngine:
         run_first_passes(self, batch_size, side)
         for width, height in full_image_sizes():
             self.run([np.zeros((3, height, width), np.uint8)])
+
+
+@cache
+def openvino_core() -> Any:
+    """The openvino.Core of this process, for as long as it lives.
+
+    A Core gives its thread another stack for signal handlers, and frees it when it goes. When
+    two go in the order in which they came, or one in another thread, the next signal is a
+    segmentation fault.
+    """
+    return import_openvino().Core()
 
 
 def split_at_features(model: Any) -> tuple[Any, Any]:

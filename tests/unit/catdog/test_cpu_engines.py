@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from catdog.engines import MODEL_FILES, Engine, ModelOutput, load_engine, open_onnx
-from catdog.engines.openvino import OpenVinoEngine, split_at_features
+from catdog.engines import openvino as module
+from catdog.engines.openvino import OpenVinoEngine, openvino_core, split_at_features
 from catdog.engines.placement import has_bf16, has_openvino
 from catdog.model_info import ModelInfo
-from catdog.no_telemetry import import_openvino
 from catdog.transforms import full_image_size, full_image_sizes
 from catdog_serving.model_archive import open_archive
 from tests.support.archive_cache import BuildArchive
@@ -52,6 +52,7 @@ def test_an_openvino_that_cannot_be_loaded_is_told_and_done_without(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As where its wheel is there, and a library that it needs is not."""
+    monkeypatch.setattr(module, "openvino_core", openvino_core.__wrapped__)  # as in a new process
     monkeypatch.setitem(sys.modules, "openvino", None)
     with open_archive(build("efficientnet_lite0", None, "onnx")) as model_dir:
         engine = open_onnx(model_dir / MODEL_FILES["onnx"], "openvino", 1, precision)
@@ -86,10 +87,9 @@ def test_a_network_cut_at_its_features_computes_the_same(build: BuildArchive) ->
     """As bf16 does, on any processor: both parts in float32."""
     engine = load(build, "openvino")
     with open_archive(build("efficientnet_lite0", None, "onnx")) as model_dir:
-        core = import_openvino().Core()
-        model = core.read_model(model_dir / "model.onnx")
+        model = openvino_core().read_model(model_dir / "model.onnx")
         body, head = (
-            core.compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            openvino_core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
             for part in split_at_features(model)
         )
     for images in (noise(3), noise(1, 448, 96)):
@@ -117,6 +117,28 @@ def test_bf16_is_computed_or_it_is_said_that_it_is_not(
         assert engine.precision == "fp32"
         assert "does not compute bf16" in caplog.text
         assert difference == 0
+
+
+SIGNALLED = """
+import gc, os, signal, sys
+from pathlib import Path
+from catdog.engines.openvino import OpenVinoEngine
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+first, second = (OpenVinoEngine(Path(sys.argv[1]), 1, "fp32") for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@needs_openvino
+def test_a_signal_is_handled_after_engines_have_gone(build: BuildArchive) -> None:
+    """It was a segmentation fault: handlers ran on a stack that OpenVINO had freed."""
+    with open_archive(build("efficientnet_lite0", None, "onnx")) as model_dir:
+        program = [sys.executable, "-c", SIGNALLED, str(model_dir / MODEL_FILES["onnx"])]
+        assert subprocess.run(program, check=False).returncode == 5
 
 
 def test_full_image_sizes_are_all_there_are() -> None:
