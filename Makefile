@@ -15,12 +15,18 @@ NETWORK ?= resnet152
 WEIGHTS ?=
 # What `make install` installs in addition: optional-dependencies of pyproject.toml, as in EXTRAS=ray,dev
 EXTRAS ?=
+# cpu or cuda; auto: what .venv has, else PyTorch's CPU wheels where there is no NVIDIA GPU.
+TORCH ?= auto
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-PIP_INSTALL := $(BIN)/pip install --quiet -c requirements.lock
+comma := ,
+RUN_EXTRAS := serve,embedded
+ALL_EXTRAS := $(RUN_EXTRAS),report,heic,web,ray,dev
+INSTALL := $(BIN)/python tools/install.py --torch $(TORCH) --torch-index $(TORCH_INDEX)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration integration-bundled stress soak bench gpu-check sbom bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration integration-bundled stress soak bench gpu-check requirements sbom bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -28,8 +34,8 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' \
 		| while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-install: $(VENV)/.installed ## create .venv with the exact versions of requirements.lock; EXTRAS=ray adds to it
-	@$(if $(EXTRAS),$(PIP_INSTALL) -e '.[$(EXTRAS)]')
+install: $(VENV)/.installed ## create .venv with the exact versions of requirements.lock; EXTRAS=web,ray, TORCH=cuda
+	@$(if $(EXTRAS)$(filter-out auto,$(TORCH)),$(INSTALL) $(RUN_EXTRAS)$(addprefix $(comma),$(EXTRAS)))
 
 install-dev: $(VENV)/.installed-dev
 
@@ -90,7 +96,7 @@ programs:
 	echo "installing $(PACKAGES) for the tests ..."; \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES) >/dev/null; }
 
-bench: | $(VENV)/.installed ## measure this machine (half an hour; PICTURES=...), and put the figures into the docs
+bench: | $(VENV)/.installed-report ## measure this machine (half an hour; PICTURES=...), and put the figures into the docs
 	@$(CATDOG) bench --output docs/performance/bench.json $(if $(PICTURES),--pictures $(PICTURES))
 	@$(MAKE) --no-print-directory bench-document
 
@@ -103,6 +109,12 @@ OUTPUT ?= gpu-check
 gpu-check: ## check and measure a GPU, without network; PARTS=..., WHEELS=..., PHOTOS=..., OUTPUT=...
 	@$(GPU_PYTHON) tools/gpu_check.py --parts $(PARTS) --device $(DEVICE) --output $(OUTPUT) $(if $(SMALL),--small) \
 		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(PHOTOS),--photos $(PHOTOS))
+
+# After a change of requirements.lock or pyproject.toml. uv is in a folder of its own: .venv has no use for it.
+UV := .cache/uv/bin/uv
+requirements: ## write requirements/, with hashes, from requirements.lock: what the image installs
+	@test -x $(UV) || { $(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==0.13.9; }
+	@$(PYTHON) tools/hashed_requirements.py $(UV) $(TORCH_INDEX)
 
 # What lists and asks has many dependencies of its own, so it is not in .venv.
 SBOM ?= catdog.cdx.json
@@ -135,13 +147,17 @@ $(VENV)/bin/python:
 
 # Before it was catdog-serving, the distribution was `catdog`; a .venv of that time must not keep both.
 $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
-	@echo "installing into $(VENV) (several GB, a few minutes) ..."
 	@$(BIN)/pip uninstall -qq --yes catdog
-	@$(PIP_INSTALL) -e '.[serve,embedded,report,heic,web]'
+	@$(INSTALL) $(RUN_EXTRAS)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	@$(PIP_INSTALL) -e '.[serve,embedded,report,heic,web,ray,dev]'
+	@$(INSTALL) $(ALL_EXTRAS)
+	@touch $@
+
+# What one target needs besides: an extra by its name.
+$(VENV)/.installed-%: $(VENV)/.installed
+	@$(INSTALL) $*
 	@touch $@
 
 # Exit code 3 of `catdog package` says that the weights cannot be had on this machine.

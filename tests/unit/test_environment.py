@@ -22,7 +22,7 @@ def test_every_installed_package_has_the_locks_version() -> None:
         requirement = Requirement(line)
         locked[canonicalize_name(requirement.name)] = str(requirement.specifier)
     installed = {
-        canonicalize_name(d.metadata["Name"]): f"=={d.version}"
+        canonicalize_name(d.metadata["Name"]): f"=={d.version.removesuffix('+cpu')}"
         # Of this environment alone: Ray puts packages of its own on the path when it is imported.
         for d in importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])
     }

@@ -5,7 +5,6 @@ The `catdog` of the public index is somebody else's, and `catdog-serving` is not
 
 import ast
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -103,20 +102,28 @@ def test_in_the_checkouts_own_environment_make_installs_it(
     assert install_hint("web") == f"cd '{root}' && make install EXTRAS=web"
 
 
-def test_makes_command_adds_the_extra_to_the_environment() -> None:
-    for target, expected in (("EXTRAS=web,ray", ".[web,ray]"), ("EXTRAS=", None)):
-        planned = subprocess.run(
-            ["make", "--dry-run", "--always-make", "install", target],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        commands = [shlex.split(line) for line in planned.splitlines() if "pip install" in line]
-        usual, *added = [command[command.index("-e") + 1] for command in commands]
-        assert usual.startswith(".[serve,")
-        assert added == ([expected] if expected else [])
-        assert all("requirements.lock" in command for command in commands)
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ([], ["serve,embedded"]),
+        (["EXTRAS=web,ray"], ["serve,embedded", "serve,embedded,web,ray"]),
+        (["TORCH=cuda"], ["serve,embedded", "serve,embedded"]),
+    ],
+)
+def test_makes_command_adds_the_extra_to_the_environment(
+    variables: list[str], expected: list[str]
+) -> None:
+    planned = subprocess.run(
+        ["make", "--dry-run", "--always-make", "install", *variables],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    tool = [line.split() for line in planned.splitlines() if "tools/install.py" in line]
+    assert [command[-1] for command in tool] == expected
+    kind = "cuda" if "TORCH=cuda" in variables else "auto"
+    assert {command[command.index("--torch") + 1] for command in tool} == {kind}
 
 
 def test_in_another_environment_pip_installs_the_checkout(
