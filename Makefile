@@ -26,7 +26,7 @@ INSTALL := $(BIN)/python tools/install.py --torch $(TORCH) --torch-index $(TORCH
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package check test test-all unit integration integration-bundled stress soak bench gpu-check requirements sbom bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package wheel check test test-all unit integration integration-bundled stress soak bench gpu-check requirements sbom bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -60,6 +60,11 @@ classify: | $(VENV)/.installed ## classify DIR=... with the running server
 
 package: | $(VENV)/.installed ## build the archive: NETWORK=..., WEIGHTS=...
 	@$(CATDOG) package --network $(NETWORK) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+wheel: | $(VENV)/.installed ## build dist/catdog_serving-...whl, which needs no checkout
+	@rm -f dist/catdog_serving-*.whl
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/catdog_serving-*.whl
 
 check: lint unit ## what one runs while writing: style, types, unit tests
 

@@ -1,8 +1,12 @@
 """Say how to install what a command lacks: the extras, catdog's optional parts."""
 
+import json
+import os
 import shlex
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import catdog
 
@@ -19,8 +23,16 @@ def install_hint(extra: str) -> str:
         extra: One of pyproject.toml's optional-dependencies, such as "web".
     """
     if not all((_CHECKOUT / name).exists() for name in ("pyproject.toml", "handler")):
-        wheel = f"catdog_serving-{catdog.__version__}-py3-none-any.whl"
-        return f"pip install 'PATH/TO/{wheel}[{extra}]'"
+        return f"pip install '{_wheel()}[{extra}]'"
     if Path(sys.prefix).resolve() == (_CHECKOUT / ".venv").resolve():
         return f"cd {shlex.quote(str(_CHECKOUT))} && make install EXTRAS={extra}"
     return f"pip install -e {shlex.quote(f'{_CHECKOUT}[{extra}]')}"
+
+
+def _wheel() -> str:
+    """The wheel that catdog was installed from, where pip noted it and it is still there."""
+    noted = distribution("catdog-serving").read_text("direct_url.json")
+    path = unquote(urlsplit(json.loads(noted)["url"]).path) if noted else ""
+    if path.endswith(".whl") and "'" not in path and os.path.isfile(path):
+        return path
+    return f"PATH/TO/catdog_serving-{catdog.__version__}-py3-none-any.whl"

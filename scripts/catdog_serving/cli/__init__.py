@@ -32,6 +32,7 @@ COMMANDS = {
     },
     "Build": {
         "package": "Build and check the model archive.",
+        "init": "Write config/ and model-store/ into a folder, to edit them and run there.",
     },
     "Run": {
         "serve": "Start the server and wait until it is ready.",

@@ -16,6 +16,7 @@ from catdog_serving.bench.tune import check_ready, requests_under_way, tune_tabl
 from catdog_serving.bench.tune import tune as run_tune
 from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.options import ConfigOption, ImagesOption, console, print_line, progress
+from catdog_serving.config_folder import is_shipped
 from catdog_serving.errors import RefusedError, UsageError
 from catdog_serving.model_archive import open_archive
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -42,6 +43,10 @@ def tune(
     if goal and p99_ms:
         raise UsageError("choose one of --goal throughput and --p99-ms")
     serving = ServingConfig.read(config)
+    if is_shipped(serving.path) and not dry_run:
+        raise RefusedError(
+            f"{serving.path} is catdog's own; write one to edit, and run this there: catdog init"
+        )
     check_ready(serving)
     encoded = sample_crops()
     with open_archive(serving.archive) as model_dir:

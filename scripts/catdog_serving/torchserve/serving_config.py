@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from catdog.cpu import usable_cores
 from catdog.results import MODEL_NAME
+from catdog_serving.config_folder import FILE, config_folder, data_folder, is_shipped
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
@@ -38,7 +39,6 @@ _INSIDE = {
     "grpc_inference_address": "ask over gRPC, past nginx and its limits",
     "grpc_management_address": "change what is served",
 }
-_CHECKOUT = Path(__file__).parents[3]
 _TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
 _TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
@@ -73,14 +73,16 @@ class ServingConfig:
             text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotReadyError(
-                f"there is no configuration {path}; run this from catdog's folder, or name a "
-                "config.properties with --config"
+                f"there is no configuration {path}; name a config.properties with --config or "
+                "CATDOG_CONFIG, or write one with: catdog init"
             ) from None
         except OSError as error:
             raise NotReadyError(f"cannot read {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise NotReadyError(f"{path} is not UTF-8: save it as that ({error.reason})") from error
         config = cls(path.resolve(), parse_properties(text))
+        if is_shipped(path):
+            config.values["model_store"] = str(data_folder() / config.values["model_store"])
         required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
         missing = sorted(required - set(config.values))
         if missing:
@@ -339,9 +341,9 @@ class ServingConfig:
 
 
 def default_config() -> Path:
-    """$CATDOG_CONFIG, else ./config/config.properties, else the checkout's."""
+    """$CATDOG_CONFIG, else ./config/config.properties, else what came with catdog."""
     chosen = os.environ.get("CATDOG_CONFIG")
     if chosen:
         return Path(chosen)
-    here = Path("config", "config.properties")
-    return here if here.is_file() else _CHECKOUT / here
+    here = Path("config", FILE)
+    return here if here.is_file() else config_folder() / FILE

@@ -1,0 +1,57 @@
+"""config/: a checkout's, or the copy that a wheel brings; `catdog init` writes one to edit."""
+
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+from catdog_serving.atomic_write import scratch_folder
+from catdog_serving.errors import NotReadyError, RefusedError
+
+_HERE = Path(__file__).resolve()
+_CHECKOUTS = _HERE.parents[2] / "config"
+_SHIPPED = _HERE.parent / "_config" / "config"  # in a wheel alone
+_OF_ONE_SITE = ("api-keys.map", "certificate.*")  # what .gitignore keeps out of the wheel
+FILE = "config.properties"
+
+
+def config_folder() -> Path:
+    """The config/ that came with catdog: the checkout's, which may be edited, or a wheel's."""
+    return _CHECKOUTS if (_CHECKOUTS / FILE).is_file() else _SHIPPED
+
+
+def is_shipped(config: Path) -> bool:
+    """Whether a config.properties is a wheel's: nobody edits it, and nothing is kept beside it."""
+    return config.resolve().parent == _SHIPPED
+
+
+def data_folder() -> Path:
+    """Where this user's archives are, where no folder was made for them.
+
+    $XDG_DATA_HOME/catdog, else .local/share/catdog of the home that the password database has: the
+    environment's is another one in cron and under sudo.
+    """
+    chosen = os.environ.get("XDG_DATA_HOME", "")
+    if os.path.isabs(chosen):  # others are ignored, as the specification says
+        return Path(chosen) / "catdog"
+    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "share" / "catdog"
+
+
+def make_config(folder: Path) -> None:
+    """Write config/ and model-store/ into a folder.
+
+    Raises:
+        RefusedError: If it has a config/ already.
+        NotReadyError: If they cannot be written.
+    """
+    target = folder / "config"
+    if target.exists() or target.is_symlink():
+        raise RefusedError(f"{target} is there already; nothing was changed")
+    try:
+        (folder / "model-store").mkdir(parents=True, exist_ok=True)
+        with scratch_folder(folder) as scratch:
+            copy = scratch / "config"
+            shutil.copytree(config_folder(), copy, ignore=shutil.ignore_patterns(*_OF_ONE_SITE))
+            copy.rename(target)
+    except (OSError, shutil.Error) as error:
+        raise NotReadyError(f"cannot write {target}: {error}") from error
