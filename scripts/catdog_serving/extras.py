@@ -23,16 +23,18 @@ def install_hint(extra: str) -> str:
         extra: One of pyproject.toml's optional-dependencies, such as "web".
     """
     if not all((_CHECKOUT / name).exists() for name in ("pyproject.toml", "handler")):
-        return f"pip install '{_wheel()}[{extra}]'"
+        return f"pip install {shlex.quote(f'{_installed_from()}[{extra}]')}"
     if Path(sys.prefix).resolve() == (_CHECKOUT / ".venv").resolve():
         return f"cd {shlex.quote(str(_CHECKOUT))} && make install EXTRAS={extra}"
     return f"pip install -e {shlex.quote(f'{_CHECKOUT}[{extra}]')}"
 
 
-def _wheel() -> str:
-    """The wheel that catdog was installed from, where pip noted it and it is still there."""
+def _installed_from() -> str:
+    """The wheel, or the checkout, that pip noted: where it is still there."""
     noted = distribution("catdog-serving").read_text("direct_url.json")
     path = unquote(urlsplit(json.loads(noted)["url"]).path) if noted else ""
-    if path.endswith(".whl") and "'" not in path and os.path.isfile(path):
+    if path.endswith(".whl") and os.path.isfile(path):
+        return path
+    if path and os.path.isfile(os.path.join(path, "pyproject.toml")):
         return path
     return f"PATH/TO/catdog_serving-{catdog.__version__}-py3-none-any.whl"

@@ -4,6 +4,7 @@ The `catdog` of the public index is somebody else's, and `catdog-serving` is not
 """
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -135,12 +136,36 @@ def test_in_another_environment_pip_installs_the_checkout(
     assert install_hint("web") == f"pip install -e '{root}[web]'"
 
 
-def test_without_a_checkout_the_wheel_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+WHEEL = f"catdog_serving-{catdog.__version__}-py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("noted", "expected"),
+    [
+        ("{there}/dist/" + WHEEL, "{there}/dist/" + WHEEL),
+        ("{there}/gone/" + WHEEL, "PATH/TO/" + WHEEL),
+        ("{there}/my%20checkout", "{there}/my checkout"),
+        ("{there}/gone", "PATH/TO/" + WHEEL),
+        (None, "PATH/TO/" + WHEEL),
+    ],
+)
+def test_without_a_checkout_what_pip_noted_is_named(
+    noted: str | None, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """PEP 610: direct_url.json has the path of the wheel or checkout."""
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / WHEEL).touch()
+    (tmp_path / "my checkout").mkdir()
+    (tmp_path / "my checkout" / "pyproject.toml").touch()
+    info = tmp_path / "site" / "catdog_serving-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: catdog-serving\nVersion: 1\n")
+    if noted:
+        url = {"url": f"file://{noted.format(there=tmp_path)}"}
+        (info / "direct_url.json").write_text(json.dumps(url))
+    monkeypatch.syspath_prepend(info.parent)
     monkeypatch.setattr(extras, "_CHECKOUT", tmp_path)
-    wheel = f"catdog_serving-{catdog.__version__}-py3-none-any.whl"
-    assert install_hint("web") == f"pip install 'PATH/TO/{wheel}[web]'"
+    assert install_hint("web") == f"pip install '{expected.format(there=tmp_path)}[web]'"
 
 
 def test_the_code_lies_in_this_checkout() -> None:
