@@ -65,9 +65,10 @@ def normal(text: str) -> str:
     """Without what differs from run to run: times, rates, hashes, where the weights were sought.
 
     And from machine to machine: whether Debian's Java libraries are there. Nor the steps of
-    packaging, which on a terminal replace each other in one line.
+    packaging and of a start, which on a terminal replace each other in one line.
     """
-    text = re.sub(r"^(loading|exporting|packing|checking) the .*\n", "", text, flags=re.M)
+    steps = r"^(loading|exporting|packing|checking) the .*\n|^starting TorchServe.*\n"
+    text = re.sub(steps, "", text, flags=re.MULTILINE)
     text = re.sub(r"^(java|note) .*\n", "", text, flags=re.M)
     text = re.sub(r"\d+\.\d s, [\d.]+ images/s", "T s, R images/s", text)
     text = re.sub(r"SHA-256 [0-9a-f]{64}", "SHA-256 H", text)

@@ -188,7 +188,7 @@ def _fill_model_dir(
             f"packaging needs {error.name}; run: {install_hint('serve')}"
         ) from error
 
-    weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url)
+    weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url, on_work)
     _check_room(weights, model_dir)
     shutil.copytree(CORE, model_dir / CORE.name, ignore=other_than_code)
     for source in (HANDLER, TELEMETRY):

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
-from rich.progress import DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from catdog_serving.atomic_write import scratch_folder
 from catdog_serving.errors import NotReadyError
@@ -14,10 +14,15 @@ from catdog_serving.http_session import HttpSession
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0  # between two chunks, not for the whole file
 _CHUNK_BYTES = 1 << 20
+_LINES = 20  # of how far it is
 
 
 def download(
-    url: str, target: Path, sha256_prefix: str, read_timeout_s: float = READ_TIMEOUT_S
+    url: str,
+    target: Path,
+    sha256_prefix: str,
+    read_timeout_s: float = READ_TIMEOUT_S,
+    on_work: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Fetch `url` into `target`, which appears only when it is complete and right.
 
@@ -27,6 +32,7 @@ def download(
         sha256_prefix: First hex digits of the content's SHA-256, as torchvision
             writes them into file names.
         read_timeout_s: Longest wait for the next piece.
+        on_work: Is given a line now and then that says how far it is.
 
     Raises:
         NotReadyError: If the file cannot be had; the message says why.
@@ -35,7 +41,7 @@ def download(
     with scratch_folder(target.parent) as scratch:
         partial = scratch / target.name
         try:
-            digest = _stream(url, partial, target.name, read_timeout_s)
+            digest = _stream(url, partial, read_timeout_s, on_work)
         except requests.RequestException as error:
             raise NotReadyError(f"cannot download {url}: {_reason(error)}") from error
         if not digest.startswith(sha256_prefix):
@@ -46,26 +52,25 @@ def download(
         os.replace(partial, target)
 
 
-def _stream(url: str, partial: Path, name: str, read_timeout_s: float) -> str:
+def _stream(url: str, partial: Path, read_timeout_s: float, on_work: Callable[[str], None]) -> str:
     """Write the body to `partial`, return its SHA-256."""
-    digest = hashlib.sha256()
-    columns = (
-        TextColumn("downloading {task.description}"),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
+    digest, done, said = hashlib.sha256(), 0, 0
     with (
         HttpSession() as session,
         session.get(url, stream=True, timeout=(CONNECT_TIMEOUT_S, read_timeout_s)) as response,
         partial.open("wb") as file,
-        Progress(*columns, transient=True) as progress,
     ):
         response.raise_for_status()
-        task = progress.add_task(name, total=int(response.headers.get("Content-Length", 0)) or None)
+        on_work(f"downloading {partial.name}")
+        total = int(response.headers.get("Content-Length", 0))
         for chunk in response.iter_content(_CHUNK_BYTES):
             file.write(chunk)
             digest.update(chunk)
-            progress.advance(task, len(chunk))
+            done += len(chunk)
+            if total and done * _LINES // total > said:
+                said = done * _LINES // total
+                megabytes = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+                on_work(f"downloading {partial.name}: {megabytes}")
     return digest.hexdigest()
 
 

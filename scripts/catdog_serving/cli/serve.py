@@ -11,7 +11,13 @@ import typer
 from catdog_serving import sample_images
 from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.curl import curl
-from catdog_serving.cli.options import ConfigOption, configured_server, console, print_line
+from catdog_serving.cli.options import (
+    ConfigOption,
+    configured_server,
+    console,
+    print_line,
+    progress,
+)
 from catdog_serving.cli.status import print_line_without_java, print_status
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import socket_path
@@ -63,8 +69,13 @@ def serve(
         if server.archive_is_newer():
             console.print("with an older archive; to load the new one: catdog stop && catdog serve")
     else:
-        with console.status(f"starting {'the server' if without_java else 'TorchServe'} ..."):
-            server.start(management_socket=management_socket, asgi=without_java, on_warning=_warn)
+        with progress() as on_work:
+            server.start(
+                management_socket=management_socket,
+                asgi=without_java,
+                on_warning=_warn,
+                on_work=on_work,
+            )
     _print_ready(server)
     if foreground:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

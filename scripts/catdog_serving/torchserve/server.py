@@ -74,6 +74,7 @@ class TorchServe:
         management_socket: bool = False,
         asgi: bool = False,
         on_warning: Callable[[str], None] = lambda _: None,
+        on_work: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Start and wait until a worker is READY.
 
@@ -83,6 +84,7 @@ class TorchServe:
                 directory, in place of its TCP port.
             asgi: Whether the server without Java serves the archive, in TorchServe's place.
             on_warning: Is given a line if the server may lack what it could use.
+            on_work: Is given a line before what takes a while.
 
         Raises:
             NotReadyError: If something is missing, another process is starting it, or the start
@@ -102,6 +104,7 @@ class TorchServe:
                 on_warning(warning)
             self.run.create()
             remove_staged(config.model_store, ABANDONED_S)
+            on_work(f"starting {'the server' if asgi else 'TorchServe'}; waiting for a worker")
             self._start_and_wait(config, timeout_s, start_process)
 
     def _start_and_wait(

@@ -28,8 +28,12 @@ def fails(tmp_path: Path, answer: Answer, message: str, **options: float) -> Non
 
 def test_a_good_file_arrives_whole(tmp_path: Path) -> None:
     target = tmp_path / "made" / "weights.pth"
+    said: list[str] = []
     with http_server(lambda request, _: send(request, 200, CONTENT)) as url:
-        download(f"{url}/weights.pth", target, DIGEST[:8])
+        download(f"{url}/weights.pth", target, DIGEST[:8], on_work=said.append)
+    assert said[0] == "downloading weights.pth"
+    assert said[1:3] == [f"downloading weights.pth: {mb} of 5 MB" for mb in (1, 2)]
+    assert said[-1] == "downloading weights.pth: 5 of 5 MB"
     assert target.read_bytes() == CONTENT
     assert list(target.parent.iterdir()) == [target]
 
