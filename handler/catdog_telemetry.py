@@ -42,7 +42,7 @@ _CLIENT_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,100}", re.ASCII)
 
 
 class StageClock:
-    """Seconds per stage of one batch."""
+    """Seconds per stage of one batch, of all its passes together."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -53,7 +53,8 @@ class StageClock:
         try:
             yield
         finally:
-            self.seconds[name] = time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def in_milliseconds(self) -> str:
         return " ".join(f"{name}={seconds * 1000:.1f}" for name, seconds in self.seconds.items())
@@ -93,27 +94,36 @@ class Telemetry:
     def batch(
         self,
         context: Any,
-        results: Sequence[Prediction | Explanation | InvalidImage | None],
+        results: Sequence[Sequence[Prediction | Explanation | InvalidImage | None]],
         clock: StageClock,
     ) -> None:
         """Report a batch that was answered; an explanation counts as the prediction it explains.
 
-        None stands for an image for which a GPU had no memory.
+        Args:
+            context: TorchServe's, with the answers' statuses.
+            results: For each request those of its images, in order. None stands for an image
+                for which a GPU had no memory.
+            clock: The batch's.
         """
         stages = clock.in_milliseconds()
-        answered = [r.prediction if isinstance(r, Explanation) else r for r in results]
-        for index, result in enumerate(answered):
+        images = sum(map(len, results))
+        answered = []
+        for index, of_request in enumerate(results):
             client = client_request_id(context, index) or "-"
             status, _ = context.get_response_status(index)
-            log.info(
-                "request=%s client=%s status=%d result=%s batch=%d ms: %s",
-                context.get_request_id(index),
-                client,
-                status,
-                _outcome(result),
-                len(answered),
-                stages,
-            )
+            for number, result in enumerate(of_request, 1):
+                answered.append(result.prediction if isinstance(result, Explanation) else result)
+                log.info(
+                    "request=%s client=%s status=%d result=%s batch=%d%s ms: %s",
+                    context.get_request_id(index),
+                    client,
+                    status,
+                    _outcome(answered[-1]),
+                    images,
+                    f" image={number}/{len(of_request)}" if len(of_request) > 1 else "",
+                    stages,
+                )
+        self._add(BATCH_PICTURES, len(results))
         self._count(answered, clock)
 
     def _count(
@@ -125,7 +135,6 @@ class Telemetry:
             self._add(PICTURES, count, label, self._version)
         for reason, count in reasons.items():
             self._add(INVALID, count, reason, self._version)
-        self._add(BATCH_PICTURES, len(results))
         for stage, seconds in clock.seconds.items():
             self._add(STAGE_SECONDS, round(seconds, 6), stage)
         self._add(WORKER_MEMORY, self._process.memory_info().rss, self.worker)

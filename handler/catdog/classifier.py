@@ -154,12 +154,14 @@ class Classifier:
         self,
         images: Sequence[bytes | bytearray | InvalidImage],
         tasks: Sequence[Task] | None = None,
+        counts: Sequence[int] | None = None,
     ) -> list[ModelInput | InvalidImage]:
         """Decode and transform in parallel.
 
         Args:
             images: N images; one that was refused already stays what it is.
             tasks: What each is for; None for predictions.
+            counts: Of how many images of one request each is one; None: of one.
 
         Returns:
             For each image what the passes need, or why it was refused.
@@ -167,9 +169,10 @@ class Classifier:
         tasks = tasks or [Task.PREDICTION] * len(images)
         if len(tasks) != len(images):
             raise ValueError(f"expected {len(images)} tasks, got {len(tasks)}")
+        counts = counts or [1] * len(images)
         if len(images) == 1:
-            return [self._preprocess_one(images[0], tasks[0])]
-        return list(self._decoding.map(self._preprocess_one, images, tasks))
+            return [self._preprocess_one(images[0], tasks[0], counts[0])]
+        return list(self._decoding.map(self._preprocess_one, images, tasks, counts))
 
     def infer(self, inputs: Sequence[ModelInput | InvalidImage]) -> BatchOutput:
         """One forward pass over the M <= N valid images, and one to three for each full image."""
@@ -222,12 +225,12 @@ class Classifier:
         self._decoding.shutdown()
 
     def _preprocess_one(
-        self, image: bytes | bytearray | InvalidImage, task: Task
+        self, image: bytes | bytearray | InvalidImage, task: Task, count: int
     ) -> ModelInput | InvalidImage:
         if isinstance(image, InvalidImage):
             return image
         try:
-            return read_model_input(image, self._decoder, self.info.preprocessing, task)
+            return read_model_input(image, self._decoder, self.info.preprocessing, task, count)
         except InvalidImage as invalid:
             # A new one: a raised exception keeps the decoder's frames, and the bytes, alive.
             return InvalidImage(invalid.reason, invalid.message)

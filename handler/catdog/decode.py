@@ -10,7 +10,7 @@ own colour profile, animations give their first frame, and the EXIF orientation 
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from PIL import Image, ImageChops, UnidentifiedImageError
@@ -61,6 +61,10 @@ class Limits:
 
     max_pixels: int
     max_aspect_ratio: float
+
+    def of_each(self, count: int) -> "Limits":
+        """The limits of each of `count` images of one request: all have the pixels of two."""
+        return replace(self, max_pixels=min(self.max_pixels, 2 * self.max_pixels // count))
 
 
 # Those of config/model-config.yaml, for whoever has no archive's settings.
@@ -117,14 +121,19 @@ class Decoder:
 
     @contextmanager
     def decoded(
-        self, data: bytes | bytearray, smallest_side: int | None = None
+        self, data: bytes | bytearray, smallest_side: int | None = None, count: int = 1
     ) -> Iterator[DecodedImage]:
-        """Like `decode`; the image's memory counts as taken until the `with` ends."""
+        """Like `decode`; the image's memory counts as taken until the `with` ends.
+
+        Args:
+            data, smallest_side: As of `decode`.
+            count: Of how many images of one request it is one, see `Limits.of_each`.
+        """
         with ExitStack() as stack:
             with self._invalid_image(data):
                 image, found = _open_essentials(data, self._formats)
                 stack.enter_context(image)
-                _check_size(image.size, self._limits)
+                _check_size(image.size, self._limits.of_each(count), count)
                 full_size = image.size
                 if smallest_side is not None:
                     _scale_jpeg(image, smallest_side)
@@ -272,15 +281,16 @@ def _upright_size(image: Image.Image, full_size: tuple[int, int]) -> tuple[int, 
     return (height, width) if _UPRIGHT.get(_orientation(image)) in _TURNS_SIDEWAYS else full_size
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def _check_size(size: tuple[int, int], limits: Limits, count: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise InvalidImage(InvalidReason.UNDECODABLE, f"the image is {width} x {height} pixels")
     if width * height > limits.max_pixels:
+        of_many = f" with {count} in a request" if count > 2 else ""
         raise InvalidImage(
             InvalidReason.TOO_MANY_PIXELS,
             f"the image is {width} x {height} = {width * height} pixels, "
-            f"at most {limits.max_pixels} are allowed; send a smaller one",
+            f"at most {limits.max_pixels} are allowed{of_many}; send a smaller one",
         )
     if max(size) > limits.max_aspect_ratio * min(size):
         raise InvalidImage(

@@ -150,16 +150,22 @@ def read_model_input(
     decoder: Decoder,
     preprocessing: Preprocessing,
     task: Task = Task.PREDICTION,
+    count: int = 1,
 ) -> ModelInput:
     """Decode and transform an image: the one road from bytes to pixels.
 
     Serving, folders, calibration, golden images and the bench all take it, so all see the
     same pixels.
 
+    Args:
+        data: The file's content.
+        decoder, preprocessing, task: How it is read, and what for.
+        count: Of how many images of one request it is one; they share their pixels.
+
     Raises:
         InvalidImage: If the bytes are not an image within the decoder's limits.
     """
-    with decoder.decoded(data, preprocessing.smallest_decoded_side) as decoded:
+    with decoder.decoded(data, preprocessing.smallest_decoded_side, count) as decoded:
         return to_model_input(decoded, preprocessing, task)
 
 

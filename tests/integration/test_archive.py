@@ -39,7 +39,8 @@ def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
     package = Path(catdog.__file__).parent
     core = {f"catdog/{path.relative_to(package)}" for path in package.rglob("*.py")}
     assert names == core | {
-        *("catdog_handler.py", "catdog_telemetry.py", "catdog/py.typed"),
+        *("catdog_handler.py", "catdog_json.py", "catdog_rows.py", "catdog_telemetry.py"),
+        "catdog/py.typed",
         *("model.json", "model.onnx", "model-config.yaml"),
         *("golden/chelsea.png", "golden/coffee.png", "MAR-INF/MANIFEST.json"),
     }

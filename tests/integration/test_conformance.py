@@ -29,6 +29,7 @@ from tests.support import bombs
 from tests.support.configs import MakeConfig
 from tests.support.full_queue import fill_queue
 from tests.support.images import encode
+from tests.support.json_bodies import JSON, one, v1, v2
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.raw_requests import Answer, send_all
 from tests.support.servers import SERVERS, running_server
@@ -40,6 +41,7 @@ UNSENT = dict(re.findall(r"```http\n(\d{3}) (.*)\n```", DOCUMENT))
 CAT = (SAMPLES / "chelsea.png").read_bytes()
 OCTETS = {"Content-Type": "application/octet-stream"}
 PATHS = ("/predictions/catdog", "/predictions/catdog/1.0", "/explanations/catdog")
+LISTS = ("/v1/models/catdog:predict", "/v2/models/catdog/infer")
 FOREIGN = os.environ.get("CATDOG_TEST_URL")
 BEHIND_NGINX = {"401", "403", "405", "414", "429", "501", "504", "505"}
 
@@ -86,7 +88,9 @@ CASES = {
     "no image": refused(b"hello, world"),
     "cut off": refused(CAT[:9999]),
     "a zip": refused(b"PK\x03\x04" + bytes(60)),
-    "JSON": refused(b'{"image": "AAAA"}', **{"Content-Type": "application/json"}),
+    "JSON": Case(200, body=one(CAT), headers=JSON),
+    "other JSON": refused(b'{"image": "AAAA"}', **JSON),
+    "JSON of a TIFF": refused(one(cat_as("TIFF")), 415, **JSON),
     "text": refused(b"a cat, please", **{"Content-Type": "text/plain"}),
     "gzip": refused(b"\x1f\x8b" + bytes(60), **{"Content-Encoding": "gzip"}),
     "two fields": Case(400, "InvalidImage", fields=("data", "image")),
@@ -108,6 +112,11 @@ OTHER_PATHS = {
     "/predictions": (404, "ResourceNotFoundException"),
     "/nope": (404, "ResourceNotFoundException"),
     "/models": (404, "ResourceNotFoundException"),
+    "/v1/models/dogcat:predict": (404, "ModelNotFoundException"),
+    "/v2/models/dogcat/infer": (404, "ModelNotFoundException"),
+    "/v1/models": (404, "ResourceNotFoundException"),
+    "/v2/models/catdog/versions/1.0/infer": (404, "ResourceNotFoundException"),
+    "/v2/health/ready": (404, "ResourceNotFoundException"),
 }
 # Lines of the table with tests of their own below, or elsewhere for what no client can cause.
 ELSEWHERE = {
@@ -147,7 +156,8 @@ def test_every_line_of_the_table_has_its_case() -> None:
 
 def test_every_status_that_openapi_names_has_its_case() -> None:
     paths = yaml.safe_load(OPENAPI.read_text())["paths"]
-    named = {status for path in PATHS[::2] for status in paths[path]["post"]["responses"]}
+    documented = (*PATHS[::2], *LISTS)
+    named = {status for path in documented for status in paths[path]["post"]["responses"]}
     made = {str(case.status) for case in CASES.values()} | {status for status, _ in ELSEWHERE}
     assert named - BEHIND_NGINX <= made | {"404"}
 
@@ -179,6 +189,34 @@ def test_each_line_is_answered_as_documented(
         assert prediction["label"] == "cat"
         has_map = "map" in found
         assert has_map == ("Catdog-Map" in case.headers or path.startswith("/explanations"))
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_each_image_of_a_list_is_answered_as_documented(
+    target: str, openapi: OpenAPI, path: str
+) -> None:
+    """As many as there may be, good and bad, and each in its place."""
+    make = v1 if path.startswith("/v1") else v2
+    images = [CAT, b"hello, world", cat_as("TIFF"), b""] * 4
+    url = f"{target}/predictions/catdog"
+    plain = requests.post(url, data=CAT, headers=OCTETS, timeout=30).json()
+    headers = JSON | {"X-Request-Id": "order-4711"}
+    response = requests.post(target + path, data=make(*images), headers=headers, timeout=30)
+    assert response.status_code == 200, response.text[:300]
+    assert response.headers["X-Client-Request-Id"] == "order-4711"
+    check_with_openapi(openapi, response)
+    openapi.validate_request(_at_documented_server(response.request))
+    found = response.json()
+    entries = found.get("predictions") or [json.loads(text) for text in found["outputs"][0]["data"]]
+    codes = [entry["error"]["code"] if "error" in entry else 200 for entry in entries]
+    assert codes == [200, 400, 415, 400] * 4
+    for entry in entries[::4]:
+        assert entry["label"] == "cat"
+        assert entry["cat"] == pytest.approx(plain["cat"], abs=1e-5)
+    for count in (0, 17):
+        response = requests.post(target + path, data=make(*[CAT] * count), headers=JSON, timeout=30)
+        assert (response.status_code, response.json()["type"]) == (400, "InvalidImage")
+        check_with_openapi(openapi, response)
 
 
 @pytest.mark.parametrize("path", OTHER_PATHS)
@@ -219,7 +257,7 @@ def test_what_claims_to_be_a_form(target: str) -> None:
 
 def prepared(url: str, kind: str) -> requests.PreparedRequest:
     """The request that a line of api.md names."""
-    bodies = {
+    images = {
         "chelsea.png": CAT,
         "text": b"hello, world",
         "nothing": b"",
@@ -227,12 +265,19 @@ def prepared(url: str, kind: str) -> requests.PreparedRequest:
         "1 x 60,000": encode(Image.new("L", (1, 60_000))),
         "26,214,401 bytes": bytes(26_214_401),
     }
-    if kind == "json":
+    shape, _, names = kind.partition(" ")
+    if shape in ("data", "v1", "v2"):
+        make = {"data": one, "v1": v1, "v2": v2}[shape]
+        document = make(*(images[name] for name in names.split(", ") if name))
+        request = requests.Request("POST", url, data=document, headers=JSON)
+    elif kind == "FP32":
+        request = requests.Request("POST", url, data=v2(CAT, datatype="FP32"), headers=JSON)
+    elif kind == "json":
         request = requests.Request("POST", url, json={"image": "AAAA"})
     elif kind == "form photo":
         request = requests.Request("POST", url, files={"photo": CAT})
     else:
-        request = requests.Request("POST", url, data=bodies[kind], headers=OCTETS)
+        request = requests.Request("POST", url, data=images[kind], headers=OCTETS)
     return request.prepare()
 
 
@@ -257,7 +302,7 @@ def same(answer: str, printed: str) -> bool:
 
 
 def test_the_document_has_examples() -> None:
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 18
     assert set(UNSENT) == {"503", "507", "400"}
 
 
@@ -270,7 +315,7 @@ def test_each_example_is_answered_as_printed(
         response = session.send(prepared(url, kind), timeout=30)
     assert response.status_code == int(status)
     assert same(response.text, printed), response.text
-    if path.startswith(("/predictions/catdog", "/explanations/catdog")):
+    if path in LISTS or path.startswith(("/predictions/catdog", "/explanations/catdog")):
         check_with_openapi(openapi, response)
 
 

@@ -12,6 +12,7 @@ from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.edge import FIRST_KEY, Edge, assert_own_error, raw_request, status_and_body
+from tests.support.json_bodies import JSON, one, v1, v2
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
 
@@ -118,6 +119,12 @@ NOT_FOUND = [
     "/explanations/catdog/1.0", "/explanations/dogcat", "/.error", "/nginx_status",
     "https://localhost/models", "http://127.0.0.1:8081/models",
     "/predictions/catdog/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "/v1/models/catdog", "/v1/models/catdog:explain", "/v1/models/catdog:predictx",
+    "/v1/models/catdog%3Apredict", "/v1/models/Catdog:predict", "/v1/models/dogcat:predict",
+    "/v1/models/catdog:predict/", "/v1//models/catdog:predict", "/v1/models/x:y/../catdog:predict",
+    "/v1/models/catdog:predict:predict", "/v2", "/v2/models/catdog", "/v2/models/catdog/explain",
+    "/v2/models/catdog/infer/", "/v2/models/dogcat/infer", "/v2/models/catdog/./infer",
+    "/v2/models/catdog/versions/1.0/infer", "/v2/health/ready", "/v2/models/catdog%2Finfer",
 ]
 # fmt: on
 
@@ -145,6 +152,8 @@ def test_other_methods_are_refused(edge: Edge, key: str) -> None:
     for path, allowed, refused in (
         ("/predictions/catdog", "POST, PUT", ("GET", "HEAD", "DELETE", "OPTIONS", "PATCH")),
         ("/explanations/catdog", "POST, PUT", ("GET", "DELETE")),
+        ("/v1/models/catdog:predict", "POST, PUT", ("GET", "DELETE")),
+        ("/v2/models/catdog/infer", "POST, PUT", ("GET", "DELETE")),
         ("/health", "GET, HEAD", ("POST", "PUT", "DELETE")),
         ("/docs", "GET, HEAD", ("POST", "DELETE")),
         ("/docs/openapi.yaml", "GET, HEAD", ("PUT", "OPTIONS")),
@@ -173,6 +182,21 @@ def test_explanations_reach_the_server(edge: Edge, key: str) -> None:
         "POST", "/explanations/catdog", key=key, data=CAT, headers={"Accept": "image/png"}
     )
     assert drawn.content.startswith(b"\x89PNG")
+
+
+def test_json_reaches_the_server_whatever_curl_calls_it(edge: Edge, key: str) -> None:
+    lists = {"/v1/models/catdog:predict": v1(CAT), "/v2/models/catdog/infer": v2(CAT)}
+    for path, body in lists.items():
+        for content_type in (*JSON.values(), None, "application/x-www-form-urlencoded"):
+            headers = {"Content-Type": content_type} if content_type else {}
+            answer = edge.request("POST", path, key=key, data=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert "cat" in answer.text
+    answer = edge.request("POST", "/predictions/catdog", key=key, data=one(CAT), headers=JSON)
+    assert answer.json()["label"] == "cat"
+    assert_own_error(
+        edge.request("POST", "/v2/models/catdog/infer", data=v2(CAT)), 401, "UnauthorizedException"
+    )
 
 
 def test_a_prediction_brings_its_map_when_asked(edge: Edge, key: str) -> None:

@@ -35,7 +35,8 @@ def post(served: TorchServe, **request: Any) -> requests.Response:
         ({"files": {"data": CAT, "image": CAT}}, 400, "found 2 images"),
         ({"files": {"data": b"hello"}}, 400, "cannot decode 5 bytes"),
         ({"json": {"image": "AAAA"}}, 400, "got JSON"),
-        ({"json": ["AAAA"]}, 400, "got JSON"),
+        ({"json": ["AAAA"]}, 400, "the JSON is no object"),
+        ({"json": {"data": "AAA"}}, 400, "an image is not base64"),
         ({"data": {"image": "AAAA"}}, 400, "cannot decode 4 bytes"),
         ({"data": {"photo": "AAAA"}}, 400, "found no image in the form"),
         ({"data": b"a cat", "headers": {"Content-Type": "text/plain"}}, 400, "got text"),
@@ -102,6 +103,18 @@ def test_stray_headers_change_no_answer(
 def test_a_clients_describe_gets_no_description(served: TorchServe) -> None:
     headers = {"describe": "True", "Content-Type": "application/x-www-form-urlencoded"}
     answer = post(served, headers=headers)
+    assert answer.status_code == 400
+    assert "categories" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/catdog:predict", "/v2/models/catdog/infer", "/invocations"]
+)
+def test_an_empty_form_by_a_path_of_another_protocol_gets_none(
+    server: TorchServe, path: str
+) -> None:
+    headers = {"describe": "True", "Content-Type": "application/x-www-form-urlencoded"}
+    answer = requests.post(server.config.inference_url + path, headers=headers, timeout=30)
     assert answer.status_code == 400
     assert "categories" not in answer.text
 

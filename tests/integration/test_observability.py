@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import requests
 
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.json_bodies import JSON, v2
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
 from tests.support.raw_requests import send_all
@@ -48,6 +49,16 @@ def test_one_line_per_request_that_a_person_can_read(served: TorchServe) -> None
         r"ms: preprocess=[\d.]+ inference=[\d.]+ postprocess=[\d.]+",
         line,
     )
+
+
+def test_each_image_of_a_list_has_its_line(served: TorchServe) -> None:
+    url = f"{served.config.inference_url}/v2/models/catdog/infer"
+    headers = JSON | {"X-Request-Id": "order-4712"}
+    answer = requests.post(url, data=v2(CAT, b"junk"), headers=headers, timeout=30)
+    lines = log_lines(served, answer.headers["x-request-id"])
+    cat, junk = (line.partition(" client=")[2].partition(" ms: ")[0] for line in lines)
+    assert cat == "order-4712 status=200 result=cat batch=2 image=1/2"
+    assert junk == "order-4712 status=200 result=undecodable batch=2 image=2/2"
 
 
 def test_a_refused_image_has_its_line_too(served: TorchServe) -> None:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import catdog_serving.build
 from catdog.networks import get_network
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
-from catdog_serving.build.verify import CORE, HANDLER, TELEMETRY, code_sha256
+from catdog_serving.build.verify import CORE, HANDLER, HANDLER_FILES, code_sha256
 from catdog_serving.build.weights import Weights, find_weights
 from catdog_serving.model_archive import open_archive, pack_folder
 from catdog_serving.sample_images import SAMPLES
@@ -63,7 +63,7 @@ def cached_archive(network: str, weights: str | None, runtime: str) -> Path:
 def _ingredients() -> str:
     """SHA-256 over what archives are made of: handler, build code, samples, settings, packages."""
     build = Path(catdog_serving.build.__file__).parent
-    files = [HANDLER, TELEMETRY, SETTINGS, ROOT / "requirements.lock"]
+    files = [*HANDLER_FILES, SETTINGS, ROOT / "requirements.lock"]
     for folder in (CORE, build, SAMPLES):
         files += sorted(path for path in folder.rglob("*") if path.suffix != ".pyc")
     digest = hashlib.sha256(platform.python_version().encode())

@@ -33,6 +33,7 @@ def prepared_handler(
 ) -> tuple[CatDogHandler, Context]:
     handler = CatDogHandler()
     handler.classifier, _ = colour_classifier(tmp_path)
+    handler.batch_size = 8
     context = context_for(*headers)
     handler.telemetry = Telemetry(context.metrics, "7.0")
     return handler, context

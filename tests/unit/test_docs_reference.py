@@ -12,7 +12,7 @@ import yaml
 
 from catdog import __version__
 from catdog.read_settings import Settings
-from catdog_handler import STATUSES
+from catdog_rows import STATUSES
 from catdog_serving import errors
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_telemetry import METRICS

@@ -246,5 +246,6 @@ def test_an_undeclared_metrics_warns_once_and_fails_nothing(
     assert caplog.text.count("is not declared in metrics_config") == 6
     handler = CatDogHandler()
     handler.classifier, _ = colour_classifier(tmp_path)
+    handler.batch_size = 8
     handler.telemetry = telemetry
     assert b'"label":"cat"' in handler.handle([{"body": RED}], context_for({}))[0]

@@ -101,11 +101,17 @@ class CatDogApi:
     # --- inference ------------------------------------------------------------------------------
 
     def _inference(self) -> ASGIApp:
-        apis = [
-            Route(f"/{api}/{{model}}{rest}", _Endpoint(self, explain))
-            for api, explain in (("predictions", False), ("explanations", True))
-            for rest in ("", "/", "/{version}", "/{version}/{rest:path}")
-        ]
+        rests = ("", "/", "/{version}", "/{version}/{rest:path}")
+        paths = (
+            *(
+                f"/{api}/{{model}}{rest}"
+                for api in ("predictions", "explanations")
+                for rest in rests
+            ),
+            *(f"/v1/models/{{model}}:{verb}" for verb in ("predict", "explain")),  # KServe's
+            *(f"/v2/models/{{model}}/{verb}" for verb in ("infer", "explain")),
+        )
+        apis = [Route(path, _Endpoint(self, "expla" in path)) for path in paths]
         return _application(Route("/ping", self._ping, methods=["GET", "POST"]), *apis)
 
     async def _ping(self, request: Request) -> Response:

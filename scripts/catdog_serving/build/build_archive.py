@@ -27,7 +27,7 @@ from catdog_serving.build.calibration import read_calibration_images, read_image
 from catdog_serving.build.verify import (
     CORE,
     HANDLER,
-    TELEMETRY,
+    HANDLER_FILES,
     code_sha256,
     other_than_code,
     verify_archive,
@@ -191,7 +191,7 @@ def _fill_model_dir(
     weights = find_weights(get_network(spec.network), spec.weights, spec.weights_url, on_work)
     _check_room(weights, model_dir)
     shutil.copytree(CORE, model_dir / CORE.name, ignore=other_than_code)
-    for source in (HANDLER, TELEMETRY):
+    for source in HANDLER_FILES:
         shutil.copy(source, model_dir)
     shutil.copy(spec.settings, model_dir / SETTINGS_FILE)
     (model_dir / GOLDEN_FOLDER).mkdir()

@@ -15,11 +15,12 @@ from catdog_serving.model_archive import MANIFEST, open_archive
 
 CORE = Path(catdog.__file__).parent
 # Found without importing them: they import TorchServe's own modules.
-HANDLER, TELEMETRY = (
+HANDLER_FILES = tuple(
     Path(str(spec.origin))
-    for spec in map(find_spec, ("catdog_handler", "catdog_telemetry"))
+    for spec in map(find_spec, ("catdog_handler", "catdog_json", "catdog_rows", "catdog_telemetry"))
     if spec is not None
 )
+HANDLER = HANDLER_FILES[0]
 
 
 def verify_archive(
@@ -74,7 +75,7 @@ def verify_archive(
 def _check_nothing_else(model_dir: Path, info: ModelInfo) -> None:
     """Refuse files that no archive has: the worker would import a numpy.py beside its handler."""
     known = {
-        *(HANDLER.name, TELEMETRY.name, f"{CORE.name}/py.typed", MANIFEST),
+        *(*(path.name for path in HANDLER_FILES), f"{CORE.name}/py.typed", MANIFEST),
         *(MODEL_INFO_FILE, SETTINGS_FILE, MODEL_FILES[info.runtime]),
         *(image.file for image in info.golden),
     }
@@ -95,7 +96,7 @@ def other_than_code(folder: str, names: list[str]) -> set[str]:
 def code_sha256(folder: Path) -> str:
     """SHA-256 over the handler's code and the core that lie in `folder`: names and contents."""
     digest = hashlib.sha256()
-    handler = (folder / HANDLER.name, folder / TELEMETRY.name)
+    handler = [folder / path.name for path in HANDLER_FILES]
     for path in (*handler, *sorted((folder / CORE.name).rglob("*.py"))):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode())

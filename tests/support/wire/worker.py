@@ -54,6 +54,7 @@ class Worker:
         self.log: list[str] = []
         self._handler = CatDogHandler()
         self._handler.classifier, _ = colour_classifier(folder)
+        self._handler.batch_size = 8
         metrics = MetricsCacheYamlImpl(str(ROOT / "config" / "metrics.yaml"))
         metrics.initialize_cache()
         self._handler.telemetry = Telemetry(metrics, VERSION)
