@@ -77,7 +77,8 @@ class CatDogHandler:
             }
             return [_to_json(self.classifier.info.to_dict() | facts)]
         clock = StageClock()
-        requests = [read_request(row, context, index) for index, row in enumerate(data)]
+        with clock.stage("preprocess"):
+            requests = [read_request(row, context, index) for index, row in enumerate(data)]
         results: list[list[Answer | None]] = [[] for _ in requests]
         answers: list[list[ImageAnswer]] = [[] for _ in requests]
         places = [index for index, request in enumerate(requests) for _ in request.images]
