@@ -39,6 +39,13 @@ class Network:
     def default_weights(self) -> str:
         return self.weights[0]
 
+    def build_empty(self) -> torch.nn.Module:
+        """The module without values, for weights to be assigned: drawing some takes over 1 s."""
+        import torch
+
+        with torch.device("meta"):
+            return self.build()
+
     def last_layer_of(self, module: torch.nn.Module) -> torch.Tensor:
         """The weights from averaged features to logits, shape (1000, C)."""
         weights: torch.Tensor = getattr(module, self.last_layer).weight

@@ -150,9 +150,9 @@ def load_module(path: Path, info: ModelInfo, precision: torch.dtype) -> LogitsAn
         precision: What convolutions compute in; the last layer and the maps are float32's.
     """
     network = get_network(info.network)
-    module = network.build()
+    module = network.build_empty()
     state = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(state, strict=True)
+    module.load_state_dict(state, strict=True, assign=True)
     last_layer = network.last_layer_of(module)
     whole = PixelsToLogits(network, module, info.preprocessing, precision)
     fused = fuse(whole.eval())

@@ -35,7 +35,7 @@ from catdog_serving.build.export import eager_logits, export
 from catdog_serving.build.weights import Weights
 
 quantization = import_onnxruntime("onnxruntime.quantization")
-shape_inference = import_onnxruntime("onnxruntime.quantization.shape_inference")
+quant_utils = import_onnxruntime("onnxruntime.quantization.quant_utils")
 
 
 class _CalibrationReader:
@@ -91,24 +91,23 @@ def quantise(source: Path, target: Path, calibration: np.ndarray) -> None:
         target: The .onnx to make.
         calibration: Pixels, uint8, shape (C, 3, S, S).
     """
-    with scratch_folder() as scratch:
-        prepared = scratch / "prepared.onnx"
-        # Its symbolic shapes serve transformers; the shapes of ONNX itself suffice here.
-        shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        graph = onnx.load(prepared).graph
-        quantization.quantize_static(
-            prepared,
-            target,
-            _CalibrationReader(calibration),
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-            nodes_to_exclude=_nodes_of_maps_alone(graph),
-            calibrate_method=quantization.CalibrationMethod.MinMax,
-            extra_options={"TensorQuantOverrides": _whole_range_of_depthwise(graph)},
-        )
+    model = onnx.load(source)
+    # `export` has let ONNX Runtime do what its tool would want to be done first.
+    quant_utils.add_pre_process_metadata(model)
+    graph = model.graph
+    quantization.quantize_static(
+        model,
+        target,
+        _CalibrationReader(calibration),
+        quant_format=quantization.QuantFormat.QDQ,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        per_channel=True,
+        reduce_range=True,
+        nodes_to_exclude=_nodes_of_maps_alone(graph),
+        calibrate_method=quantization.CalibrationMethod.MinMax,
+        extra_options={"TensorQuantOverrides": _whole_range_of_depthwise(graph)},
+    )
 
 
 def _nodes_of_maps_alone(graph: onnx.GraphProto) -> list[str]:

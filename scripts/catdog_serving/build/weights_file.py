@@ -132,7 +132,7 @@ def _check_fit(network: Network, state: State) -> None:
     Raises:
         ValueError: If they differ; the reason that says most comes first.
     """
-    module = network.build()
+    module = network.build_empty()
     expected = module.state_dict()
     head = f"{network.last_layer}.weight"
     # Files of before PyTorch 0.4 lack the counters, and torch fills them in.
@@ -158,7 +158,7 @@ def _check_fit(network: Network, state: State) -> None:
         if not torch.isfinite(tensor).all():
             raise ValueError(f"its {name} has values that are no numbers (NaN or infinite)")
     try:
-        module.load_state_dict(state, strict=True)
+        module.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(" ".join(str(error).split())) from error
 
