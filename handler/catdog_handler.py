@@ -15,6 +15,7 @@ answered with 503, which clients try again.
 import json
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -57,6 +58,8 @@ class CatDogHandler:
         )
         self.batch_size = properties["batch_size"]
         self.classifier.warm_up(self.batch_size)
+        # Not a daemon: a pass that is under way when Python ends would be torn.
+        threading.Thread(target=self.classifier.prepare_full_images, name="full images").start()
         log.info(
             "loaded %s, %s %s on %s",
             self.classifier.model.name,

@@ -206,7 +206,7 @@ class Classifier:
         return map_valid(answers, inputs, InvalidImage)
 
     def warm_up(self, batch_size: int) -> None:
-        """Prepare the engine, and classify and explain a golden image: nothing is first later.
+        """Prepare the engine, and explain a golden image: nothing that is asked is first later.
 
         Args:
             batch_size: The largest batch that will come.
@@ -215,10 +215,12 @@ class Classifier:
             OutOfDeviceMemoryError: If a GPU has no room for such batches.
         """
         self._engine.prepare(batch_size, self.info.preprocessing.crop_size)
-        images = [(self._model_dir / golden.file).read_bytes() for golden in self.info.golden]
-        self.classify(images)
-        self.explain(images[:1])
+        self.explain([(self._model_dir / self.info.golden[0].file).read_bytes()])
         Image.init()  # Pillow's decoders that no golden image needs
+
+    def prepare_full_images(self) -> None:
+        """Make ready for explanations of images of every shape, beside what else is asked."""
+        self._engine.prepare_full_images()
 
     def close(self) -> None:
         """End the decode threads."""

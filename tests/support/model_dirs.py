@@ -104,6 +104,9 @@ class ColourEngine:
     def prepare(self, batch_size: int, side: int) -> None:
         self.run([np.zeros((3, side, side), np.uint8)] * batch_size)
 
+    def prepare_full_images(self) -> None:
+        """Nothing, as most engines."""
+
 
 def colour_classifier(tmp_path: Path, gain: float = 1 / 16) -> tuple[Classifier, ColourEngine]:
     folder = write_model_dir(tmp_path, model_info())

@@ -70,11 +70,9 @@ class Engine(Protocol):
         """
         ...
 
-
-def run_first_passes(engine: Engine, batch_size: int, side: int) -> None:
-    """Run one black crop of side x side pixels, and a batch: libraries set themselves up then."""
-    for size in {1, batch_size}:
-        engine.run([np.zeros((3, side, side), np.uint8)] * size)
+    def prepare_full_images(self) -> None:
+        """Make ready for full images of every size; may take seconds, while others call `run`."""
+        ...
 
 
 def load_engine(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from catdog.engines import ModelOutput, run_first_passes
+from catdog.engines import ModelOutput
 from catdog.no_telemetry import import_onnxruntime
 
 
@@ -33,4 +33,7 @@ class OnnxEngine:
         return ModelOutput(np.asarray(logits), np.asarray(maps))
 
     def prepare(self, batch_size: int, side: int) -> None:
-        run_first_passes(self, batch_size, side)
+        """Nothing: the first pass of a shape takes as long as the next."""
+
+    def prepare_full_images(self) -> None:
+        """Nothing either."""

@@ -7,15 +7,16 @@ be kept out of that it does not promise.
 """
 
 import logging
+import threading
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from catdog.engines import ModelOutput, run_first_passes
+from catdog.engines import ModelOutput
 from catdog.no_telemetry import import_openvino
 from catdog.transforms import full_image_sizes
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _HINTS = {"bf16": "bf16"}  # of other precisions f32, which is also what is not int8 in an int8 file
 _NAMES = {"f32": "fp32"}  # OpenVINO's names that are not ours
+_IDLE_S = 0.3  # without an image, before the next full image is prepared
 
 
 class OpenVinoEngine:
@@ -62,9 +64,14 @@ class OpenVinoEngine:
         computed = compiled[0].get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.precision = precision if precision == "int8" else _NAMES.get(computed, computed)
         self._requests = [part.create_infer_request() for part in compiled]
-        self._lock = Lock()  # a request's tensors are used by one thread at a time
+        self._lock = threading.Lock()  # a request's tensors are used by one thread at a time
+        self._asked_at = -_IDLE_S
 
     def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
+        self._asked_at = time.monotonic()
+        return self._run(images)
+
+    def _run(self, images: Sequence[np.ndarray]) -> ModelOutput:
         pixels = np.stack(images)
         with self._lock:
             last = self._requests[0]
@@ -78,14 +85,21 @@ class OpenVinoEngine:
             return ModelOutput(*(last.get_output_tensor(i).data.copy() for i in range(2)))
 
     def prepare(self, batch_size: int, side: int) -> None:
-        """Run a batch, and a full image of each size there is.
+        """Nothing: a first batch takes half as long again as the next, and no more."""
+
+    def prepare_full_images(self) -> None:
+        """Run one of each size while nothing else is asked; ends early with the process.
 
         For each new shape OpenVINO makes kernels, and for some of them a copy of the weights in
-        another order: ResNet-152 takes 0.3 GB more after all of them, and 27 passes.
+        another order: ResNet-152 takes 0.3 GB more after all 27 of them, and seconds.
         """
-        run_first_passes(self, batch_size, side)
         for width, height in full_image_sizes():
-            self.run([np.zeros((3, height, width), np.uint8)])
+            while time.monotonic() - self._asked_at < _IDLE_S:
+                if not threading.main_thread().is_alive():
+                    return
+                time.sleep(_IDLE_S / 10)
+            if threading.main_thread().is_alive():
+                self._run([np.zeros((3, height, width), np.uint8)])
 
 
 @cache

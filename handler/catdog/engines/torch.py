@@ -19,7 +19,6 @@ from catdog.engines import (
     DeviceLostError,
     ModelOutput,
     OutOfDeviceMemoryError,
-    run_first_passes,
 )
 from catdog.engines.fusion import FusedConvolution, fuse
 from catdog.engines.placement import Placement
@@ -69,7 +68,7 @@ class TorchEngine:
 
     def prepare(self, batch_size: int, side: int) -> None:
         if not self._on_gpu:
-            run_first_passes(self, batch_size, side)
+            self.run([np.zeros((3, side, side), np.uint8)] * batch_size)
             return
         with (
             _errors_of(self.device, f"batches of {batch_size}"),
@@ -77,6 +76,9 @@ class TorchEngine:
             torch.cuda.stream(self._stream),
         ):
             self._capture_all(batch_size, side)
+
+    def prepare_full_images(self) -> None:
+        """Nothing: they are run one at a time, without a graph."""
 
     def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
         try:

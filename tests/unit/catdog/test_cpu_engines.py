@@ -156,7 +156,7 @@ from catdog.model_info import ModelInfo
 from catdog.transforms import full_image_sizes
 model_dir = Path(sys.argv[1])
 engine = load_engine(model_dir, ModelInfo.read(model_dir), "cpu", 1, sys.argv[2])
-engine.prepare(8, 224)
+engine.prepare_full_images()
 rss = [psutil.Process().memory_info().rss]
 seconds = {size: [] for size in full_image_sizes()}
 for _ in range(3):
