@@ -54,7 +54,7 @@ def cached_archive(network: str, weights: str | None, runtime: str) -> Path:
                 old.unlink()
             with patch(
                 "catdog_serving.build.weights.find_weights",
-                lambda network, wanted, _: found_weights(network.name, wanted),
+                lambda network, wanted, *_: found_weights(network.name, wanted),
             ):
                 build_archive(spec, archive)
     return archive
