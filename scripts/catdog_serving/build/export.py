@@ -66,7 +66,7 @@ def _export_onnx(module: LogitsAndMaps, path: Path) -> None:
         torch.onnx.export(
             module,
             (torch.zeros((2, 3, _TRACED_SIDE, _TRACED_SIDE), dtype=torch.uint8),),
-            traced,
+            traced,  # type: ignore[arg-type]  # it takes files, which its annotation leaves out
             input_names=["pixels"],
             output_names=["logits", "maps"],
             dynamic_axes={"pixels": free, "logits": {0: "n"}, "maps": {0: "n", 2: "mh", 3: "mw"}},
