@@ -131,4 +131,4 @@ def test_the_chart_lies_beside_the_figures() -> None:
 def test_a_wheel_holds_no_tools() -> None:
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     packed = build["targets"]["wheel"]["only-include"]
-    assert {Path(path).parts[0] for path in packed} == {"handler", "scripts"}
+    assert {Path(path).parts[0] for path in packed} == {"config", "handler", "scripts"}
