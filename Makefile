@@ -19,6 +19,12 @@ EXTRAS ?=
 TORCH ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# Another config.properties, as in CONFIG=~/production.properties
+CONFIG ?=
+ifneq ($(CONFIG),)
+export CATDOG_CONFIG := $(abspath $(patsubst ~/%,$(HOME)/%,$(CONFIG)))
+endif
+
 comma := ,
 RUN_EXTRAS := serve,embedded
 ALL_EXTRAS := $(RUN_EXTRAS),report,heic,web,ray,dev

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -257,8 +258,16 @@ def copy_archive(archive: Path, target: Path, version: str) -> None:
                 shutil.copyfileobj(content, packed, _BLOCK)
 
 
-def pack_folder(model_dir: Path, target: Path, version: str) -> None:
-    """Make an archive of a folder that TorchServe unpacked.
+def pack_folder(
+    model_dir: Path, target: Path, version: str, created: datetime | None = None
+) -> None:
+    """Make an archive of a folder that TorchServe unpacked; the same folder, the same bytes.
+
+    Args:
+        model_dir: The folder.
+        target: The .mar.
+        version: Stamped into it.
+        created: The manifest's date; None leaves it as it is.
 
     Raises:
         NotReadyError: If it cannot be written.
@@ -268,7 +277,7 @@ def pack_folder(model_dir: Path, target: Path, version: str) -> None:
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = 0o100644 << 16
             if name == MANIFEST:
-                made.writestr(entry, _with_version(path.read_bytes(), version))
+                made.writestr(entry, _with_version(path.read_bytes(), version, created))
                 continue
             entry.file_size = path.stat().st_size  # zipfile decides by it about its 64-bit form
             with path.open("rb") as content, made.open(entry, "w") as packed:
@@ -338,8 +347,10 @@ def _files(model_dir: Path) -> dict[str, Path]:
     }
 
 
-def _with_version(manifest: bytes, version: str) -> bytes:
+def _with_version(manifest: bytes, version: str, created: datetime | None = None) -> bytes:
     values = json.loads(manifest)
+    if created:
+        values["createdOn"] = f"{created:%d/%m/%Y %H:%M:%S}"  # as torch-model-archiver writes it
     values["model"]["modelVersion"] = version
     return json.dumps(values, indent=2).encode()
 

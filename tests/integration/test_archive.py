@@ -7,6 +7,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -44,6 +45,24 @@ def test_everything_in_handler_goes_in_and_nothing_else(archive: Path) -> None:
         *("model.json", "model.onnx", "model-config.yaml"),
         *("golden/chelsea.png", "golden/coffee.png", "MAR-INF/MANIFEST.json"),
     }
+
+
+def test_two_builds_of_the_same_inputs_are_the_same_bytes_and_name_no_place(tmp_path: Path) -> None:
+    """In two folders, at two moments; the exporter would note where torch and this code lie."""
+    made = [tmp_path / name / "x.mar" for name in ("one", "another folder")]
+    for target in made:
+        result = catdog_here(
+            *("package", "--network", "efficientnet_lite0", "--output", target),
+            *("--config", ROOT / "config" / "config.properties"),
+        )
+        assert result.returncode == 0, result.stderr
+    first, second = (path.read_bytes() for path in made)
+    assert first == second
+    for place in (str(ROOT), str(Path(torch.__file__).parents[1]), "site-packages", str(tmp_path)):
+        assert place.encode() not in first
+    with zipfile.ZipFile(made[0]) as packed:
+        network = onnx.load_from_string(packed.read("model.onnx"))
+    assert not any(node.metadata_props or node.doc_string for node in network.graph.node)
 
 
 def test_model_json_tells_all_of_it(archive: Path) -> None:

@@ -75,7 +75,7 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     ), shown
     assert (
         f"a restart serves catdog.mar: {untrained_name}, onnx fp32, "
-        f"catdog {catdog_version}, SHA-256 {file_sha256(untrained)}\n" in shown
+        f"catdog {catdog_version}\n  SHA-256 {file_sha256(untrained)}\n" in shown
     )
     assert "catdog rollback deploys catdog.previous.mar: efficientnet_lite0 efficientnet" in shown
 

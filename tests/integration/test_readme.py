@@ -1,5 +1,6 @@
 """Commands of README and quickstart run as printed, and give the output that is printed there."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
+from tests.support.processes import wait_until
 
 README = (ROOT / "README.md").read_text()
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
@@ -93,6 +95,25 @@ def test_the_first_screen_is_real(checkout: Path) -> None:
     assert output.endswith("\n" + normal(end))
     curl = next(c for c in ALL_COMMANDS if c.startswith("curl"))
     assert normal(run(curl, checkout)) == normal(printed_output(curl))
+
+
+def test_the_plain_way_runs_as_printed(checkout: Path, tmp_path: Path) -> None:
+    """TorchServe's own launcher, and curl with the key that it made."""
+    (block,) = re.findall(r"```sh\n(export JAVA_HOME.*?)```", README, re.DOTALL)
+    java, start, *curl, stop = block.splitlines()
+    assert (checkout / "model-store" / "catdog.mar").is_file(), "run the first test, too"
+    run("make stop", checkout)
+    temporary = f"export TMPDIR={tmp_path}"  # where its pid file lies
+    keys = checkout / "key_file.json"
+    try:
+        run(f"{temporary}\n{java}\n{start} >log 2>&1", checkout)  # Java would keep the pipe open
+        wait_until(lambda: keys.is_file() and bool(keys.read_text().strip()), "the key file")
+        # Its port opens later, and a request then waits for the worker.
+        asked = "\n".join(curl).replace("curl ", "curl -s --retry 60 --retry-all-errors ", 1)
+        answer = json.loads(run(asked, checkout))
+        assert (answer["label"], answer["version"]) == ("cat", "1.0")
+    finally:
+        run(f"{temporary}\n{stop} --foreground", checkout)
 
 
 def test_the_python_example_runs(checkout: Path) -> None:

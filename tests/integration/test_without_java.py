@@ -25,6 +25,7 @@ from catdog_serving.asgi.settings import AsgiSettings
 from catdog_serving.model_archive import unpack
 from catdog_serving.torchserve.private_config import free_ports
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.archive_cache import repack
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
@@ -130,7 +131,7 @@ def test_after_a_kill_it_starts_again(archive: Path, make_config: MakeConfig) ->
 
 def test_the_management_api_on_a_socket(archive: Path, make_config: MakeConfig) -> None:
     server = TorchServe(make_config(archive))
-    server.start(asgi=True, management_socket=True)
+    server.start(options=StartOptions(asgi=True, management_socket=True))
     try:
         assert server.management_url.startswith("unix:")
         assert server.versions()[0].ready_workers == 1

@@ -142,9 +142,12 @@ def problem(line: Line) -> str | None:
     A command that is only spoken of may lack arguments, or have DIR and N for values.
     """
     _, name, *arguments = shlex.split(line.text.partition("|")[0].rstrip("\\ "), comments=True)
+    if name == "--config":
+        _, name, *arguments = arguments
     command = app.get_command(typer.Context(app), name)
     if command is None:
-        return None if name in ("--help", "COMMAND") else f"no command {name}"
+        options = [option for param in app.params for option in param.opts]
+        return None if name in ("--help", "COMMAND", *options) else f"no command {name}"
     try:
         command.make_context(name, arguments)
     except typer.BadParameter as error:

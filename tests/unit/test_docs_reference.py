@@ -14,6 +14,7 @@ from catdog import __version__
 from catdog.read_settings import Settings
 from catdog_rows import STATUSES
 from catdog_serving import errors
+from catdog_serving.torchserve.config_keys import FIELDS, KEYS
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_telemetry import METRICS
 from tests.support.paths import ROOT
@@ -67,12 +68,19 @@ def test_every_setting_of_the_server_is_described_with_its_default() -> None:
     assert shown["max_request_size"] == f"{int(values['max_request_size']):,}"
 
 
-def test_every_key_that_the_code_reads_is_described() -> None:
-    """`values["..."]` and `values.get("...")` of ServingConfig."""
-    (source,) = (path for path in CODE if path.name == "serving_config.py")
-    keys = set(re.findall(r"""values(?:\.get\(|\.pop\(|\[)"(\w+)\"""", source.read_text()))
-    assert "number_of_gpu" in keys
-    assert keys - described("settings.md") - {"disable_token_authorization", "models"} == set()
+def test_every_key_and_field_that_catdog_sets_or_reads_is_described() -> None:
+    """Those with a help in the table of keys; TorchServe's others are in its own documents."""
+    ours = {name for name, key in KEYS.items() if key.help} - {"models"}
+    assert described("settings.md") & set(KEYS) == ours
+    assert set(FIELDS) - described("settings.md") == set()
+
+
+def test_every_key_that_the_code_reads_has_a_help() -> None:
+    """`values["..."]` and `values.get("...")` of a configuration."""
+    sources = (path.read_text() for path in CODE if "torchserve" in path.parts)
+    found = {key for s in sources for key in re.findall(r"""values(?:\.get\(|\[)"(\w+)\"""", s)}
+    assert "number_of_gpu" in found
+    assert all(KEYS[key].help for key in found - {"disable_token_authorization"})
 
 
 # Statuses

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +33,9 @@ from catdog_serving.build.verify import (
     other_than_code,
     verify_archive,
 )
-from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.extras import install_hint
-from catdog_serving.model_archive import keep_from_others
+from catdog_serving.model_archive import keep_from_others, pack_folder
 from catdog_serving.sample_images import SAMPLES
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def build_archive(
             is full or not to be written.
         RefusedError: If a setting is wrong, int8 is too far from float32, or the built
             archive fails its check or the gate's; `output` is untouched then.
+        UsageError: If SOURCE_DATE_EPOCH is no date.
     """
     try:
         settings = Settings.read(spec.settings)  # a wrong one fails here and not in the worker
@@ -134,13 +136,14 @@ def build_archive(
         raise NotReadyError(f"there are no settings {spec.settings}; see --settings") from error
     except ValueError as error:
         raise RefusedError(str(error)) from error
+    created = _created()
     with _scratch_beside(output) as scratch:
         staging, made = scratch / "model", scratch / "made"
         staging.mkdir()
         made.mkdir()
         info = _fill_model_dir(spec, settings, staging, on_work)
         on_work("packing the archive")
-        archive = _run_archiver(spec, staging, made)
+        archive = _run_archiver(spec, staging, made, created)
         keep_from_others(archive)
         on_work("checking the archive")
         verify_archive(archive, source=staging, insist=insist, on_step=on_step)
@@ -265,7 +268,7 @@ def _best_runtime(precision: str) -> str:
     return next(name for name in order if precision in (*RUNTIMES[name], AUTO))
 
 
-def _run_archiver(spec: ArchiveSpec, model_dir: Path, made: Path) -> Path:
+def _run_archiver(spec: ArchiveSpec, model_dir: Path, made: Path, created: datetime) -> Path:
     """Pack a model directory with torch-model-archiver."""
     command = [
         sys.executable,
@@ -275,14 +278,31 @@ def _run_archiver(spec: ArchiveSpec, model_dir: Path, made: Path) -> Path:
         *("--handler", str(model_dir / HANDLER.name)),
         *("--extra-files", str(model_dir)),
         *("--config-file", str(model_dir / SETTINGS_FILE)),
-        *("--archive-format", "zip-store"),  # weights do not compress; storing is 10 x faster
+        *("--archive-format", "no-archive"),  # its zip has times, and the directory's order
         *("--export-path", str(made)),
     ]
     # The archiver clears $TMPDIR/catdog, so it gets a TMPDIR of its own.
-    environment = os.environ | {"TMPDIR": str(made)}
+    temporary = made / "tmp"
+    temporary.mkdir()
+    environment = os.environ | {"TMPDIR": str(temporary)}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    archive = made / f"{MODEL_NAME}.mar"
-    if result.returncode != 0 or not archive.is_file():
+    packed = made / MODEL_NAME
+    if result.returncode != 0 or not packed.is_dir():
         last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise RefusedError(f"torch-model-archiver failed with {result.returncode}: {last[-500:]}")
+    archive = made / f"{MODEL_NAME}.mar"
+    pack_folder(packed, archive, spec.version, created=created)
     return archive
+
+
+def _created() -> datetime:
+    """The date that an archive has: SOURCE_DATE_EPOCH's, else 1980, so that builds are the same.
+
+    Raises:
+        UsageError: If it is no number of seconds.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH") or "315532800"  # the first date of a zip
+    try:
+        return datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH={text}: it takes seconds since 1970") from error

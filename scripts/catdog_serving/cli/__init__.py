@@ -6,6 +6,7 @@ imported when its command is called, and only then: so it imports what it needs 
 back, or passes lines to the function that it was given for them.
 """
 
+import copy
 import errno
 import importlib
 import io
@@ -14,11 +15,13 @@ import signal
 import sys
 import threading
 import traceback
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
+import catdog
 from catdog_serving.errors import CatDogError, NotReadyError
 from catdog_serving.printable import printable_lines
 
@@ -37,6 +40,7 @@ COMMANDS = {
     "Run": {
         "serve": "Start the server and wait until it is ready.",
         "stop": "Stop the server; nothing of it stays behind.",
+        "restart": "Stop the server; start it with the same options on what the files say now.",
         "status": "Show models, versions, workers and queue; exit 0 only when a worker is READY.",
         "token": "Show when the server's tokens end; --nginx gives nginx the inference token.",
     },
@@ -55,7 +59,40 @@ COMMANDS = {
         "merge": "Join the states of several runs, such as shards.",
     },
 }
-
+# The last line of each command's help.
+EXAMPLES = {
+    "classify": "catdog classify ~/Pictures --output pictures.csv",
+    "explain": "catdog explain ~/Pictures --output maps",
+    "evaluate": "catdog evaluate labelled --report evaluation.html",
+    "web": "catdog web --port 7861",
+    "package": "catdog package --output model-store/new.mar",
+    "init": "catdog init ~/catdog",
+    "serve": "catdog serve --port 18080",
+    "stop": "catdog stop",
+    "restart": "catdog restart",
+    "status": "catdog status --watch",
+    "token": "catdog token",
+    "scale": "catdog scale 2",
+    "autoscale": "catdog autoscale --min 1 --max 4",
+    "deploy": "catdog deploy model-store/new.mar",
+    "rollback": "catdog rollback",
+    "versions": "catdog versions",
+    "bench": "catdog bench --quick",
+    "tune": "catdog tune --p99-ms 250",
+    "merge": "catdog merge all.csv 0.csv.catdog 1.csv.catdog",
+}
+# What they print on standard output are steps and how things are, and not what was asked for.
+_ONLY_STEPS = {
+    "package",
+    "init",
+    "serve",
+    "stop",
+    "restart",
+    "scale",
+    "autoscale",
+    "deploy",
+    "rollback",
+}
 
 _FINALISER_S = 0.05  # longer than one runs
 # What this machine refuses. A file that is not there is none of it: catdog looks before.
@@ -66,21 +103,49 @@ _REFUSED_BY_MACHINE = {
 }
 
 
+def _without_types(params: list[Any]) -> list[Any]:
+    """Parameters whose help names no types of Python: <bool> for a flag, <path> for an argument."""
+    for param in params:
+        if isinstance(param, TyperArgument):
+            param.display_type_rich = lambda ctx: ""  # type: ignore[method-assign]
+        elif getattr(param, "is_flag", False) and param.metavar is None:
+            param.metavar = ""
+    return params
+
+
+class _Called(TyperCommand):
+    """A command that was called, from its own module."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
+
+
 class _Command(TyperCommand):
     """A line of the table; the command itself takes its place when it is called."""
 
-    def make_context(self, *args: Any, **options: Any) -> Any:
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         name = str(self.name)
         function = getattr(importlib.import_module(f"{__name__}.{name}"), name)
         alone = typer.Typer(
             add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
         )
-        alone.command(name)(function)
-        return typer.main.get_command(alone).make_context(*args, **options)
+        alone.command(name, cls=_Called, epilog=f"Example: {EXAMPLES[name]}")(function)
+        command = typer.main.get_command(alone)
+        be_quiet = importlib.import_module(f"{__name__}.options").be_quiet
+        quiet: Any = copy.copy(next(param for param in app.params if param.name == "quiet"))
+        quiet.expose_value = False  # it goes before the command or after it
+        quiet.callback = lambda _, __, value: be_quiet(
+            value or bool(parent and parent.params["quiet"]), also_on_stdout=name in _ONLY_STEPS
+        )
+        command.params.append(quiet)
+        return command.make_context(info_name, args, parent=parent, **extra)
 
 
 class _Commands(TyperGroup):
     """Ends a command whose output is lost: click would take 1, which says some images failed."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -113,17 +178,53 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-app = _Commands(
-    name="catdog",
-    help="Cats from dogs in images, in production.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    commands={
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"catdog {catdog.__version__}\n")
+        raise typer.Exit
+
+
+def _set_config(path: Path | None) -> None:
+    """What commands take for their own --config, unless they are given one."""
+    if path is not None:
+        os.environ["CATDOG_CONFIG"] = str(path)
+
+
+def _before_commands(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            callback=_set_config,
+            help="The config.properties of all commands, like $CATDOG_CONFIG.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Only results and errors: no steps, no progress."),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show it."),
+    ] = False,
+) -> None:
+    """Cats from dogs in images, in production."""
+
+
+def _app() -> TyperGroup:
+    frame = typer.Typer(cls=_Commands, no_args_is_help=True, rich_markup_mode="rich")
+    frame.callback(epilog="Example: catdog classify ~/Pictures")(_before_commands)
+    group = typer.main.get_command(frame)
+    assert isinstance(group, TyperGroup)  # noqa: S101 (it has a callback)
+    group.commands = {
         name: _Command(name, help=sentence, rich_help_panel=heading)
         for heading, commands in COMMANDS.items()
         for name, sentence in commands.items()
-    },
-)
+    }
+    return group
+
+
+app = _app()
 
 
 def exit_on(number: signal.Signals, code: int | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from catdog.read_settings import SETTINGS_FILE, Settings
+from catdog.read_settings import Settings
 from catdog_serving.bench import bench_report
 from catdog_serving.bench.bench import FULL, QUICK, Bench, Plan
 from catdog_serving.bench.bench_files import (
@@ -46,10 +46,14 @@ def bench(
     ] = Device.cpu,
     quick: Annotated[bool, typer.Option("--quick", help="Under 3 minutes, wider spreads.")] = False,
     images: ImagesOption = None,
-    output: Annotated[Path | None, typer.Option(help="Write the JSON here as well.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the JSON here as well.")
+    ] = None,
     chart: Annotated[
         Path | None,
-        typer.Option(help="Write the chart here (default: beside --output, else bench.png)."),
+        typer.Option(
+            metavar="FILE", help="Write the chart here (default: beside --output, else bench.png)."
+        ),
     ] = None,
 ) -> None:
     """Measure this machine against the reference loop; the last line is JSON."""
@@ -62,7 +66,7 @@ def bench(
         check_matplotlib()  # before the half hour, not after it
         chart = chart or (output.with_suffix(".png") if output else Path("bench.png"))
     serving = ServingConfig.read(config)
-    subject = Subject("resnet152", "seeded", config.parent / SETTINGS_FILE)
+    subject = Subject("resnet152", "seeded", serving.model_settings)
     written = [path for path in (output, chart) if path]
     sources = [ImageFiles(images)] if images else []
     check_not_read(written, sources, (*files_of_server(config, None), subject.settings))

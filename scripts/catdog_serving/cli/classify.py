@@ -56,7 +56,7 @@ def classify(
     config: ConfigOption,
     paths: Annotated[
         list[str],  # pathlib would make one slash of the two of s3://
-        typer.Argument(metavar="PATH...", help="Images and folders; with ray also s3:// etc."),
+        typer.Argument(metavar="PATH", help="Images and folders; with ray also s3:// etc."),
     ],
     backend: FolderBackendOption = FolderBackendName.http,
     archive: ArchiveOption = None,
@@ -66,19 +66,31 @@ def classify(
     jobs: JobsOption = None,
     glob: Annotated[
         list[str] | None,
-        typer.Option(help="Only files that match, such as '*.jpg'; may be repeated."),
+        typer.Option(
+            metavar="PATTERN", help="Only files that match, such as '*.jpg'; may be repeated."
+        ),
     ] = None,
     exclude: ExcludeOption = None,
     output_format: Annotated[
         Format | None,
-        typer.Option("--format", help="Default: by the suffix of --output, else a table."),
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="table, json, jsonl, csv or parquet (default: by the suffix of --output, else "
+            "table).",
+        ),
     ] = None,
     bom: BomOption = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write the results here; the run's state is OUTPUT.catdog until then."),
+        typer.Option(
+            metavar="FILE",
+            help="Write the results here; the run's state is OUTPUT.catdog until then.",
+        ),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML page with all images.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML page with all images.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an earlier run stopped.")
     ] = False,
@@ -92,9 +104,14 @@ def classify(
         str | None, typer.Option(metavar="I/N", help="Only part I of N, I from 0; see merge.")
     ] = None,
     copy_to: Annotated[
-        Path | None, typer.Option(help="Copy the images into cat/, dog/, neither/, failed/ here.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Copy the images into cat/, dog/, neither/, failed/ here."
+        ),
     ] = None,
-    move_to: Annotated[Path | None, typer.Option(help="Move them instead.")] = None,
+    move_to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Move them instead.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what --copy-to or --move-to would do.")
     ] = False,
@@ -151,7 +168,8 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
         state = _open_state(options, backend.model)
         if state is not None:
             stack.enter_context(state)
-        progress = FolderProgress(to_count, console if console.is_terminal else errors)
+        shown_on = console if console.is_terminal else errors
+        progress = FolderProgress(to_count, shown_on, quiet=errors.quiet)
         try:
             with progress:
                 show = _live_output(options, backend.model, progress)

@@ -19,7 +19,7 @@ def curl(server: TorchServe, kind: Kind, path: str, *options: str) -> str:
         path: What is asked for.
         options: Others of curl's, quoted.
     """
-    url = server.config.inference_url if kind == "inference" else server.management_url
+    url = server.served.inference_url if kind == "inference" else server.management_url
     words = ["curl"]
     socket = socket_path(url)
     if socket:

@@ -54,7 +54,7 @@ class EvaluationFormat(StrEnum):
 def evaluate(
     config: ConfigOption,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Holds cats/ and dogs/, and perhaps neither/.")
+        Path, typer.Argument(metavar="FOLDER", help="Holds cats/ and dogs/, and perhaps neither/.")
     ],
     backend: BackendOption = BackendName.http,
     archive: ArchiveOption = None,
@@ -62,12 +62,16 @@ def evaluate(
     token: TokenOption = None,
     jobs: JobsOption = None,
     exclude: ExcludeOption = None,
-    output_format: Annotated[EvaluationFormat, typer.Option("--format")] = EvaluationFormat.table,
+    output_format: Annotated[
+        EvaluationFormat, typer.Option("--format", help="Of what is shown.")
+    ] = EvaluationFormat.table,
     output: Annotated[
-        Path | None, typer.Option(help="Write a row per image: .csv, .json or .jsonl.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a row per image: .csv, .json or .jsonl."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page with plots and the worst mistakes.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an HTML page with plots and the worst mistakes."),
     ] = None,
 ) -> None:
     """Measure accuracy on images whose class is known by their folder."""
@@ -158,14 +162,14 @@ def _figures(evaluation: Evaluation) -> Table:
     if evaluation.three_way:
         best = evaluation.three_way.best
         table.add_row("three-way accuracy", *_share_cells(evaluation.three_way.right))
-        where = f"any above {best.low:.4f} up to {best.high:.4f}: three-way {best.right.value:.4f}"
+        where = f"above {best.low:.4f} to {best.high:.4f}: three-way {best.right.value:.4f}"
         table.add_row("best presence_threshold", f"{best.threshold:.4f}", where)
-        table.add_row("", "", "chosen on these images; on others it will do a little worse")
+        table.add_row("", "", "chosen on these images; others do worse")
     table.add_row("ROC AUC, cat against dog", _number(evaluation.roc_auc), "by cat - dog")
     table.add_row(
         "calibration error",
         _number(evaluation.calibration_error),
-        f"expected, {len(evaluation.calibration)} bins of max(cat, dog) / (cat + dog)",
+        f"{len(evaluation.calibration)} bins of max(cat, dog) / (cat + dog)",
     )
     return table
 

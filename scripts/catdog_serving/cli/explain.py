@@ -27,8 +27,8 @@ from catdog_serving.folder.image_result import ImageFailure
 
 def explain(
     config: ConfigOption,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Images and folders.")],
-    output: Annotated[Path, typer.Option(help="The folder for the overlays.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Images and folders.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for the overlays.")],
     exclude: ExcludeOption = None,
     backend: BackendOption = BackendName.http,
     archive: ArchiveOption = None,
@@ -40,7 +40,9 @@ def explain(
     shown = console if console.is_terminal else errors
     with (
         open_backend(backend.value, config, archive, url, jobs, token=token) as opened,
-        FolderProgress(find_sources(paths, exclude=exclude or ()), shown) as progress,
+        FolderProgress(
+            find_sources(paths, exclude=exclude or ()), shown, quiet=errors.quiet
+        ) as progress,
     ):
         show = progress.print if console.is_terminal else print
         show_row = show_table(show, explained_header(), explained_row)

@@ -19,14 +19,15 @@ EvaluateOption = Annotated[
     Path | None,
     typer.Option(
         "--evaluate",
-        metavar="DIR",
-        help="Images in DIR/cats and DIR/dogs, and perhaps neither/: refuse if it is often wrong.",
+        metavar="FOLDER",
+        help="Images in its cats/ and dogs/, and perhaps neither/: refuse if it is often wrong.",
     ),
 ]
 MinAccuracyOption = Annotated[
     float,
     typer.Option(
         "--min-accuracy",
+        metavar="SHARE",
         min=0,
         max=1,
         help="For --evaluate: the least share of right winners, and with neither/ of labels.",

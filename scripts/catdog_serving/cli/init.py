@@ -12,7 +12,7 @@ from catdog_serving.config_folder import make_config
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", show_default=False, help="Default: here.")
+        Path, typer.Argument(metavar="FOLDER", show_default=False, help="Default: here.")
     ] = Path(),
 ) -> None:
     """Write config/ and model-store/ into a folder, to edit them and run there."""

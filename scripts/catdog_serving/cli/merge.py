@@ -11,11 +11,14 @@ from catdog_serving.folder.merge import merge_states
 
 def merge(
     output: Annotated[
-        Path, typer.Argument(help="What to make: .jsonl, .csv, .parquet, or a state, .catdog.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="What to make: .jsonl, .csv, .parquet, or a state, .catdog."
+        ),
     ],
     states: Annotated[
         list[Path],
-        typer.Argument(metavar="STATE...", help="Of the shards: OUTPUT.catdog, by --keep-state."),
+        typer.Argument(metavar="STATE", help="Of the shards: OUTPUT.catdog, by --keep-state."),
     ],
     bom: BomOption = False,
 ) -> None:

@@ -38,6 +38,17 @@ console = _Console()  # standard output
 errors = _Console(stderr=True)
 
 
+def be_quiet(quiet: bool, *, also_on_stdout: bool) -> None:
+    """Show steps and progress, or only results and errors.
+
+    Args:
+        quiet: Which of the two.
+        also_on_stdout: Whether what a command prints on standard output is none of its results.
+    """
+    errors.quiet = quiet
+    console.quiet = quiet and also_on_stdout
+
+
 class BackendName(StrEnum):
     http = "http"
     local = "local"
@@ -65,7 +76,9 @@ ConfigOption = Annotated[
         "--config",
         default_factory=default_config,
         show_default=False,
-        help="The config.properties to use (default: config/config.properties).",
+        metavar="FILE",
+        help="The config.properties to use (default: $CATDOG_CONFIG, else "
+        "config/config.properties).",
     ),
 ]
 BackendOption = Annotated[
@@ -79,7 +92,9 @@ FolderBackendOption = Annotated[
 ]
 ArchiveOption = Annotated[
     Path | None,
-    typer.Option("--archive", help="For local and ray (default: model-store/catdog.mar)."),
+    typer.Option(
+        "--archive", metavar="FILE", help="For local and ray (default: model-store/catdog.mar)."
+    ),
 ]
 AddressOption = Annotated[
     str | None,
@@ -91,7 +106,9 @@ AddressOption = Annotated[
 ]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", envvar="CATDOG_URL", help="For http (default: from --config)."),
+    typer.Option(
+        "--url", envvar="CATDOG_URL", metavar="URL", help="For http (default: from --config)."
+    ),
 ]
 TokenOption = Annotated[
     str | None,
@@ -107,13 +124,14 @@ JobsOption = Annotated[
     typer.Option(
         "--jobs",
         min=1,
+        metavar="N",
         help="For http: requests under way (default: 2 x workers x batchSize); "
         "for ray: actors (default: one per CPU, or per GPU).",
     ),
 ]
 ImagesOption = Annotated[
     Path | None,
-    typer.Option("--pictures", metavar="DIR", help="Yours (default: crops of the samples)."),
+    typer.Option("--pictures", metavar="FOLDER", help="Yours (default: crops of the samples)."),
 ]
 ExcludeOption = Annotated[
     list[str] | None,

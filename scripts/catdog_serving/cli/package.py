@@ -16,7 +16,13 @@ from catdog_serving.cli.gate import (
     MinAccuracyOption,
     accuracy_gate,
 )
-from catdog_serving.cli.options import ConfigOption, InsistOption, print_line, progress
+from catdog_serving.cli.options import (
+    ConfigOption,
+    InsistOption,
+    configured_server,
+    print_line,
+    progress,
+)
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.find_images import ImageFiles, check_not_read
 from catdog_serving.model_archive import archive_facts, file_sha256
@@ -30,14 +36,21 @@ class Runtime(StrEnum):
 
 def package(
     config: ConfigOption,
-    network: Annotated[str, typer.Option(help="resnet152 or efficientnet_lite0.")] = "resnet152",
+    network: Annotated[
+        str, typer.Option(metavar="NAME", help="resnet152 or efficientnet_lite0.")
+    ] = "resnet152",
     weights: Annotated[
         str | None,
-        typer.Option(help="A published id, the path of a .pth file, or 'seeded' (untrained)."),
+        typer.Option(
+            metavar="WEIGHTS",
+            help="A published id, the path of a .pth file, or 'seeded' (untrained).",
+        ),
     ] = None,
     weights_url: Annotated[
         str | None,
-        typer.Option(envvar="CATDOG_WEIGHTS_URL", help="Download from this mirror instead."),
+        typer.Option(
+            envvar="CATDOG_WEIGHTS_URL", metavar="URL", help="Download from this mirror instead."
+        ),
     ] = None,
     runtime: Annotated[
         Runtime | None,
@@ -48,13 +61,14 @@ def package(
     precision: Annotated[
         str,
         typer.Option(
-            help="onnx: fp32, bf16, int8; torch: fp32, bf16, fp16; auto: fp32, torch's fp16."
+            metavar="NAME",
+            help="onnx: fp32, bf16, int8; torch: fp32, bf16, fp16; auto: fp32, torch's fp16.",
         ),
     ] = "fp32",
     calibration: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
+            metavar="FOLDER",
             exists=True,
             file_okay=False,
             help="For int8, and to measure bf16: images like those to classify, better 200.",
@@ -62,20 +76,30 @@ def package(
     ] = None,
     min_same_winner: Annotated[
         float,
-        typer.Option(help="For int8, bf16: refuse if fewer of DIR's images have fp32's winner."),
+        typer.Option(
+            metavar="SHARE",
+            help="For int8, bf16: refuse if fewer of --calibration's images have fp32's winner.",
+        ),
     ] = AgreementGate.min_same_winner,
     max_mean_difference: Annotated[
         float,
         typer.Option(
-            help="For int8, bf16: refuse if cat and dog are farther from fp32's, on average."
+            metavar="NUMBER",
+            help="For int8, bf16: refuse if cat and dog are farther from fp32's, on average.",
         ),
     ] = AgreementGate.max_mean_difference,
-    version: Annotated[str, typer.Option(help="Stamped into the archive.")] = "1.0",
+    version: Annotated[
+        str, typer.Option(metavar="VERSION", help="Stamped into the archive.")
+    ] = "1.0",
     settings: Annotated[
-        Path | None, typer.Option(help="The model-config.yaml to pack (default: beside --config).")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The model-config.yaml to pack (default: beside --config)."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The archive to make (default: model-store/catdog.mar).")
+        Path | None,
+        typer.Option(metavar="FILE", help="The archive to make (default: model-store/catdog.mar)."),
     ] = None,
     insist: InsistOption = False,
     evaluate: EvaluateOption = None,
@@ -91,7 +115,7 @@ def package(
             runtime=runtime,
             precision=precision,
             version=version,
-            settings=settings or config.parent / "model-config.yaml",
+            settings=settings or ServingConfig.read(config).model_settings,
             calibration=calibration,
             labelled=evaluate,
             gate=AgreementGate(min_same_winner, max_mean_difference),
@@ -102,6 +126,8 @@ def package(
     check_not_read([target], sources, (config, spec.settings, Path(weights or "")))
     if output:
         _check_own(output)
+    else:
+        _say_replaced(config)
     gate = accuracy_gate(evaluate, min_accuracy)
     with progress() as on_work:
         info = build_archive(
@@ -119,6 +145,19 @@ def package(
         print_line(
             f"hint    this processor computes bf16 {gain:.1f} times as fast: --precision bf16"
         )
+
+
+def _say_replaced(config: Path) -> None:
+    """That an archive is in the place of the new one, and who serves it."""
+    server = configured_server(config)
+    archive = server.config.archive
+    if not archive.is_file():
+        return
+    until = " The server that runs keeps it until: catdog restart." if server.is_running() else ""
+    print_line(
+        f"note    {archive} is replaced when the new one is ready.{until} To have both: "
+        f"catdog package --output {archive.with_name('new.mar')}, then catdog deploy it"
+    )
 
 
 def _gain(archive: Path, on_work: Callable[[str], None]) -> float | None:

@@ -36,6 +36,7 @@ class FolderProgress(ExitStack):
         sources: What is classified, as objects of its own: they are walked to their end.
         console: Where to show it: the terminal, or standard error.
         plain_interval_s: Time between two lines where there is no terminal.
+        quiet: Show only what is given to `print`.
     """
 
     def __init__(
@@ -43,10 +44,13 @@ class FolderProgress(ExitStack):
         sources: Sequence[ImageFiles],
         console: Console,
         plain_interval_s: float = PLAIN_INTERVAL_S,
+        *,
+        quiet: bool = False,
     ) -> None:
         super().__init__()
         self._sources = sources
         self._console = console
+        self._quiet = quiet
         self._interval_s = plain_interval_s
         self._stopped = threading.Event()
         self._total: int | None = None
@@ -70,7 +74,7 @@ class FolderProgress(ExitStack):
             # Or rows that are printed into a file or a pipe would be shown with the bar instead.
             redirect_stdout=False,
             redirect_stderr=False,
-            disable=not self._console.is_terminal,
+            disable=self._quiet or not self._console.is_terminal,
         )
         self.enter_context(self._bar)
         self._task = self._bar.add_task("", total=None, rate="", failures="")

@@ -22,10 +22,14 @@ from catdog_serving.cli.status import print_line_without_java, print_status
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import socket_path
 from catdog_serving.model_archive import file_sha256
-from catdog_serving.monitoring.snapshot import read_status
+from catdog_serving.monitoring.snapshot import ServerStatus, read_status
 from catdog_serving.torchserve.loaded_libraries import missing_packages
-from catdog_serving.torchserve.management_socket import as_served
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.start_options import (
+    HIGHEST_PORT,
+    StartOptions,
+    changes_since_start,
+)
 
 
 class ServerName(StrEnum):
@@ -35,6 +39,16 @@ class ServerName(StrEnum):
 
 def serve(
     config: ConfigOption,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=HIGHEST_PORT,
+            metavar="PORT",
+            help="Answer predictions here; management, metrics and gRPC's two are on the next "
+            "four ports (default: the five ports of --config).",
+        ),
+    ] = None,
     kind: Annotated[
         ServerName | None,
         typer.Option("--server", help="asgi: the same archive and API without Java, one worker."),
@@ -53,34 +67,25 @@ def serve(
     """Start the server and wait until it is ready."""
     wished_engine()  # a wrong one is told here, and not by a worker that cannot start
     server = configured_server(config)
-    without_java = kind is ServerName.asgi
     if not foreground and _joined(server):
-        if management_socket and not socket_path(server.management_url):
-            raise NotReadyError(
-                f"the server runs already, with its management API on {server.management_url}; to "
-                "have it on a socket: catdog stop && catdog serve --management-socket"
-            )
-        if kind is not None and without_java != server.run.runs_without_java():
-            raise NotReadyError(
-                f"the server runs already, {'with' if without_java else 'without'} Java; to have "
-                f"the other: catdog stop && catdog serve --server {kind}"
-            )
+        _check_same(server, kind, port, management_socket)
         console.print("the server runs already")
         if server.archive_is_newer():
-            console.print("with an older archive; to load the new one: catdog stop && catdog serve")
+            console.print("with an older archive; to load the new one: catdog restart")
+        print_ready(server)
     else:
-        with progress() as on_work:
-            server.start(
-                management_socket=management_socket,
-                asgi=without_java,
-                on_warning=_warn,
-                on_work=on_work,
-            )
-    _print_ready(server)
+        start(server, StartOptions(port, management_socket, kind is ServerName.asgi))
     if foreground:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: server.terminate())
         server.wait()
+
+
+def start(server: TorchServe, options: StartOptions) -> None:
+    """Start a server, and say what runs then."""
+    with progress() as on_work:
+        server.start(options=options, on_warning=_warn, on_work=on_work)
+    print_ready(server)
 
 
 def _joined(server: TorchServe) -> bool:
@@ -100,14 +105,44 @@ def _joined(server: TorchServe) -> bool:
     return True
 
 
+def _check_same(
+    server: TorchServe, kind: ServerName | None, port: int | None, management_socket: bool
+) -> None:
+    """Make sure that the server that runs is the one that is asked for.
+
+    Raises:
+        NotReadyError: If not.
+    """
+    other = ""
+    if management_socket and not socket_path(server.management_url):
+        other = (
+            f"with its management API on {server.management_url}; to have it on a socket: "
+            "catdog stop && catdog serve --management-socket"
+        )
+    without_java = kind is ServerName.asgi
+    if kind is not None and without_java != server.run.runs_without_java():
+        other = (
+            f"{'with' if without_java else 'without'} Java; to have the other: "
+            f"catdog stop && catdog serve --server {kind}"
+        )
+    if port is not None and not server.served.inference_url.endswith(f":{port}"):
+        other = (
+            f"at {server.served.inference_url}; to have it at another port: "
+            f"catdog stop && catdog serve --port {port}"
+        )
+    if other:
+        raise NotReadyError(f"the server runs already, {other}")
+
+
 def _warn(line: str) -> None:
     print_line(f"warning  {line}")
 
 
-def _print_ready(server: TorchServe) -> None:
+def print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
     status = read_status(server)
     print_status(status, console)
+    _print_changes(server, status)
     print_line_without_java(server)
     archive = server.config.archive
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
@@ -115,9 +150,9 @@ def _print_ready(server: TorchServe) -> None:
     if packages := missing_packages(server.config, status.java_libraries):
         print_line(
             "note     TorchServe's own get no more fixes; Debian's do: "
-            f"apt-get install {' '.join(packages)}, then: catdog stop && catdog serve"
+            f"apt-get install {' '.join(packages)}, then: catdog restart"
         )
-    for line in as_served(server.config, server.run).check_addresses():
+    for line in server.served.check_addresses():
         _warn(line)
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")
@@ -125,3 +160,10 @@ def _print_ready(server: TorchServe) -> None:
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     image = shlex.quote(os.path.relpath(sample_images.CAT))
     print_line(f"try      {curl(server, 'inference', '/predictions/catdog', '-T', image)}")
+
+
+def _print_changes(server: TorchServe, status: ServerStatus) -> None:
+    """What was edited since the start, and does not run."""
+    served = next((model for model in status.models if model.default), None)
+    if changes := changes_since_start(server.config, server.run, served):
+        print_line(f"changed  {', '.join(changes)}: catdog restart")

@@ -34,7 +34,11 @@ def tune(
     ] = None,
     p99_ms: Annotated[
         float | None,
-        typer.Option(min=1, help="The most of those whose p99, at 80 % of it, is below this."),
+        typer.Option(
+            min=1,
+            metavar="MILLISECONDS",
+            help="The most of those whose p99, at 80 % of it, is below this.",
+        ),
     ] = None,
     images: ImagesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, but write nothing.")] = False,

@@ -7,6 +7,7 @@ import typer
 
 from catdog_serving.cli.options import ConfigOption, TokenOption, UrlOption, print_line
 from catdog_serving.errors import UsageError
+from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.page import WebSettings, running_page
 
@@ -15,8 +16,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 def web(
     config: ConfigOption,
-    host: Annotated[str, typer.Option(help="Where the page listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 7860,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Where the page listens.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="0: a free one.")
+    ] = 7860,
     url: UrlOption = None,
     token: TokenOption = None,
     auth: Annotated[
@@ -36,7 +41,8 @@ def web(
             "or set CATDOG_WEB_AUTH"
         )
     read = ServingConfig.read(config)
-    settings = WebSettings(host, port, _user(auth), url or read.inference_url, read, token)
+    url = url or TorchServe(read).served.inference_url
+    settings = WebSettings(host, port, _user(auth), url, read, token)
     with running_page(settings) as address:
         print_line(f"page  {address}  (Ctrl-C ends it)")
         threading.Event().wait()

@@ -19,6 +19,7 @@ from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.ordered_map import ordered_map
 from catdog_serving.remote_path import AnyPath
+from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.tokens import open_client
 
@@ -82,7 +83,7 @@ class HttpBackend(Backend):
         """
         if url is None or jobs is None:
             config = ServingConfig.read(config_path)
-            url = url or config.inference_url
+            url = url or TorchServe(config).served.inference_url
             jobs = min(jobs or config.default_jobs, config.job_queue_size)
         # It also tells at once, and not after minutes of patience, that there is no server.
         with open_client(url, config_path, token=token) as client:

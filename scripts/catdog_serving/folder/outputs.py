@@ -206,12 +206,18 @@ def table_row(row: ImageResult) -> Text:
     if not isinstance(answer, Prediction):
         return failed_row(str(row.path), answer.message)
     breed = answer.certain_breed
-    shown = f"{breed.name} ({breed.probability:.0%})" if breed else ""
+    shown = _breed_cell(breed.name, f" ({breed.probability:.0%})") if breed else ""
     return Text.assemble(
         (f"{answer.label:7}", STYLES[answer.label]),
         f"  {answer.cat:6.4f}  {answer.dog:6.4f}  {shown:{_BREED_WIDTH}}  "
         f"{printable(str(row.path))}",
     )
+
+
+def _breed_cell(name: str, probability: str) -> str:
+    """Text that leaves the file in its column: one name in nine is cut."""
+    room = _BREED_WIDTH - len(probability)
+    return (name if len(name) <= room else f"{name[: room - 1]}…") + probability
 
 
 def failed_row(path: str, reason: str) -> Text:

@@ -158,7 +158,7 @@ def read_status(server: TorchServe) -> ServerStatus:
             with suppress(ServerError):
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
-    url, gpus = server.config.inference_url, _gpus(models, _devices(server, models))
+    url, gpus = server.served.inference_url, _gpus(models, _devices(server, models))
     libraries = tuple(loaded_libraries(server.run)) if server.is_running() else ()
     return ServerStatus(url, management.url, tuple(models), facts, failure, gpus, libraries)
 
@@ -208,12 +208,12 @@ def take_snapshots(
         try:
             with server.management() as management:  # a server that was away may have another
                 models = tuple(management.versions())
-                now = scrape(server.config.metrics_url)
+                now = scrape(server.served.metrics_url)
                 known = facts.of(models, management)
             failure = None if known else server.run.why_a_worker_died()
             devices = _devices(server, models) if with_gpus else None
             with_gpus = devices is not None
-            url, gpus = server.config.inference_url, _gpus(models, devices)
+            url, gpus = server.served.inference_url, _gpus(models, devices)
             status = ServerStatus(url, management.url, models, known, failure, gpus)
             rates = Rates.between(before, now) if before else None
             before = now

@@ -90,7 +90,7 @@ def check_served_golden(
     with (
         zipfile.ZipFile(archive) as packed,
         open_client(
-            server.config.inference_url,
+            server.served.inference_url,
             server.config.path,
             retries=0,
             read_timeout_s=old.response_timeout_s + 5,
@@ -135,7 +135,7 @@ def watch_canary(
 
     def look() -> TrafficWindow | None:
         # In this order: a worker that died of the requests that failed is the better reason.
-        window = TrafficWindow.between(start, scrape(server.config.metrics_url))
+        window = TrafficWindow.between(start, scrape(server.served.metrics_url))
         lost = workers - _ready(management, version)
         if lost:
             reason = server.run.why_a_worker_died(since) or "no traceback"

@@ -117,7 +117,7 @@ def take_over(
 ) -> str:
     """The story of a deploy, from the file to the version that is left."""
     config = server.config
-    earlier = scrape(config.metrics_url)
+    earlier = scrape(server.served.metrics_url)
     # `catdog package` may replace the archive at any time: from here on it is this copy.
     checked = checked_folder(config.model_store) / archive.name
     private_copy(archive, checked)
@@ -140,7 +140,7 @@ def take_over(
             on_step(f"ready    version {new} beside {old.version}, workers: {workers}")
             check_served_golden(server, checked, info, old, new, insist=trust.insist)
             on_step("asked    the golden images get the same numbers over HTTP")
-            start = scrape(config.metrics_url)
+            start = scrape(server.served.metrics_url)
             management.set_default(new)
             on_step(f"default  version {new}")
             before = TrafficWindow.between(earlier, start)

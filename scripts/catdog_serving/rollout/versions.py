@@ -1,6 +1,7 @@
 """catdog versions: what is loaded, and what a restart or a rollback would load."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,10 @@ def loaded_versions(server: TorchServe) -> list[LoadedVersion]:
 
 
 def stored_archives(server: TorchServe) -> list[StoredArchive]:
-    """What a restart serves, and then what a rollback deploys; without what is not there.
+    """What a restart serves, what a rollback deploys, and what else lies in the model store.
 
     Raises:
-        NotReadyError: If one of them is no archive of catdog.
+        NotReadyError: If one of the first two is no archive of catdog.
     """
     config = server.config
     uses = {
@@ -82,4 +83,8 @@ def stored_archives(server: TorchServe) -> list[StoredArchive]:
     for path, use in uses.items():
         if path.is_file():
             found.append(StoredArchive(path, use, archive_facts(path), file_sha256(path)))
+    for path in sorted(set(config.model_store.glob("*.mar")) - set(uses)):
+        with suppress(NotReadyError):  # another model's
+            facts = archive_facts(path)
+            found.append(StoredArchive(path, "catdog deploy takes", facts, file_sha256(path)))
     return found

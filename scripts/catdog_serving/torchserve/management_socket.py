@@ -11,30 +11,22 @@ from dataclasses import replace
 from catdog_serving.http_session import socket_path
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.run_directory import RunDirectory
-from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.serving_config import ADDRESSES, GRPC, ServingConfig
 
 # What Java says of a Unix socket without Netty's native library, and with use_native_io=false.
 _REFUSED = re.compile("Invalid configuration: (null|unix domain socket)")
 
 
-def on_socket(config: ServingConfig, run: RunDirectory) -> ServingConfig:
-    """The configuration with its management API on the run directory's socket, and not on TCP."""
-    return _at(config, f"unix:{run.path / 'management.sock'}")
-
-
 def as_served(config: ServingConfig, run: RunDirectory) -> ServingConfig:
-    """The configuration with the management address that the running server was started with."""
+    """The configuration with the addresses that the running server was started with."""
     if not run.config.is_file() or run.process() is None:  # the latter is slow to say so
         return config
     try:
         served = parse_properties(run.config.read_text(encoding="ascii"))
     except OSError:  # it ended just now
         return config
-    return _at(config, served.get("management_address", config.management_url))
-
-
-def _at(config: ServingConfig, address: str) -> ServingConfig:
-    return replace(config, values=config.values | {"management_address": address})
+    keys = {*ADDRESSES, *(key for pair in GRPC for key in pair)} & set(served)
+    return replace(config, values=config.values | {key: served[key] for key in keys})
 
 
 def why_no_socket(config: ServingConfig, log: str) -> str:

@@ -99,6 +99,11 @@ class RunDirectory:
         return self.path / "asgi.json"
 
     @property
+    def start_options(self) -> Path:
+        """What the server was started with; see start_options.py."""
+        return self.path / "start.json"
+
+    @property
     def logs(self) -> ServerLogs:
         return ServerLogs(self.path / "logs")
 

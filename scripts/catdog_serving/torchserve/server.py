@@ -25,11 +25,17 @@ from catdog_serving.torchserve.java_libraries import choose_libraries
 from catdog_serving.torchserve.listeners import Listener, find_listener
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
-from catdog_serving.torchserve.management_socket import as_served, on_socket, why_no_socket
+from catdog_serving.torchserve.management_socket import as_served, why_no_socket
 from catdog_serving.torchserve.run_directory import ASGI_MODULE, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
-from catdog_serving.torchserve.start_checks import check_fitness, check_gpus, check_ports
+from catdog_serving.torchserve.start_checks import (
+    check_fitness,
+    check_gpus,
+    check_limits,
+    check_ports,
+)
+from catdog_serving.torchserve.start_options import StartOptions
 from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180
@@ -39,6 +45,7 @@ _STOPPED_CODES = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 _FIRST_REQUESTS = 3  # sent by `start`, so that Java has its classes loaded before clients come
 
 
+_AS_CONFIGURED = StartOptions()
 StartProcess: TypeAlias = Callable[[ServingConfig, RunDirectory], "subprocess.Popen[bytes]"]
 
 
@@ -71,8 +78,7 @@ class TorchServe:
         self,
         timeout_s: float = READY_TIMEOUT_S,
         *,
-        management_socket: bool = False,
-        asgi: bool = False,
+        options: StartOptions = _AS_CONFIGURED,
         on_warning: Callable[[str], None] = lambda _: None,
         on_work: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -80,9 +86,7 @@ class TorchServe:
 
         Args:
             timeout_s: How long to wait.
-            management_socket: Whether the management API listens on a Unix socket in the run
-                directory, in place of its TCP port.
-            asgi: Whether the server without Java serves the archive, in TorchServe's place.
+            options: What config.properties does not say.
             on_warning: Is given a line if the server may lack what it could use.
             on_work: Is given a line before what takes a while.
 
@@ -91,7 +95,7 @@ class TorchServe:
                 fails; nothing of it stays behind, and the message ends with the log's tail.
         """
         with self.run.start_lock():
-            config = on_socket(self.config, self.run) if management_socket else self.config
+            config, asgi = options.apply(self.config, self.run), options.asgi
             if self.is_running():
                 raise NotReadyError(
                     "the server of this configuration runs already; see: catdog status"
@@ -100,9 +104,11 @@ class TorchServe:
             self._end_orphans()
             check_ports(config, asgi)
             start_process, warnings = _without_java(config) if asgi else _with_java(config)
-            for warning in (*warnings, *check_gpus(config)):
+            limits = [] if asgi else check_limits(config)  # it bounds all bodies together itself
+            for warning in (*warnings, *check_gpus(config), *limits):
                 on_warning(warning)
             self.run.create()
+            options.record(self.config, self.run)
             remove_staged(config.model_store, ABANDONED_S)
             on_work(f"starting {'the server' if asgi else 'TorchServe'}; waiting for a worker")
             self._start_and_wait(config, timeout_s, start_process)
@@ -118,7 +124,7 @@ class TorchServe:
             self._child = start_process(config, self.run)
             self.run.record(psutil.Process(self._child.pid))
             self.wait_ready(timeout_s=timeout_s)
-            with open_client(self.config.inference_url, self.config.path) as client:
+            with open_client(config.inference_url, self.config.path) as client:
                 for _ in range(_FIRST_REQUESTS):
                     client.classify(CAT)
             if loaded := loaded_libraries(self.run):
@@ -163,9 +169,14 @@ class TorchServe:
         return KeyFile(self.run.key_file, self.management_url)
 
     @property
+    def served(self) -> ServingConfig:
+        """The configuration with the addresses of the server that runs, if one does."""
+        return as_served(self.config, self.run)
+
+    @property
     def management_url(self) -> str:
         """Where the running server's management API is: http://HOST:PORT, or unix:/PATH."""
-        return as_served(self.config, self.run).management_url
+        return self.served.management_url
 
     def management(self) -> ManagementClient:
         """A client of this server's management API, with its token where one is needed."""

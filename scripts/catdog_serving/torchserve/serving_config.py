@@ -16,12 +16,13 @@ from catdog_serving.config_folder import FILE, config_folder, data_folder, is_sh
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
-from catdog_serving.torchserve.gpus import (
-    MOST_WORKERS_PER_GPU,
-    Gpu,
-    choose_workers_per_gpu,
-    visible_gpus,
+from catdog_serving.torchserve.config_keys import (
+    KEYS,
+    LOG_OPTION,
+    check_values,
+    java_options,
 )
+from catdog_serving.torchserve.gpus import Gpu, choose_workers_per_gpu, visible_gpus
 from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.properties import parse_properties, write_properties
 
@@ -30,8 +31,6 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
-# Keys that TorchServe does not know.
-_OWN = ("run_directory", "allow_remote", "workers_per_gpu", "java_libraries")
 # Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
 _INSIDE = {
     "management_address": "change what is served",
@@ -46,7 +45,6 @@ _TOKEN_MINUTES = 365 * 24 * 60  # TorchServe's own default is 60
 _PATHS = ("model_store", "metrics_config")
 # TorchServe's ConfigManager puts an environment variable there.
 _VARIABLE = re.compile(r"\$\$[^$]+\$\$")
-_LOG_OPTION = "-Dlog4j.configurationFile="  # in vmargs; its value is a path, too
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,15 @@ class ServingConfig:
     values: dict[str, str]
 
     @classmethod
-    def read(cls, path: Path) -> "ServingConfig":
+    def read(cls, path: Path, *, checked: bool = True) -> "ServingConfig":
         """Read a file of Java properties.
 
+        Args:
+            path: The file.
+            checked: Whether to `check` it; not for what must work whatever it says.
+
         Raises:
-            NotReadyError: If it is missing, lacks a key that catdog needs, or says a number of
-                GPUs, or of workers for each, that is none.
+            NotReadyError: If it is missing or no properties, or fails its check.
         """
         try:
             text = path.read_text(encoding="utf-8")
@@ -83,23 +84,50 @@ class ServingConfig:
         config = cls(path.resolve(), parse_properties(text))
         if is_shipped(path):
             config.values["model_store"] = str(data_folder() / config.values["model_store"])
+        if checked:
+            config.check()
+        return config
+
+    def check(self) -> None:
+        """Make sure that all keys are known, those that catdog needs are there, and values fit.
+
+        Raises:
+            NotReadyError: If not; one line that names file, key, value and choices.
+        """
         required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
-        missing = sorted(required - set(config.values))
+        missing = sorted(required - set(self.values))
         if missing:
-            raise NotReadyError(f"{path}: the keys {', '.join(missing)} are missing")
-        if socket_path(config.management_url):  # whatever lies there, TorchServe deletes it first
+            raise NotReadyError(f"{self.path}: the keys {', '.join(missing)} are missing")
+        if socket_path(self.management_url):  # whatever lies there, TorchServe deletes it first
             raise NotReadyError(
-                f"{path}: management_address={config.management_url}: a socket is made in the "
+                f"{self.path}: management_address={self.management_url}: a socket is made in the "
                 "server's private folder alone; set http://127.0.0.1:8081, and start the server "
                 "with: catdog serve --management-socket"
             )
-        config._check_gpu_numbers()
-        return config
+        try:
+            check_values(self.values)
+        except ValueError as error:
+            raise NotReadyError(f"{self.path}: {error}") from error
 
     @property
     def root(self) -> Path:
         """The folder that relative paths count from: the one that holds config/."""
         return self.path.parent.parent
+
+    def _found(self, name: str) -> Path:
+        """A path that a key names; for a file that was copied alone, what the default one has."""
+        own = self.root / name
+        roots = [config_folder().parent]
+        if is_shipped(config_folder() / FILE):
+            roots.append(data_folder())
+        places = [own, *(root / name for root in roots)]
+        return next((path for path in places if path.exists()), own)
+
+    @property
+    def model_settings(self) -> Path:
+        """The model-config.yaml to pack: beside the file, else beside the default one."""
+        own = self.path.with_name("model-config.yaml")
+        return own if own.is_file() else config_folder() / own.name
 
     @property
     def inference_url(self) -> str:
@@ -115,7 +143,7 @@ class ServingConfig:
 
     @property
     def model_store(self) -> Path:
-        return self.root / self.values["model_store"]
+        return self._found(self.values["model_store"])
 
     @property
     def archive(self) -> Path:
@@ -130,35 +158,17 @@ class ServingConfig:
     @property
     def named_version(self) -> str:
         """The version under `models=`. TorchServe's own launcher ignores the entry for others."""
-        return self._entry[0]
+        return next(iter(self._versions))
 
     @property
     def worker_settings(self) -> dict[str, Any]:
-        """catdog's entry under `models=`: workers, batch size, batch delay.
-
-        Raises:
-            NotReadyError: If there is none or it is not JSON.
-        """
-        return self._entry[1]
+        """catdog's entry under `models=`: workers, batch size, batch delay."""
+        return self._versions[self.named_version]
 
     @property
-    def _entry(self) -> tuple[str, dict[str, Any]]:
-        try:
-            versions: dict[str, Any] = json.loads(self.values["models"])[MODEL_NAME]
-            return next(iter(versions.items()))
-        except (json.JSONDecodeError, KeyError, StopIteration) as error:
-            raise NotReadyError(
-                f"{self.path}: models= has no entry for {MODEL_NAME}: {error!r}"
-            ) from error
-
-    def _check_gpu_numbers(self) -> None:
-        if not (value := self.values.get("number_of_gpu", "0")).isdecimal():
-            raise NotReadyError(f"{self.path}: number_of_gpu is {value!r}; it takes 0, 1, 2 ...")
-        choices = ("auto", *map(str, range(1, MOST_WORKERS_PER_GPU + 1)))
-        if (value := self.values.get("workers_per_gpu", "auto")) not in choices:
-            raise NotReadyError(
-                f"{self.path}: workers_per_gpu is {value!r}; it takes {', '.join(choices)}"
-            )
+    def _versions(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = json.loads(self.values["models"])[MODEL_NAME]
+        return found
 
     @cached_property
     def visible_gpus(self) -> list[Gpu] | None:
@@ -242,11 +252,7 @@ class ServingConfig:
             if socket_path(self.values[key]):
                 continue
             parts = urlsplit(self.values[key])
-            if not parts.hostname or not parts.port:
-                raise NotReadyError(
-                    f"{self.path}: {key}={self.values[key]} is not http://HOST:PORT"
-                )
-            found[key] = (parts.hostname, parts.port)
+            found[key] = (str(parts.hostname), int(parts.port or 0))
         for host_key, port_key in GRPC:
             found[port_key] = (self.values[host_key], int(self.values[port_key]))
         return found
@@ -296,8 +302,8 @@ class ServingConfig:
         version = archive_version(self.archive)
         values["models"] = json.dumps({MODEL_NAME: {version: self.served_worker_settings}})
         values["number_of_gpu"] = str(len(self.gpus))
-        for key in ("vmargs", *_OWN):  # read by TorchServe's launcher, or by us; see java.py
-            values.pop(key, None)
+        for key in ("vmargs", *(key for key in KEYS if KEYS[key].ours)):
+            values.pop(key, None)  # read by TorchServe's launcher, or by us; see java.py
         values["disable_token_authorization"] = str(self.is_loopback_only()).lower()
         values.setdefault("token_expiration_min", str(_TOKEN_MINUTES))
         for key, value in values.items():
@@ -308,35 +314,38 @@ class ServingConfig:
                 )
         write_properties(target, values)
 
+    def files(self) -> dict[str, Path]:
+        """The files that keys name: key -> path."""
+        named = {}
+        if metrics := self.values.get("metrics_config"):
+            named["metrics_config"] = self._found(metrics)
+        for option in java_options(self.values.get("vmargs", "")):
+            if option.startswith(LOG_OPTION):
+                named["vmargs"] = self._found(option.removeprefix(LOG_OPTION))
+        return named
+
     def with_absolute_paths(self) -> dict[str, str]:
         """The values, for a file that lies elsewhere."""
         values = dict(self.values)
         for key in _PATHS:
             if key in values:
-                values[key] = str(self.root / values[key])
+                values[key] = str(self._found(values[key]))
         if "vmargs" in values:
             values["vmargs"] = shlex.join(
-                f"{_LOG_OPTION}{self.root / option.removeprefix(_LOG_OPTION)}"
-                if option.startswith(_LOG_OPTION)
+                f"{LOG_OPTION}{self._found(option.removeprefix(LOG_OPTION))}"
+                if option.startswith(LOG_OPTION)
                 else option
-                for option in self._java_options()
+                for option in java_options(self.values.get("vmargs", ""))
             )
         return values
-
-    def _java_options(self) -> list[str]:
-        """The options of `vmargs`: one whose path has a space stands between quotes."""
-        try:
-            return shlex.split(self.values.get("vmargs", ""))
-        except ValueError as error:
-            raise NotReadyError(f"{self.path}: vmargs: {error}") from error
 
     def java_options(self) -> list[str]:
         """The options of `vmargs`, with the log configuration as the URI that Java wants."""
         return [
-            f"{_LOG_OPTION}{(self.root / option.removeprefix(_LOG_OPTION)).as_uri()}"
-            if option.startswith(_LOG_OPTION)
+            f"{LOG_OPTION}{self._found(option.removeprefix(LOG_OPTION)).as_uri()}"
+            if option.startswith(LOG_OPTION)
             else option
-            for option in self._java_options()
+            for option in java_options(self.values.get("vmargs", ""))
         ]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.torchserve.asgi_process import check_packages
+from catdog_serving.torchserve.config_keys import heap_bytes
 from catdog_serving.torchserve.java import find_java
 from catdog_serving.torchserve.listeners import find_listener, is_taken
 from catdog_serving.torchserve.run_directory import RunDirectory
@@ -25,6 +26,8 @@ def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
         NotReadyError, RefusedError: If they are not.
     """
     config.check_addresses()
+    check_ports_differ(config)
+    check_files(config)
     if not asgi:
         find_java()
     check_owner(config.archive)
@@ -46,6 +49,52 @@ def check_room(run: RunDirectory, archive: Path) -> None:
             f"the unpacked archive, logs and keys take {needed / 1e6:,.0f} MB, and "
             f"{free / 1e6:,.0f} MB are free for {run.path}"
         )
+
+
+def check_files(config: ServingConfig) -> None:
+    """Make sure that the files that config.properties names are there.
+
+    TorchServe would start without its metrics' file, and never get a worker.
+
+    Raises:
+        NotReadyError: If one is missing.
+    """
+    for key, path in config.files().items():
+        if not path.is_file():
+            raise NotReadyError(f"{config.path}: {key}: there is no file {path}")
+
+
+def check_limits(config: ServingConfig) -> list[str]:
+    """Look whether all requests that may be there at once fit into Java's heap.
+
+    Returns:
+        A line if they do not.
+    """
+    entry, heap = config.served_worker_settings, heap_bytes(config.values.get("vmargs", ""))
+    at_once = config.job_queue_size + entry["maxWorkers"] * entry["batchSize"]
+    bodies = at_once * config.max_request_size
+    if heap is None or bodies <= heap:
+        return []
+    return [
+        f"job_queue_size={config.job_queue_size} and the workers' batches can hold {at_once} "
+        f"requests of max_request_size={config.max_request_size}, {bodies / 1e6:,.0f} MB, and "
+        f"Java's heap is {heap / 1e6:,.0f} MB (-Xmx in vmargs): lower one of them, or raise -Xmx"
+    ]
+
+
+def check_ports_differ(config: ServingConfig) -> None:
+    """Make sure that no two addresses are the same.
+
+    Raises:
+        NotReadyError: If two are.
+    """
+    taken: dict[int, tuple[str, str]] = {}
+    for key, (host, port) in config.endpoints().items():
+        other, its_host = taken.setdefault(port, (key, host))
+        if other != key and (host == its_host or {host, its_host} & {"0.0.0.0", "::"}):  # noqa: S104
+            raise NotReadyError(
+                f"{config.path}: {key} and {other} are both port {port}; each needs its own"
+            )
 
 
 def check_ports(config: ServingConfig, asgi: bool) -> None:

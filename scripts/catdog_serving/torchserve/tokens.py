@@ -119,9 +119,7 @@ class KeyFile:
         except (FileNotFoundError, PermissionError):  # another user's server, if it wants any
             return None
         if not keys:
-            raise NotReadyError(
-                f"{self.path} holds no tokens; to have new ones: catdog stop && catdog serve"
-            )
+            raise NotReadyError(f"{self.path} holds no tokens; to have new ones: catdog restart")
         return keys
 
     def _whole(self) -> dict[str, dict[str, str]] | None:
@@ -190,10 +188,11 @@ def find_auth(url: str, config_path: Path | None = None) -> AuthBase | None:
         config = ServingConfig.read(config_path or default_config())
     except NotReadyError:
         return None  # no catdog server is configured here
-    if not _is_same_server(url, config.inference_url):
-        return None
     run = RunDirectory.of(config)
-    key_file = KeyFile(run.key_file, as_served(config, run).management_url)
+    served = as_served(config, run)
+    if not _is_same_server(url, served.inference_url):
+        return None
+    key_file = KeyFile(run.key_file, served.management_url)
     return KeyFileAuth(key_file, "inference")
 
 

@@ -47,7 +47,7 @@ class Service:
 
     def _away(self, error: ServerError) -> str:
         if error.status is None:
-            url = self._config.inference_url
+            url = TorchServe(self._config).served.inference_url
             return problem(f"The server at {url} is not running. Start it with: catdog serve")
         return problem(f"The server does not say how it is: {error.message}")
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
@@ -96,6 +97,9 @@ def render_command(tmp_path: Path) -> dict[str, str]:
         "classify.parquet.txt": "".join(f"{field.name}: {field.type}\n" for field in schema),
         **{f"classify.{name}": _without_times(text) for name, text in written.items()},
         "evaluate.json.txt": shape(json.loads(ends[EVALUATED].shown)) + "\n",
+        "evaluate.txt": ends["evaluate in a terminal"].shown,
+        "status.txt": _without_port(ends["status in a terminal"].shown),
+        "versions.txt": ends["versions"].shown,
         "status.json.txt": shape(json.loads(_without_port(ends["status"].shown))) + "\n",
     }
 
@@ -115,6 +119,7 @@ def run_commands(folder: Path) -> dict[str, End]:
 
     with http_server(answer) as url:
         configure(folder / "config", url)
+        store_archive(folder / "model-store", worker)
         classify = ["classify", "--url", url, "--jobs", "1"]
         return catdog(
             folder,
@@ -122,6 +127,9 @@ def run_commands(folder: Path) -> dict[str, End]:
                 "--help": ["--help"],
                 "nonsense": ["nonsense"],
                 "status": ["status", "--json"],
+                "status in a terminal": ["status"],
+                "versions": ["versions"],
+                "evaluate in a terminal": ["evaluate", *classify[1:], "album"],
                 "classify": [*classify, "album/dogs"],
                 SOME_FAILED: [*classify, "album"],
                 EVALUATED: ["evaluate", *classify[1:], "album", "--format", "json"],
@@ -159,6 +167,13 @@ def configure(config: Path, url: str) -> None:
     (config / "config.properties").write_text(text, encoding="utf-8")
 
 
+def store_archive(store: Path, worker: Worker) -> None:
+    """An archive that can only be looked at."""
+    store.mkdir()
+    with zipfile.ZipFile(store / "catdog.mar", "w") as made:
+        made.writestr(zipfile.ZipInfo("model.json"), worker.describe().body)
+
+
 def exit_codes(ends: dict[str, End]) -> str:
     """How the commands that were run ended, and how an error would end them."""
     codes = {f"catdog {name}": end.exit_code for name, end in ends.items()}
@@ -175,7 +190,8 @@ def _without_times(text: str) -> str:
 
 def _without_port(text: str) -> str:
     """A status with the management port that it usually has."""
-    return re.sub(r'("management": "http://127.0.0.1):\d+', r"\1:8081", text)
+    text = re.sub(r'("management": "http://127.0.0.1):\d+', r"\1:8081", text)
+    return re.sub(r"(http://127.0.0.1):\d+(?=/models)", r"\1:8081", text)
 
 
 def catdog(folder: Path, commands: dict[str, list[str]]) -> dict[str, End]:

@@ -74,7 +74,6 @@ def test_wrong_usage_is_exit_2_and_says_what(words: str, complaint: str) -> None
         ("status", "start the server with: catdog serve"),
         ("scale 2", "with: catdog serve"),
         ("rollback", "start it with: catdog serve"),
-        ("versions", "with: catdog serve"),
         ("token", "with: catdog serve"),
         ("deploy {previous}", "with: catdog serve"),
         ("deploy /nonexistent/x.mar", "there is no archive /nonexistent/x.mar"),

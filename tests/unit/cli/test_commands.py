@@ -16,12 +16,14 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from catdog_serving.cli import COMMANDS
+from catdog import __version__
+from catdog_serving.cli import COMMANDS, EXAMPLES
 from catdog_serving.cli.options import print_line
 from catdog_serving.cli.status import print_status
 from catdog_serving.monitoring.snapshot import ServerStatus
 from catdog_serving.torchserve.management import ModelStatus
-from tests.support.command_line import catdog, catdog_here
+from tests.support.command_line import ENVIRONMENT, catdog, catdog_here
+from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 
 CLI = ROOT / "scripts" / "catdog_serving" / "cli"
@@ -31,9 +33,11 @@ BESIDE_THE_COMMANDS = {"__init__", "backends", "curl", "gate", "options", "progr
 PRINTS = {"scripts/catdog_serving/bench/reference.py"}
 
 
-def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, *arguments: object, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 def test_help_lists_the_commands_under_their_headings() -> None:
@@ -51,6 +55,53 @@ def test_a_command_is_a_module_and_a_function_named_like_it() -> None:
         for name, sentence in commands.items():
             function = getattr(importlib.import_module(f"catdog_serving.cli.{name}"), name)
             assert inspect.getdoc(function) == sentence
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_help_has_an_example_that_is_right_and_names_no_types_of_python(name: str) -> None:
+    command, *words = EXAMPLES[name].removeprefix("catdog ").split()
+    assert command == name
+    shown = catdog_here(name, "--help", COLUMNS="100").stdout
+    assert f"Example: {EXAMPLES[name]}" in shown
+    assert not re.search(r"<(?:path|str|int|float|bool|list)\b|\b(?:TEXT|FLOAT|INTEGER)\b", shown)
+    known = set(re.findall(r"--[a-z0-9-]+", shown))
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_version_the_configuration_and_quiet_go_before_the_command(
+    make_config: MakeConfig,
+) -> None:
+    assert catdog_here("--version").stdout == f"catdog {__version__}\n"
+    config = make_config(None)
+    for words in (["--config", config.path, "status"], ["status", "--config", config.path]):
+        result = catdog_here(*words)
+        assert (result.returncode, result.stdout) == (3, "")
+        assert config.management_url in result.stderr
+    assert config.management_url in catdog_here("status", CATDOG_CONFIG=str(config.path)).stderr
+    for words in (["--quiet", "stop"], ["stop", "-q"]):
+        result = catdog_here(*words, CATDOG_CONFIG=str(config.path))
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    result = catdog_here("-q", "status", CATDOG_CONFIG=str(config.path))
+    assert result.stderr.count("\n") == 1  # an error is said
+    again = catdog_here("stop", CATDOG_CONFIG=str(config.path))
+    assert again.stdout == "no server was running\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("catdog res", {"restart"}),
+        ("catdog serve --m", {"--management-socket"}),
+        ("catdog classify --copy", {"--copy-to"}),
+        ("catdog --v", {"--version"}),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: str, completed: set[str]) -> None:
+    """As bash asks, with what `catdog --install-completion` gives it."""
+    program = "import sys; sys.argv = ['catdog']; from catdog_serving.cli import main; main()"
+    asked = {"_CATDOG_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    result = run(program, env=ENVIRONMENT | asked | {"COMP_CWORD": str(words.count(" "))})
+    assert set(result.stdout.split()) == completed, result.stderr
 
 
 def test_only_the_command_that_is_called_is_imported() -> None:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_an_image_is_uncertain_where_less_than_half_speaks_for_its_label() -> No
 def test_the_table_shows_no_breed_of_an_uncertain_label() -> None:
     row = ImageResult(FileInfo(Path("skunk.jpg")), prediction("cat", 0.21, 0.1))
     assert str(outputs.table_row(row)).split() == ["cat", "0.2100", "0.1000", "skunk.jpg"]
+
+
+def test_a_long_breed_does_not_move_the_file() -> None:
+    answer = prediction("dog", 0.1, 0.8)
+    assert answer.breed is not None
+    places = set()
+    for name in ("pug", "American Staffordshire terrier"):
+        breed = replace(answer.breed, name=name, probability=1.0)
+        row = ImageResult(FileInfo(Path("x.jpg")), replace(answer, breed=breed))
+        places.add(str(outputs.table_row(row)).index("x.jpg"))
+    assert len(places) == 1
+    assert "American Staffordshire… (100%)" in str(outputs.table_row(row))
 
 
 def test_untrained_weights_are_called_so() -> None:

@@ -15,14 +15,17 @@ import pytest
 from catdog_serving.errors import NotReadyError, ServerError, ServerUnavailableError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.management import ManagementClient
-from catdog_serving.torchserve.management_socket import as_served, on_socket, why_no_socket
+from catdog_serving.torchserve.management_socket import as_served, why_no_socket
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer, described
 from tests.support.http_servers import http_server, send
+
+ON_SOCKET = StartOptions(management_socket=True)
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def run(config: ServingConfig) -> Iterator[RunDirectory]:
     """The run directory of a "server" on the socket, which is this process."""
     run = RunDirectory.of(config)
     run.create()
-    run.config.write_text(f"management_address={on_socket(config, run).management_url}\n")
+    run.config.write_text(f"management_address={ON_SOCKET.apply(config, run).management_url}\n")
     run.record(psutil.Process())
     yield run
     run.remove()
@@ -163,7 +166,7 @@ def test_a_watch_goes_on_when_the_server_comes_back_on_a_socket(
         run = RunDirectory.of(config)
         run.create()
         run.record(psutil.Process())
-        moved = on_socket(config, run).management_url
+        moved = ON_SOCKET.apply(config, run).management_url
         run.config.write_text(f"management_address={moved}\n")
         assert isinstance(next(watched), ServerUnavailableError)
         with http_server(fake.answer, run.path / "management.sock"):
@@ -186,7 +189,7 @@ def test_the_socket_takes_the_place_of_the_port(make_config: MakeConfig, folder:
         allow_remote="management_address",
         run_directory=str(folder),
     )
-    found = on_socket(config, RunDirectory.of(config))
+    found = ON_SOCKET.apply(config, RunDirectory.of(config))
     assert "management_address" in config.endpoints()
     assert config.endpoints().keys() - found.endpoints().keys() == {"management_address"}
     assert len(config.check_addresses()) == 1
@@ -201,7 +204,7 @@ def test_the_longest_run_directory_leaves_room_for_the_socket(
     with pytest.raises(NotReadyError, match="too long for a Unix socket in it"):
         RunDirectory.of(make_config(None, run_directory=f"{base}x"))
     config = make_config(None, run_directory=base)
-    url = on_socket(config, RunDirectory.of(config)).management_url
+    url = ON_SOCKET.apply(config, RunDirectory.of(config)).management_url
     assert len(os.fsencode(url.removeprefix("unix:"))) <= 107
 
 
@@ -221,7 +224,7 @@ def test_a_java_that_makes_no_socket_is_told_from_other_failures(
     config: ServingConfig, run: RunDirectory
 ) -> None:
     """As Java said it with `-Dio.netty.transport.noNative=true`, and with use_native_io=false."""
-    socket_config = on_socket(config, run)
+    socket_config = ON_SOCKET.apply(config, run)
     for said in ("null", "unix domain socket requires use_native_io set to true."):
         log = f"WARNING: x\nInvalid configuration: {said}\n"
         assert "noexec" in why_no_socket(socket_config, log)

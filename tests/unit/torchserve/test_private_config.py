@@ -14,7 +14,7 @@ def test_ports_store_and_run_directory_are_its_own_and_the_rest_is_the_sources(
     source = ServingConfig.read(ROOT / "config" / "config.properties")
     archive = tmp_path / "any.mar"
     archive.write_bytes(b"an archive")
-    private = private_config(source, tmp_path / "own", archive, {"batchSize": 3}, {"note": "x=y"})
+    private = private_config(source, tmp_path / "own", archive, {"batchSize": 3}, {"python": "x=y"})
     ours, theirs = private.endpoints(), source.endpoints()
     assert set(ours.values()).isdisjoint(theirs.values())
     assert len(set(ours.values())) == 5
@@ -25,7 +25,7 @@ def test_ports_store_and_run_directory_are_its_own_and_the_rest_is_the_sources(
     assert private.job_queue_size == source.job_queue_size
     assert private.java_options() == source.java_options()
     assert private.values["metrics_config"] == str(ROOT / "config" / "metrics.yaml")
-    assert private.values["note"] == "x=y"
+    assert private.values["python"] == "x=y"
 
 
 def test_addresses_off_loopback_do_not_come_along(tmp_path: Path) -> None:

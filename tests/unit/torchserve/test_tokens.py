@@ -85,7 +85,7 @@ def test_a_file_without_tokens_is_one_line(
     path = tmp_path / "key_file.json"
     path.write_bytes(content.encode("latin-1"))
     with client_of("http://127.0.0.1:1", KeyFile(path, "http://127.0.0.1:1")) as client:
-        with pytest.raises(NotReadyError, match=r"key_file.json holds no tokens; .* catdog serve"):
+        with pytest.raises(NotReadyError, match=r"key_file.json holds no tokens; .*: catdog re"):
             client.classify(b"data")
 
 

@@ -1,0 +1,18 @@
+"""catdog restart."""
+
+from catdog_serving.cli.backends import wished_engine
+from catdog_serving.cli.options import ConfigOption, configured_server, console
+from catdog_serving.cli.serve import start
+from catdog_serving.torchserve.start_checks import check_fitness
+from catdog_serving.torchserve.start_options import StartOptions
+
+
+def restart(config: ConfigOption) -> None:
+    """Stop the server; start it with the same options on what the files say now."""
+    wished_engine()
+    server = configured_server(config)
+    options = StartOptions.of(server.run)
+    # What cannot start is told while the old one runs.
+    check_fitness(options.apply(server.config, server.run), server.run, options.asgi)
+    console.print("stopped" if server.stop() else "no server was running")
+    start(server, options)
