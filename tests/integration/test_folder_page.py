@@ -1,6 +1,9 @@
 """The folder report in a real browser: from disk, with hostile names, with 10,000 images."""
 
+import csv
+import io
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -50,8 +53,10 @@ def test_an_image_under_the_pointer_shows_map_and_box(browser: Browser, tmp_path
     with opened(browser, tmp_path / "report.html") as page:
         old, cat = page.locator(".card").all()
         cat.hover()
-        overlay = cat.locator(".overlay")
-        expect(overlay).to_have_css("opacity", "1")
+        overlay = cat.locator(".overlay.map")
+        expect(overlay).to_be_visible()
+        expect(overlay).to_have_css("opacity", "0.6")
+        expect(cat.locator(".overlay.box")).to_be_visible()
         alphas = overlay.evaluate(
             """(canvas) => {
               const { width, height } = canvas;
@@ -60,15 +65,60 @@ def test_an_image_under_the_pointer_shows_map_and_box(browser: Browser, tmp_path
             }"""
         )
         assert alphas[0] == 0  # outside the map's view
-        assert alphas[1] > 100  # where the map is 1
+        assert alphas[1] > 200  # where the map is 1
         old.hover()
         assert old.locator(".overlay").count() == 0
-        expect(overlay).to_have_css("opacity", "0")
+        expect(overlay).to_be_hidden()
         cat.click()
-        large = page.locator("#detail-body .overlay")
-        expect(large).to_be_visible()
-        page.get_by_label("where it is").uncheck()
-        expect(large).to_be_hidden()
+        drawn = page.locator("#detail-body .drawn")
+        expect(drawn.locator(".box")).to_be_visible()
+        page.get_by_label("Map").fill("20")
+        expect(drawn.locator(".map")).to_have_css("opacity", "0.2")
+        assert page.locator(".original img").evaluate("image => image.naturalWidth") == 100
+
+
+def test_wrong_ones_are_marked_and_exported(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        page.get_by_label("Search names").fill("cup")
+        page.locator(".card").first.click()
+        page.get_by_role("button", name="Mark as wrong").click()
+        for key in ("ArrowRight", "w", "ArrowRight", "w", "w", "Escape"):
+            page.keyboard.press(key)
+        page.get_by_label("Search names").fill("")
+        chip(page, "wrong 2").click()
+        assert names(page) == ["cup0.png", "cup1.png"]
+        expect(page.locator(".card").first).to_have_accessible_name(re.compile("marked as wrong"))
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Export").click()
+        rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
+        assert rows[0] == ["path", "label", "cat", "dog", "other"]
+        assert [Path(row[0]).name for row in rows[1:]] == ["cup0.png", "cup1.png"]
+        assert rows[1][1:] == ["neither", "0.01", "0.02", "0.97"]
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", 'a "b", c.png'])
+def test_a_name_in_the_export_is_one_cell_and_no_formula(
+    browser: Browser, tmp_path: Path, name: str
+) -> None:
+    write_folder_report(tmp_path / "x.html", [image(name, 0.9, 0)], [folder(1)], MODEL)
+    with opened(browser, tmp_path / "x.html") as page:
+        page.locator(".card").click()
+        page.keyboard.press("w")
+        page.keyboard.press("Escape")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Export").click()
+        row = list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))[1]
+        assert row[0] == f"'{name}" if name.startswith("=") else name
+
+
+def test_breeds_are_searched_too(browser: Browser, tmp_path: Path) -> None:
+    rows = [image("a.png", 0.9, 0), image("b.png", 0.3, 0), image("tabby.png", 0, 0.9)]
+    rows[2]["breed"] = rows[2]["breed"] | {"name": "pug"}
+    write_folder_report(tmp_path / "x.html", rows, [folder(3)], MODEL)
+    with opened(browser, tmp_path / "x.html") as page:
+        page.get_by_label("Search names and breeds").fill("Tabby")
+        expect(page.locator(".card")).to_have_count(2)
+        assert names(page) == ["a.png", "tabby.png"]  # b's breed is not shown, as it is unsure
 
 
 def names(page: Page) -> list[str]:
@@ -145,7 +195,7 @@ def test_the_detail_panel_shows_the_answer(browser: Browser, report: Path) -> No
         body = page.locator("#detail-body")
         expect(body.locator(".answer")).to_have_text("cat")  # too uncertain for a breed
         assert body.locator(".number").all_inner_texts() == ["0.3000", "0.1000", "0.6000", "0.3000"]
-        assert body.locator("img").evaluate("image => image.naturalWidth") == 64
+        assert body.locator(".original img").evaluate("image => image.naturalWidth") == 64
         with page.context.expect_page() as original:
             body.get_by_role("link").click()
         original.value.wait_for_load_state()

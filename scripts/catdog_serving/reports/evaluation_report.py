@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from catdog.overlay import overlay_style
 from catdog_serving.viewer.gallery import gallery_items
 from catdog_serving.viewer.page import write_page
 
@@ -27,6 +28,7 @@ def write_evaluation_report(
     values = {
         **figures,
         "title": f"catdog: evaluation of {figures['folder']}",
+        "overlay": overlay_style(),
         "failed": len(figures["failures"]),
         "failures": figures["failures"][:MAX_FAILURES],
         "plots": {
@@ -34,5 +36,12 @@ def write_evaluation_report(
             for title, png in plots.items()
         },
     }
-    mistakes = gallery_items(figures["mistakes"], target)
-    write_page(target, "reports/evaluation_report.html", values, mistakes)
+    mistakes = [_as_taken(mistake) for mistake in figures["mistakes"]]
+    write_page(target, "reports/evaluation_report.html", values, gallery_items(mistakes, target))
+
+
+def _as_taken(mistake: dict[str, Any]) -> dict[str, Any]:
+    """A mistake as the gallery shows it: labelled as what it was taken for."""
+    cat, dog, taken_for = mistake["cat"], mistake["dog"], mistake["taken_for"]
+    other = max(0.0, 1 - cat - dog)
+    return mistake | {"label": taken_for, "certainty": mistake[taken_for], "other": other}

@@ -11,17 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from catdog.overlay import overlay_style
-from catdog.results import UNCERTAIN_BELOW
-from catdog_serving.viewer.gallery import gallery_items
+from catdog_serving.viewer.gallery import gallery_items, shown_row
 from catdog_serving.viewer.page import write_page
 
 MAX_IMAGES = 10_000  # about 35 MB of page
 MAX_FAILURES = 1_000
 HISTOGRAM_BINS = 20
-
-# The number that stands behind each label: its certainty.
-_NUMBER_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
-_SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top", "box", "map")
 
 
 def write_folder_report(
@@ -92,17 +87,14 @@ class _Collected:
             self.failed += 1
             self.failed_by_type[row["error"]["type"]] += 1
             if len(self.failures) < MAX_FAILURES:
-                self.failures.append({key: row.get(key) for key in ("path", "size", "error")})
+                self.failures.append(shown_row(row))
             return
         self.images += 1
         self.labels[row["label"]] += 1
         for kind, counts in self.histograms.items():
             counts[min(int(row[kind] * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
-        certainty = row[_NUMBER_OF_LABEL[row["label"]]]
-        shown = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
-        if certainty < UNCERTAIN_BELOW:
-            shown["breed"] = None
-        entry = (-certainty, -self.images, shown)  # the count decides between equals
+        shown = shown_row(row)
+        entry = (-shown["certainty"], -self.images, shown)  # the count decides between equals
         if len(self._heap) < MAX_IMAGES:
             heapq.heappush(self._heap, entry)
         else:

@@ -13,6 +13,7 @@ from PIL import Image
 from catdog.cpu import usable_cores
 from catdog.decode import Decoder
 from catdog.invalid_image import InvalidImage
+from catdog.results import UNCERTAIN_BELOW
 from catdog.transforms import fit_size
 from catdog_serving.image_formats import folder_decoder
 from catdog_serving.ordered_map import ordered_map
@@ -22,6 +23,23 @@ _LONGER_SIDE = 256
 # On photos of 500 px: 2.2 KB on average, 2 ms, most of them for decoding. JPEG of the
 # same look has 3.4 KB.
 _WEBP = {"quality": 45, "method": 2}
+
+# The number that stands behind each label: its certainty.
+_NUMBER_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
+_SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top", "box", "map")
+
+
+def shown_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a run as an item: what is shown of it, and its certainty.
+
+    Args:
+        row: As `ImageResult.to_dict` gives it.
+    """
+    if "error" in row:
+        return {key: row.get(key) for key in ("path", "size", "error")}
+    certainty = row[_NUMBER_OF_LABEL[row["label"]]]
+    item = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
+    return item if certainty >= UNCERTAIN_BELOW else item | {"breed": None}
 
 
 def gallery_items(items: Sequence[dict[str, Any]], page: Path) -> Iterator[dict[str, Any]]:
@@ -54,14 +72,21 @@ def thumbnails(paths: Iterable[Path | None]) -> Iterator[str | None]:
 
 
 def _thumbnail(path: Path | None, decoder: Decoder) -> str | None:
-    if path is None:
-        return None
     try:
-        with decoder.decoded(path.read_bytes(), 2 * _SHORTER_SIDE) as (upright, _):
-            size = fit_size(upright.size, _SHORTER_SIDE, _LONGER_SIDE)
-            small = upright.resize(size, Image.Resampling.BILINEAR)
+        return None if path is None else make_thumbnail(path.read_bytes(), decoder)
     except (OSError, ValueError, InvalidImage):  # ValueError: the path cannot be a file's
         return None
+
+
+def make_thumbnail(content: bytes, decoder: Decoder) -> str:
+    """One image of `thumbnails`.
+
+    Raises:
+        InvalidImage: If it is none.
+    """
+    with decoder.decoded(content, 2 * _SHORTER_SIDE) as (upright, _):
+        size = fit_size(upright.size, _SHORTER_SIDE, _LONGER_SIDE)
+        small = upright.resize(size, Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", **_WEBP)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,44 +1,46 @@
 
 "use strict";
 
-const byId = (id) => document.getElementById(id);
+// Every script of a page adds to this object: a page from disk cannot import modules.
+const catdog = {};
+
+catdog.byId = (id) => document.getElementById(id);
 
 /** The value of a JSON block; the block's text is let go. */
-function readBlock(name) {
-  const block = byId(`data-${name}`);
+catdog.readBlock = (name) => {
+  const block = catdog.byId(`data-${name}`);
   const value = JSON.parse(block.textContent);
   block.remove();
   return value;
-}
+};
 
 /** An element; children that are strings become text, never markup. */
-function make(tag, attributes = {}, ...children) {
-  return filled(document.createElement(tag), attributes, children);
-}
+catdog.make = (tag, attributes = {}, ...children) =>
+  catdog.filled(document.createElement(tag), attributes, children);
 
 /** The same for SVG. */
-function draw(tag, attributes = {}, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-}
+catdog.draw = (tag, attributes = {}, ...children) =>
+  catdog.filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-function filled(node, attributes, children) {
+catdog.filled = (node, attributes, children) => {
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== null) node.setAttribute(name, value);
   }
   node.append(...children);
   return node;
-}
+};
 
-const count = (number) => number.toLocaleString("en");
-const decimal = (number) => number.toFixed(4);
-const fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
+catdog.count = (number) => number.toLocaleString("en");
+catdog.fileName = (path) => path.slice(path.lastIndexOf("/") + 1) || path;
+catdog.labelOf = (item) => (item.error ? "failed" : item.label);
 
 /** "1 image", "1,200 images". */
-const plural = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+catdog.plural = (number, what) => `${catdog.count(number)} ${what}${number === 1 ? "" : "s"}`;
 
 /** Rows of name, a bar for a share in [0, 1] in its kind's colour, and the share or another text. */
-function bars(rows) {
-  const cells = rows.flatMap(([name, share, kind, text = decimal(share)]) => {
+catdog.bars = (rows) => {
+  const { make } = catdog;
+  const cells = rows.flatMap(([name, share, kind, text = share.toFixed(4)]) => {
     const fill = make("div");
     fill.style.width = `${100 * share}%`;
     return [
@@ -48,4 +50,18 @@ function bars(rows) {
     ];
   });
   return make("div", { class: "bars" }, ...cells);
-}
+};
+
+/** Lines of comma-separated values; what a spreadsheet would run as a formula becomes text. */
+catdog.csv = (rows) =>
+  rows.map((cells) => cells.map((cell) => {
+    const text = typeof cell === "string" ? cell.replace(/^[=+\-@\t\r]/, "'$&") : String(cell);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  }).join(",") + "\r\n").join("");
+
+/** Have the browser save a text as a file. */
+catdog.download = (name, type, text) => {
+  const href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
+  catdog.make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+};

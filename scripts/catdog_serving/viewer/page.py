@@ -1,18 +1,19 @@
 """The skeleton of every page: one HTML file that opens from disk and loads nothing.
 
-A page is a Jinja2 template that extends viewer/page.html, and names the styles and scripts that
-it is made of. Texts and tables are the template's. What is drawn (cards, bars, histograms, maps)
-is its script's, from JSON in `<script type="application/json">` blocks, which browsers never run.
+A page is a Jinja2 template that extends viewer/page.html, and names the scripts that it is made
+of; all have one style sheet. Texts and tables are the template's. What is drawn (cards, bars,
+histograms, maps) is its scripts', from JSON in `<script type="application/json">` blocks, which
+browsers never run.
 
 File names are strangers' text. Four things keep them text: templates escape every value, JSON is
 escaped so that it cannot end its block, the scripts only ever set text and attributes, and the
 content security policy runs no script and applies no style but the two written here, each named
-by its hash (https://www.w3.org/TR/CSP3/), and connects to nothing.
+by its hash (https://www.w3.org/TR/CSP3/), and a report's connects to nothing.
 """
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -24,6 +25,9 @@ from markupsafe import Markup
 
 import catdog
 from catdog_serving.folder.own_outputs import write_own
+
+_NAMES = ("page", "overlay", "gallery", "panel", "filters", "viewer")
+_VIEWER_SCRIPTS = [f"viewer/{name}.js" for name in _NAMES]
 
 
 def write_page(
@@ -44,13 +48,19 @@ def write_page(
         RefusedError: If what has the name by then was not made by catdog.
         UndefinedError: If the template names a value that is not there.
     """
+    write_own(target, page_parts(template, values, items))
+
+
+def page_parts(
+    template: str, values: Mapping[str, Any], items: Iterable[Mapping[str, Any]] = ()
+) -> Iterator[bytes]:
+    """The page in UTF-8, part by part; see `write_page`."""
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     own = {"made": made, "version": catdog.__version__, "items": items}
     parts = environment().get_template(template).generate({**values, **own})
     # A lone surrogate (an undecodable byte of a file name) cannot be UTF-8; as a character
     # reference it shows as the replacement character.
-    encoded = (part.encode("utf-8", "xmlcharrefreplace") for part in parts)
-    write_own(target, encoded)
+    return (part.encode("utf-8", "xmlcharrefreplace") for part in parts)
 
 
 @cache
@@ -65,7 +75,7 @@ def environment() -> Environment:
     )
     # Of the filter `tojson`, which writes ASCII and escapes what HTML would take for markup.
     found.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    found.globals["package_text"] = _package_text
+    found.globals.update(package_text=_package_text, viewer_scripts=_VIEWER_SCRIPTS)
     found.filters.update(source_hash=_source_hash, count=_count, decimal=_decimal)
     return found
 

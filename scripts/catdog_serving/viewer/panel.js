@@ -1,97 +1,132 @@
 
-// One image in detail, in the dialog of panel.html; the arrow keys go from image to image.
+// One image in detail, in the dialog of viewer.html: the original beside its map, and the answer.
+{
+  const { bars, byId, count, fileName, make, plural } = catdog;
 
-class Panel {
-  #dialog = byId("detail");
-  #body = byId("detail-body");
-  #gallery;
-  #style;
+  catdog.Panel = class {
+    #dialog = byId("detail");
+    #gallery;
+    #explain;
+    #changed;
 
-  /** `style` is how maps and boxes are drawn. */
-  constructor(gallery, style) {
-    this.#gallery = gallery;
-    this.#style = style;
-    const dialog = this.#dialog;
-    byId("close").addEventListener("click", () => dialog.close());
-    byId("previous").addEventListener("click", () => this.#move(-1));
-    byId("next").addEventListener("click", () => this.#move(1));
-    dialog.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowLeft") this.#move(-1);
-      if (event.key === "ArrowRight") this.#move(1);
-    });
-    dialog.addEventListener("click", (event) => {
-      if (event.target === dialog) dialog.close(); // the backdrop
-    });
-    dialog.addEventListener("close", () => gallery.focus(gallery.active));
-  }
+    /**
+     * `explain(item)`, if there is one, sets the item's map and box to those of the whole image,
+     * and gives a caption. `changed(item)` is called then, and when an item was marked as wrong.
+     */
+    constructor(gallery, explain, changed) {
+      this.#gallery = gallery;
+      this.#explain = explain;
+      this.#changed = changed;
+      const dialog = this.#dialog;
+      byId("close").addEventListener("click", () => dialog.close());
+      byId("previous").addEventListener("click", () => this.#move(-1));
+      byId("next").addEventListener("click", () => this.#move(1));
+      byId("wrong").addEventListener("click", () => this.#mark());
+      byId("opacity").addEventListener("input", () => {
+        document.documentElement.style.setProperty("--opacity", byId("opacity").value / 100);
+      });
+      dialog.addEventListener("keydown", (event) => {
+        if (event.target.type === "range" || event.ctrlKey || event.altKey || event.metaKey) return;
+        if (event.key === "ArrowLeft") this.#move(-1);
+        if (event.key === "ArrowRight") this.#move(1);
+        if (event.key === "w") this.#mark();
+      });
+      dialog.addEventListener("click", (event) => {
+        if (event.target === dialog) dialog.close(); // the backdrop
+      });
+      dialog.addEventListener("close", () => gallery.focus(gallery.active));
+    }
 
-  /** Show the image at a place of the gallery. */
-  open(place) {
-    const { items } = this.#gallery;
-    const item = items[place];
-    this.#gallery.active = place;
-    byId("detail-name").textContent = fileName(item.path);
-    this.#body.replaceChildren(
-      ...(item.error ? failureParts(item) : answerParts(item, this.#style)), fileFacts(item));
-    this.#body.scrollTop = 0;
-    byId("position").textContent = `${count(place + 1)} of ${count(items.length)}`;
-    byId("previous").disabled = place === 0;
-    byId("next").disabled = place === items.length - 1;
-    if (!this.#dialog.open) this.#dialog.showModal();
-  }
+    /** Show an item of the gallery. */
+    open(item) {
+      this.#gallery.active = item;
+      this.#draw(item);
+      byId("detail-body").scrollTop = 0;
+      if (!this.#dialog.open) this.#dialog.showModal();
+      if (this.#explain && !item.error && !item.explained) this.#look(item);
+    }
 
-  #move(step) {
-    const place = this.#gallery.active + step;
-    if (place >= 0 && place < this.#gallery.items.length) this.open(place);
-  }
-}
+    #draw(item) {
+      const { items } = this.#gallery;
+      const place = items.indexOf(item);
+      byId("detail-name").textContent = fileName(item.path);
+      byId("detail-body").replaceChildren(
+        ...(item.error ? failureParts(item) : answerParts(item)), fileFacts(item));
+      byId("position").textContent = `${count(place + 1)} of ${count(items.length)}`;
+      byId("previous").disabled = place <= 0;
+      byId("next").disabled = place === items.length - 1;
+      byId("opacity").closest("label").hidden = !item.map;
+      byId("wrong").hidden = Boolean(item.error);
+      byId("wrong").ariaPressed = Boolean(item.wrong);
+    }
 
-function answerParts(item, style) {
-  return [
-    ...largeImage(item, style),
-    make(
-      "p",
-      { class: `answer ${item.label}` },
-      make("span", { class: "kind" }, item.label),
-      item.breed ? ` · ${item.breed.name} (${Math.round(100 * item.breed.probability)}%)` : "",
-    ),
-    bars(["cat", "dog", "other"].map((kind) => [kind, item[kind], kind])),
-    make(
-      "div",
-      {},
-      make("h3", {}, "Most probable classes"),
-      bars(item.top.map((entry) => [entry.name, entry.probability, ""])),
-    ),
-  ];
-}
+    /** Draw the item again when the whole image was looked at, unless another took its place. */
+    async #look(item) {
+      const note = await this.#explain(item);
+      this.#changed(item);
+      if (item !== this.#gallery.active || !this.#dialog.open) return;
+      this.#draw(item);
+      byId("detail-body").querySelector(".drawn figcaption")?.replaceChildren(note);
+    }
 
-/** With map and box over it, and a box to tick that shows and hides them: fingers cannot hover. */
-function largeImage(item, style) {
-  if (!item.thumbnail) return [];
-  const image = make("img", { src: item.thumbnail, alt: "" });
-  const overlay = overlayOf(item, style);
-  const large = make("div", { class: "large" }, image, overlay ?? "");
-  if (!overlay) return [large];
-  const box = make("input", { type: "checkbox", checked: "" });
-  box.addEventListener("change", () => { overlay.hidden = !box.checked; });
-  return [large, make("label", { class: "switch" }, box, " where it is: map and box")];
-}
+    #move(step) {
+      const next = this.#gallery.items[this.#gallery.items.indexOf(this.#gallery.active) + step];
+      if (next) this.open(next);
+    }
 
-function failureParts(item) {
-  return [
+    #mark() {
+      const item = this.#gallery.active;
+      if (item.error) return;
+      item.wrong = !item.wrong;
+      byId("wrong").ariaPressed = item.wrong;
+      this.#changed(item);
+    }
+  };
+
+  const answerParts = (item) => {
+    const breed = item.breed ? ` · ${item.breed.name} (${Math.round(100 * item.breed.probability)}%)` : "";
+    const truth = item.truth ? ` · in truth ${item.truth}` : "";
+    const kind = make("span", { class: "kind" }, item.label);
+    const parts = [
+      ...pair(item),
+      make("p", { class: `answer ${item.label}` }, kind, breed, truth),
+      bars(["cat", "dog", "other"].map((name) => [name, item[name], name])),
+    ];
+    if (!item.top) return parts;
+    const classes = item.top.map((entry) => [entry.name, entry.probability, ""]);
+    return [...parts, make("div", {}, make("h3", {}, "Most probable classes"), bars(classes))];
+  };
+
+  /** The original, and beside it the same with map and box over it. */
+  const pair = (item) => {
+    if (!item.thumbnail) return [make("p", { class: "muted" }, "the image cannot be shown")];
+    const figure = (kind, caption, ...over) => {
+      // The file itself, if it lies beside the page and the browser knows its format.
+      const image = make("img", { src: item.link ?? item.thumbnail, alt: caption });
+      image.addEventListener("error", () => { image.src = item.thumbnail; }, { once: true });
+      return make("figure", { class: kind },
+        make("div", { class: "large" }, image, ...over), make("figcaption", {}, caption));
+    };
+    const figures = [figure("original", "original")];
+    if (item.map) figures.push(figure("drawn", "map and box", ...catdog.overlay(item)));
+    return [make("div", { class: "pair" }, ...figures)];
+  };
+
+  const failureParts = (item) => [
     make("p", { class: "answer failed" }, make("span", { class: "kind" }, item.error.type)),
     make("p", {}, item.error.message),
   ];
-}
 
-function fileFacts(item) {
-  const facts = make("dl", {}, make("dt", {}, "Path"), make("dd", {}, item.path));
-  if (item.size !== null) {
-    facts.append(make("dt", {}, "Size"), make("dd", {}, plural(item.size, "byte")));
-  }
-  if (item.link) {
-    const link = originalLink(item, "open the file");
-    facts.append(make("dt", {}, "Original"), make("dd", {}, link));
-  }
-  return facts;
+  const fileFacts = (item) => {
+    const facts = { Path: item.path };
+    if (item.size != null) facts.Size = plural(item.size, "byte");
+    if (item.model) facts.Model = item.model;
+    if (item.link) {
+      const target = { href: item.link, target: "_blank", rel: "noopener" };
+      facts.Original = make("a", target, "open the file");
+    }
+    const cells = Object.entries(facts).flatMap(
+      ([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+    return make("dl", {}, ...cells);
+  };
 }

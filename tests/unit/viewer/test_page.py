@@ -18,11 +18,11 @@ from tests.support.parsed_page import ParsedPage, policy_hash
 from tests.support.report_rows import HOSTILE, MODEL
 
 PACKAGE = Path(catdog_serving.__file__).parent
-SOURCES = [path for folder in ("viewer", "reports") for path in (PACKAGE / folder).iterdir()]
+SOURCES = [path for folder in ("viewer", "reports", "web") for path in (PACKAGE / folder).iterdir()]
 
 
 def write(target: Path, items: Iterable[dict[str, Any]] = (), **values: object) -> None:
-    parts = {"styles": ["viewer/page.css"], "scripts": ["viewer/page.js"]}
+    parts = {"sources": "img-src data:", "scripts": ["viewer/page.js"]}
     shown = parts | {"title": "title", "heading": "heading", "model": None} | values
     write_page(target, "viewer/page.html", shown, items)
 

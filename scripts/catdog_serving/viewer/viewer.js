@@ -1,0 +1,59 @@
+
+// Gallery, panel and filters of one page, and the cards of the gallery.
+{
+  const { byId, fileName, labelOf, make } = catdog;
+
+  /**
+   * Show items: each has a `path` and a `thumbnail` (a URL, or null), and either `error`, or
+   * `label`, `cat`, `dog`, `other` and `certainty`; what else they may have is in gallery.py.
+   * Gives what to call when `items` has others.
+   */
+  catdog.view = (items, explain) => {
+    catdog.style = catdog.readBlock("overlay"); // how maps and boxes look: overlay.py
+    document.documentElement.style.setProperty("--opacity", catdog.style.opacity);
+    byId("opacity").value = 100 * catdog.style.opacity;
+    const open = (item) => panel.open(item);
+    const gallery = new catdog.Gallery(byId("gallery"), byId("toolbar"), open);
+    const filters = new catdog.Filters(items, gallery);
+    const panel = new catdog.Panel(gallery, explain, (item) => {
+      gallery.redraw(item);
+      filters.update();
+    });
+    return { changed: () => filters.changed(), open };
+  };
+
+  /** An item's card; its map and box come with the pointer or the focus: see viewer.css. */
+  catdog.card = (item) => {
+    const label = labelOf(item);
+    const name = fileName(item.path);
+    const certainty = item.error ? "" : item.certainty.toFixed(2);
+    const spoken = `${name}: ${label} ${certainty}${item.wrong ? ", marked as wrong" : ""}`;
+    const image = make("div", { class: "image" }, small(item));
+    const card = make(
+      "button",
+      {
+        type: "button",
+        class: `card ${label}${item.wrong ? " wrong" : ""}`,
+        title: item.path,
+        "aria-label": spoken,
+      },
+      image,
+      make("div", { class: "answer" }, make("span", { class: "kind" }, label), certainty),
+      make("div", { class: "name" }, item.truth ? `${item.truth}: ${name}` : name),
+    );
+    card.item = item;
+    for (const event of item.thumbnail ? ["pointerenter", "focus"] : []) {
+      card.addEventListener(event, () => {
+        if (image.childElementCount === 1) image.append(...catdog.overlay(item));
+      });
+    }
+    return card;
+  };
+
+  /** The image, or why there is none to see. */
+  const small = (item) => {
+    if (item.error) return make("div", { class: "reason" }, item.error.message);
+    if (!item.thumbnail) return make("div", { class: "reason" }, "the image cannot be shown");
+    return make("img", { src: item.thumbnail, alt: "", decoding: "async" });
+  };
+}
