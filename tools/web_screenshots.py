@@ -9,54 +9,43 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from tests.support.browser import chromium
 from tests.support.paths import SAMPLES
 from tests.support.web_pages import crops, drop, web_page
 
-WINDOW, PHONE = (1100, 870), (390, 844)
+WINDOW, PHONE = (1100, 800), (390, 844)
 
 
 def main(address: str, target: Path) -> None:
     with chromium() as browser, tempfile.TemporaryDirectory() as scratch:
-        many = crops(Path(scratch))
-        _alone(browser, address, target / "web-picture.png")
-        _alone(browser, address, target / "web-dark.png", color_scheme="dark")
-        _alone(browser, address, target / "web-phone.png", size=PHONE)
-        with web_page(browser, address, WINDOW) as page:
-            drop(page, *many)
-            page.locator(".cd-card").nth(19).wait_for()
-            page.get_by_role("link", name="Download the table").wait_for()
-            _keep(page, target / "web-gallery.png")
-        with (
-            web_page(browser, address, (1100, 400)) as page,
-            web_page(browser, address) as busy,
-        ):
-            page.get_by_role("tab", name="Service").click()
-            page.get_by_text("per second").wait_for()
-            drop(busy, *many)
-            page.get_by_text("ms mean").wait_for()
-            _keep(page, target / "web-service.png")
+        images = crops(Path(scratch))
+        _take(browser, address, images, target / "web-gallery.png")
+        _take(browser, address, images, target / "web-phone.png", size=PHONE)
+        _take(browser, address, images, target / "web-dark.png", color_scheme="dark")
+        _take(browser, address, [SAMPLES / "chelsea.png"], target / "web-image.png", opened=True)
 
 
-def _alone(
+def _take(
     browser: Browser,
     address: str,
+    images: list[Path],
     path: Path,
     size: tuple[int, int] = WINDOW,
+    opened: bool = False,
     **options: Any,
 ) -> None:
     with web_page(browser, address, size, **options) as page:
-        drop(page, SAMPLES / "chelsea.png")
-        page.locator(".cd-alone").wait_for()
-        _keep(page, path, full_page=size == PHONE)
-
-
-def _keep(page: Page, path: Path, full_page: bool = False) -> None:
-    page.wait_for_timeout(500)  # for what fades in
-    page.screenshot(path=path, full_page=full_page)
-    Image.open(path).convert("RGB").quantize(256, kmeans=2).save(path, optimize=True)
+        drop(page, *images)
+        page.locator("#message").get_by_text(f"{len(images)} image").wait_for()
+        page.get_by_label("Order").select_option("by name")
+        if opened:
+            page.locator(".card").first.click()
+            page.get_by_text("fills the image").wait_for()
+        page.wait_for_timeout(500)  # for the images to be decoded
+        page.screenshot(path=path)
+        Image.open(path).convert("RGB").quantize(256, kmeans=2).save(path, optimize=True)
 
 
 if __name__ == "__main__":

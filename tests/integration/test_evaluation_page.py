@@ -11,7 +11,7 @@ from catdog_serving.evaluation.plots import draw_plots
 from catdog_serving.folder.image_result import ImageFailure
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.reports.evaluation_report import write_evaluation_report
-from tests.support.browser import PHONE, fits_in_width, opened
+from tests.support.browser import PHONE, axe_faults, fits_in_width, opened
 from tests.support.images import encode, quadrants
 from tests.support.outcomes import always_cat, answer, classified
 
@@ -72,12 +72,13 @@ def test_hostile_names_are_text(browser: Browser, page_file: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_horizontal_scrolling(
+def test_a_phone_needs_no_horizontal_scrolling_and_everybody_can_use_it(
     browser: Browser, page_file: Path, scheme: str
 ) -> None:
     with opened(browser, page_file, PHONE, is_mobile=True, color_scheme=scheme) as page:
         expect(page.locator(".card").first).to_be_visible()
         assert fits_in_width(page)
+        assert axe_faults(page) == {}
 
 
 def test_untrained_weights_are_called_so(browser: Browser, tmp_path: Path) -> None:

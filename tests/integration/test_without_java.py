@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from catdog_serving.asgi import __main__ as process_module
-from catdog_serving.asgi import app as app_module
+from catdog_serving.asgi import http_server
 from catdog_serving.asgi.settings import AsgiSettings
 from catdog_serving.model_archive import unpack
 from catdog_serving.torchserve.private_config import free_ports
@@ -267,7 +267,7 @@ def answered(connection: socket.socket) -> str:
 def test_a_slow_body_is_refused(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "BODY_S", 0.3)
+    monkeypatch.setattr(http_server, "BODY_S", 0.3)
     with small_server(archive, tmp_path) as address:
         with socket.create_connection(address, timeout=20) as client:
             client.sendall(post_of(100) + b"x")
@@ -308,7 +308,7 @@ def test_bodies_are_bounded_while_they_are_read(archive: Path, tmp_path: Path) -
 def test_a_connection_without_a_request_ends(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setattr(process_module, "_IDLE_S", 0.3)
+    monkeypatch.setattr(http_server, "_IDLE_S", 0.3)
     with small_server(archive, tmp_path) as address:
         with socket.create_connection(address, timeout=20) as client:
             client.sendall(begun)
@@ -318,7 +318,7 @@ def test_a_connection_without_a_request_ends(
 def test_connections_have_a_number(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_module, "_MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(http_server, "_MAX_CONNECTIONS", 2)
     with small_server(archive, tmp_path) as address:
         kept = [socket.create_connection(address, timeout=20) for _ in range(3)]
         assert answered(kept[2]) == ""

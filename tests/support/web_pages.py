@@ -1,9 +1,15 @@
-"""The page of `catdog web` in a browser, and the images to drop on it."""
+"""The page of `catdog web` in a browser, images to drop on it, and a server that answers it."""
 
 import base64
+import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,11 +17,54 @@ from urllib.parse import urlsplit
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect
 
+from catdog.decode import HTTP_FORMATS
+from catdog.results import ActivationMap, Box, ClassProbability, Explanation, ModelId, Prediction
 from tests.support.browser import DESKTOP, LONGEST_WAIT_MS
+from tests.support.http_servers import send
 from tests.support.paths import SAMPLES
 
-# Gradio's own note about a feature that it lacks itself.
-_HARMLESS = "Method not implemented."
+
+@contextmanager
+def started_page(config: Path, *options: str, **environment: str) -> Iterator[tuple[str, int]]:
+    """The real command, on a free port; gives the address that it prints, and its process."""
+    with subprocess.Popen(
+        [*(sys.executable, "-m", "catdog_serving", "web"), "--config", str(config), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"} | environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("page  http://"), process.communicate(timeout=10)
+            yield line.split()[1], process.pid
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=20)
+            assert (process.returncode, errors) == (128 + signal.SIGTERM, "")
+        finally:
+            process.kill()
+
+
+def answer_a_cat(request: BaseHTTPRequestHandler, body: bytes) -> None:
+    """What a server answers, whatever it is asked about."""
+    with Image.open(io.BytesIO(body), formats=HTTP_FORMATS) as image:
+        width, height = image.size
+    grid = ((0.0, 0.2, 0.1), (0.1, 1.0, 0.4), (0.0, 0.3, 0.1))
+    whole = ActivationMap((width, height), (0, 0, width, height), grid)
+    side = min(width, height)
+    found = Prediction(
+        *("cat", 0.9, 0.05, 0.05, None),
+        (ClassProbability(281, "tabby", 0.5),),
+        Box(0, 0, side // 2, side // 2),
+        ModelId("net", "ids", "fp32"),
+        "1.0",
+        whole,
+    )
+    answer = found.to_dict(with_map=True)
+    if request.path.startswith("/explanations"):
+        answer = Explanation(found, Box(0, 0, width // 2, height), whole).to_dict()
+    send(request, 200, json.dumps(answer).encode())
 
 
 @contextmanager
@@ -35,7 +84,6 @@ def web_page(
         expected_errors: Parts of console messages that the test brings about.
         options: For the browser's context.
     """
-    harmless = (_HARMLESS, *expected_errors)
     outside: list[str] = []
     errors: list[str] = []
 
@@ -53,14 +101,13 @@ def web_page(
             "console",
             lambda message: (
                 None
-                if any(part in message.text for part in harmless)
+                if any(part in message.text for part in expected_errors)
                 else errors.append(message.text)
             ),
         )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address)
-        expect(page.locator("#cd-drop input[type=file]")).to_be_attached()
-        expect(page.locator("#cd-message[aria-live=polite]")).to_be_attached()  # page.js has run
+        expect(page.locator("#zone")).to_be_visible()
         yield page
         assert (outside, errors) == ([], [])
     finally:
@@ -68,32 +115,21 @@ def web_page(
 
 
 def drop(page: Page, *paths: Path) -> None:
-    page.locator("#cd-drop input[type=file]").set_input_files([str(path) for path in paths])
+    page.locator("#files").set_input_files([str(path) for path in paths])
 
 
-def drop_beside(page: Page, content: bytes, name: str) -> bool:
-    """Drop a file on the page's heading; says whether the page took it from the browser."""
-    script = """([heading, content, name]) => {
+def give(page: Page, kind: str, content: bytes, name: str) -> bool:
+    """Paste a file, or drop it on the heading; says whether the page took it from the browser."""
+    script = """([kind, content, name]) => {
       const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([bytes], name));
-      const event = new DragEvent("drop",
-        { dataTransfer: transfer, bubbles: true, cancelable: true });
-      return !document.querySelector(heading).dispatchEvent(event);
+      const data = new DataTransfer();
+      data.items.add(new File([bytes], name));
+      const event = kind === "paste"
+        ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
+        : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+      return !document.querySelector("h1").dispatchEvent(event);
     }"""
-    return bool(page.evaluate(script, ["h1", base64.b64encode(content).decode(), name]))
-
-
-def asked_hosts(net_log: Path) -> set[str | None]:
-    """The hosts that pages asked for anything, in a log of Chromium's `--log-net-log`.
-
-    What the browser wants for itself (updates, for example) has no page as its initiator.
-    """
-    log = json.loads(net_log.read_text("utf-8"))
-    request = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
-    begun = [event.get("params", {}) for event in log["events"] if event["type"] == request]
-    urls = [asked["url"] for asked in begun if asked.get("initiator", "").startswith("http")]
-    return {urlsplit(url).hostname for url in urls if not url.startswith(("data:", "blob:"))}
+    return bool(page.evaluate(script, [kind, base64.b64encode(content).decode(), name]))
 
 
 def crops(folder: Path, count: int = 20) -> list[Path]:

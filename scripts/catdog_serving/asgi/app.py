@@ -20,19 +20,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catdog_serving.asgi.forms import to_row
+from catdog_serving.asgi.http_server import Bodies
 from catdog_serving.asgi.metrics import Metrics
 from catdog_serving.asgi.settings import AsgiSettings
 from catdog_serving.asgi.tokens import Tokens
-from catdog_serving.asgi.worker import NO_MEMORY, Answer, Job, Worker
+from catdog_serving.asgi.worker import Answer, Job, Worker
 
 access_log = logging.getLogger("catdog.access")
 
-MAX_HEADER_BYTES = 8192
-BODY_S = 120.0  # a client may take so long to send its body
-
-_TOO_LARGE = Answer(413, {}, b"")
-_SLOW = Answer.error(408, "RequestTimeoutException", f"the body took over {BODY_S:g} s to arrive")
-_BAD_REQUEST = Answer.error(400, "BadRequestException", "Invalid HTTP message.")
 _BAD_KEY = Answer.error(
     400,
     "InvalidKeyException",
@@ -68,7 +63,8 @@ class CatDogApi:
         self._worker = worker
         self._metrics = metrics
         self._tokens = tokens
-        self._held_bytes = 0  # of all bodies that are here
+        limit = settings.max_request_size
+        self._bodies = Bodies(limit, limit * settings.job_queue_size)
         self._started = datetime.now(UTC)
         self._ports: dict[int | None, ASGIApp] = {
             _port(settings.inference_address): self._inference(),
@@ -126,43 +122,20 @@ class CatDogApi:
         self._check_model(request.path_params)
         body = bytearray()
         try:
-            if (refusal := await self._read(request, body)) is not None:
+            if (refusal := await self._bodies.read(request, body)) is not None:
                 return refusal
             return await self._ask_worker(request, body, explain)
         except ClientDisconnect:
             return None
         finally:
-            self._held_bytes -= len(body)
-
-    async def _read(self, request: Request, body: bytearray) -> Answer | None:
-        """Read a body piece by piece; whatever is over a limit is refused, and not read."""
-        headers, limit = request.headers, self._settings.max_request_size
-        size = sum(len(name) + len(value) + 4 for name, value in headers.raw)
-        if size > MAX_HEADER_BYTES or (
-            "transfer-encoding" in headers and "content-length" in headers
-        ):
-            return _BAD_REQUEST
-        if int(headers.get("content-length", 0)) > limit:
-            return _TOO_LARGE
-        try:
-            async with asyncio.timeout(BODY_S):
-                async for piece in request.stream():
-                    if len(body) + len(piece) > limit:
-                        return _TOO_LARGE
-                    if self._held_bytes + len(piece) > limit * self._settings.job_queue_size:
-                        return NO_MEMORY
-                    body += piece
-                    self._held_bytes += len(piece)
-        except TimeoutError:
-            return _SLOW
-        return None
+            self._bodies.held_bytes -= len(body)
 
     async def _ask_worker(self, request: Request, body: bytearray, explain: bool) -> Answer | None:
         worker = self._worker
         headers = dict(request.headers.items())
         before = len(body)
         row = to_row(body, headers.get("content-type", ""))
-        self._held_bytes -= before - len(body)  # what of a form is no image
+        self._bodies.held_bytes -= before - len(body)  # what of a form is no image
         # As TorchServe does: a client's own words of these names say nothing.
         headers |= {"explain": str(explain), "url_path": ""}
         job = Job(

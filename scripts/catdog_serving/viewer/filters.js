@@ -3,6 +3,7 @@
 // the list of those that were marked as wrong.
 {
   const { byId, count, csv, labelOf, make } = catdog;
+  const byName = new Intl.Collator(undefined, { numeric: true });
   const CHIPS = ["all", "cat", "dog", "neither", "failed", "wrong"];
 
   catdog.Filters = class {
@@ -53,11 +54,10 @@
 
     #ordered(order) {
       const certainty = (item) => item.certainty ?? (order === "least" ? 2 : -1); // failed: last
-      const { compare } = new Intl.Collator(undefined, { numeric: true });
       const orders = {
         least: (a, b) => certainty(a) - certainty(b),
         most: (a, b) => certainty(b) - certainty(a),
-        name: (a, b) => compare(a.path, b.path),
+        name: (a, b) => byName.compare(a.path, b.path),
       };
       if (!(order in orders)) return this.#items;
       return (this.#orders[order] ??= [...this.#items].sort(orders[order]));

@@ -15,17 +15,9 @@ catdog.readBlock = (name) => {
 };
 
 /** An element; children that are strings become text, never markup. */
-catdog.make = (tag, attributes = {}, ...children) =>
-  catdog.filled(document.createElement(tag), attributes, children);
-
-/** The same for SVG. */
-catdog.draw = (tag, attributes = {}, ...children) =>
-  catdog.filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-
-catdog.filled = (node, attributes, children) => {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null) node.setAttribute(name, value);
-  }
+catdog.make = (tag, attributes = {}, ...children) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
 };

@@ -128,7 +128,7 @@ def test_the_base_install_never_imports_what_is_heavy() -> None:
     # Help of every command, status and classify without a server, and the client.
     program = f"""
 import sys
-for heavy in ("torch", "torchvision", "onnxruntime", "gradio", "ray", "pyarrow", "matplotlib"):
+for heavy in ("torch", "torchvision", "onnxruntime", "starlette", "ray", "pyarrow", "matplotlib"):
     sys.modules[heavy] = None  # importing it now raises ImportError
 from catdog_serving import CatDogClient
 from catdog_serving.cli import main

@@ -1,51 +1,92 @@
 """What `catdog web` refuses, and its sentences."""
 
+import asyncio
+import base64
 import json
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
-from threading import Event, Lock
 
 import pytest
+import requests
+from starlette.responses import PlainTextResponse
+from starlette.types import Message
 
+from catdog_serving.asgi.http_server import http_server as asgi_server
+from catdog_serving.asgi.http_server import listen_at
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
-from catdog_serving.web import views
-from catdog_serving.web.dropped_images import MAX_FILES, Answers, Progress
-from catdog_serving.web.explained import CONCURRENCY, ShownImage
-from catdog_serving.web.server_tab import Service
-from catdog_serving.web.visitor import Visitor
+from catdog_serving.web.app import make_application, server_problem
+from catdog_serving.web.guard import Guard
+from catdog_serving.web.server import CONCURRENCY, WebSettings
+from catdog_serving.web.service import Service
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer
-from tests.support.http_servers import http_server, send
+from tests.support.http_servers import Answer, http_server, send
 from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
+from tests.support.processes import wait_until
+from tests.support.web_pages import answer_a_cat
 
-CAT = str(SAMPLES / "chelsea.png")
+CAT = (SAMPLES / "chelsea.png").read_bytes()
 INVALID = json.dumps({"code": 400, "type": "InvalidImage", "message": "no image"}).encode()
+HERE, EVIL, NGINX = "127.0.0.1:7860", "http://evil.example", "https://cats.example.org"
+RIGHT = "Basic " + base64.b64encode("me:geheim-ß".encode()).decode()
 
 
-def test_another_host_needs_a_password() -> None:
-    result = catdog_here("web", "--host", "0.0.0.0")
+@contextmanager
+def served(make_config: MakeConfig, answer: Answer, **settings: object) -> Iterator[str]:
+    """The page's server before one that answers as a test tells it to; gives its address."""
+    config = make_config(None, max_request_size="1000000")
+    with http_server(answer) as url, CatDogClient(url, retries=0) as client:
+        values = WebSettings("127.0.0.1", 0, None, url, config, **settings)  # type: ignore[arg-type]
+        listening = listen_at("127.0.0.1", 0)
+        server = asgi_server(make_application(values, client))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            wait_until(lambda: server.started, "the start")
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def post(address: str, content: bytes) -> requests.Response:
+    return requests.post(f"{address}/predictions", data=content, timeout=30)
+
+
+@pytest.mark.parametrize("options", [("--host", "0.0.0.0"), ("--origin", NGINX)])
+def test_where_others_reach_it_it_needs_a_password(options: tuple[str, str]) -> None:
+    result = catdog_here("web", *options)
     assert result.returncode == 2
     assert "give --auth USER:PASSWORD, or set CATDOG_WEB_AUTH" in result.stderr
 
 
-@pytest.mark.parametrize("auth", ["me", "me:", ":secret"])
-def test_half_a_password_is_refused(auth: str) -> None:
-    result = catdog_here("web", CATDOG_WEB_AUTH=auth)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        *(({"CATDOG_WEB_AUTH": auth}, "--auth is USER:PASSWORD") for auth in ("me", "me:", ":x")),
+        ({"origin": "cats.example.org"}, "--origin is a URL such as https://"),
+    ],
+)
+def test_half_a_value_is_refused(options: dict[str, str], sentence: str) -> None:
+    origin = options.pop("origin", None)
+    result = catdog_here("web", *(["--origin", origin] if origin else ()), **options)
     assert result.returncode == 2
-    assert "--auth is USER:PASSWORD" in result.stderr
+    assert sentence in result.stderr
 
 
-def test_without_gradio_it_says_what_to_install() -> None:
+def test_without_starlette_it_says_what_to_install() -> None:
     program = (
-        "import sys; sys.modules['gradio'] = None; sys.argv = ['catdog', 'web'];"
+        "import sys; sys.modules['starlette'] = None; sys.argv = ['catdog', 'web'];"
         "from catdog_serving.cli import main; main()"
     )
     result = subprocess.run(
@@ -56,72 +97,91 @@ def test_without_gradio_it_says_what_to_install() -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": HERE}, 200),
+        ({"host": HERE, "origin": f"http://{HERE}"}, 200),
+        ({"host": "[::1]:7860", "origin": "http://[::1]:7860"}, 200),
+        ({"host": "LOCALHOST:7860", "origin": "http://localhost:7860"}, 200),
+        ({"host": "192.168.0.7:7860"}, 200),
+        ({"host": HERE, "origin": NGINX}, 200),
+        ({"host": "cats.example.org", "origin": NGINX}, 200),
+        ({"host": "evil.example"}, 421),
+        ({"host": "evil.example:7860", "origin": "http://evil.example:7860"}, 421),
+        ({"host": "[::1"}, 421),
+        ({}, 421),
+        ({"host": HERE, "origin": EVIL}, 403),
+        ({"host": HERE, "origin": "null"}, 403),
+        ({"host": HERE, "origin": f"https://{HERE}"}, 403),
+        ({"host": HERE, "origin": "http://127.0.0.1:8080"}, 403),
+        ({"host": HERE, "authorization": ""}, 401),
+        ({"host": HERE, "authorization": "Basic !"}, 401),
+        ({"host": HERE, "authorization": RIGHT.lower()}, 401),
+        ({"host": HERE, "authorization": RIGHT.replace("Basic", "Bearer")}, 401),
+    ],
+)
+def test_only_its_own_pages_and_who_knows_the_password(
+    headers: dict[str, str], status: int
+) -> None:
+    page = Guard(PlainTextResponse("the page"), "::1", ("me", "geheim-ß"), (NGINX + "/",))
+    sent: list[Message] = []
+
+    async def send_message(message: Message) -> None:
+        sent.append(message)
+
+    pairs = ({"authorization": RIGHT} | headers).items()
+    scope = {"type": "http", "headers": [(k.encode(), v.encode()) for k, v in pairs]}
+    asyncio.run(page(scope, None, send_message))  # type: ignore[arg-type]
+    assert sent[0]["status"] == status
+    found = dict(sent[0]["headers"])
+    assert (b"www-authenticate" in found) == (status == 401)
+    assert found[b"content-security-policy"] == b"default-src 'none'; sandbox"
+
+
+@pytest.mark.parametrize(
     ("error", "sentence"),
     [
         (ServerUnavailableError("no answer"), "Start it with: catdog serve"),
+        (ServerUnavailableError("lost", status=500), "Wait a moment, then try again"),
         (ServerBusyError("full", status=503), "Wait a moment, then try again"),
-        (ServerError("a <b>wrong</b> token", status=400), "a &lt;b&gt;wrong&lt;/b&gt; token"),
+        (ServerError("a wrong token", status=400), "No prediction: a wrong token"),
     ],
 )
 def test_a_server_problem_says_what_to_do(error: ServerError, sentence: str) -> None:
-    assert sentence in views.server_problem(error, "http://127.0.0.1:8080")
+    assert sentence in server_problem(error, "http://127.0.0.1:8080")
 
 
-def test_names_and_reasons_are_text() -> None:
-    name = "<img src=x onerror=alert(1)>"
-    row = ImageResult(FileInfo(Path(name)), ImageFailure("InvalidImage", "cannot <b>decode</b>"))
-    shown = ShownImage(name, row, None, None, None)
-    for page in (views.alone(shown), views.gallery([shown])):
-        assert "<img" not in page
-        assert "<b>" not in page
-        assert "&lt;img" in page
+def test_what_only_folders_read_needs_the_operators_leave(make_config: MakeConfig) -> None:
+    images = {
+        name: encode(noise(40, 30), format)
+        for name, format in (("TIFF", "TIFF"), ("AVIF", "AVIF"), ("HEIC", "HEIF"))
+    }
+    with served(make_config, lambda request, _: send(request, 500, b"it was sent")) as address:
+        for name, content in images.items():
+            item = post(address, content).json()["item"]
+            assert item["error"]["message"] == f"the page does not take {name}; save it as JPEG"
+    with served(make_config, answer_a_cat, all_formats=True) as address:
+        for content in images.values():
+            item = post(address, content).json()["item"]
+            assert (item["label"], item["map"]["size"]) == ("cat", [40, 30])
+            assert item["thumbnail"].startswith("data:image/webp")  # no browser shows them all
+        assert "thumbnail" not in post(address, CAT).json()["item"]
 
 
-def test_too_many_files_are_refused_before_any_is_sent() -> None:
-    with CatDogClient("http://127.0.0.1:9", retries=0) as client:
-        (answer,) = Answers(client).dropped(["missing.jpg"] * (MAX_FILES + 1))
-    assert f"drop at most {MAX_FILES}" in answer.message
-    assert answer.progress == Progress()
+def test_a_row_is_that_of_the_command(make_config: MakeConfig) -> None:
+    with served(make_config, lambda request, _: send(request, 400, INVALID)) as address:
+        headers = {"X-File-Name": "%3Cb%3E%0A%22.png"}
+        answer = requests.post(f"{address}/explanations", b"x", headers=headers, timeout=9).json()
+    assert answer["row"]["path"] == '<b>\n".png'
+    assert answer["row"]["error"] == {"type": "InvalidImage", "message": "no image"}
+    assert answer["csv"].splitlines()[1:] == ['"<b>', answer["csv"].splitlines()[2]]
+    assert answer["item"] == {key: answer["row"][key] for key in ("path", "size", "error")}
 
 
-def test_an_upload_that_is_gone_says_what_to_do() -> None:
-    with CatDogClient("http://127.0.0.1:9", retries=0) as client:
-        (answer,) = Answers(client).dropped(["/nonexistent/cat.jpg"])
-    assert "drop the image again" in answer.result
-    assert answer.progress == Progress()
-
-
-def test_what_only_folders_read_is_refused_before_it_is_decoded_or_sent(tmp_path: Path) -> None:
-    for name, format in (("TIFF", "TIFF"), ("AVIF", "AVIF"), ("HEIC", "HEIF")):
-        path = tmp_path / f"cat.{format.lower()}"
-        path.write_bytes(encode(noise(40, 30), format))
-        with CatDogClient("http://127.0.0.1:9", retries=0) as client:
-            answer = list(Answers(client).dropped([str(path)]))[-1]
-        assert f"the page does not take {name}; save it as JPEG" in answer.result
-
-
-def test_a_new_drop_takes_the_place_of_the_one_before() -> None:
-    visitor = Visitor()
-    with (
-        http_server(lambda request, _: send(request, 400, INVALID)) as url,
-        CatDogClient(url) as client,
-    ):
-        answers = Answers(client)
-        visitor.drop([CAT] * 20)
-        before = visitor.answers(answers)
-        assert "0 of 20" in next(before).message
-        assert "8 of 20" in next(before).message
-        visitor.drop([CAT])
-        assert list(before) == []
-        (answer,) = visitor.answers(answers)
-        assert "chelsea.png: no image" in answer.result
-        assert list(visitor.answers(answers)) == []  # nobody asks for the same drop twice
-
-
-def test_visitors_together_do_not_fill_the_queue() -> None:
+def test_visitors_together_do_not_fill_the_queue(make_config: MakeConfig) -> None:
     """Each answer waits for one request too many, until it is clear that none comes."""
     under_way = 0
-    lock, too_many, waited = Lock(), Event(), Event()
+    lock, too_many, waited = threading.Lock(), threading.Event(), threading.Event()
 
     def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
         nonlocal under_way
@@ -136,11 +196,28 @@ def test_visitors_together_do_not_fill_the_queue() -> None:
             under_way -= 1
         send(request, 400, INVALID)
 
-    with http_server(answer) as url, CatDogClient(url) as client, ThreadPoolExecutor() as pool:
-        answers = Answers(client)
-        visits = [pool.submit(list, answers.dropped([CAT] * 20)) for _ in range(3)]
-        assert ["20 failed" in visit.result()[-1].message for visit in visits] == [True] * 3
+    with served(make_config, answer) as address, ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(post, [address] * 60, [CAT] * 60))
+    assert all("error" in answer.json()["item"] for answer in answers)
     assert not too_many.is_set()
+
+
+def test_bodies_wait_unread_until_there_is_room_for_them(make_config: MakeConfig) -> None:
+    """Eight that do not come to an end take all there is; who goes away gives it back."""
+    head = f"POST /predictions HTTP/1.1\r\nHost: {HERE}\r\nContent-Length: 1000000\r\n\r\n"
+    with served(make_config, answer_a_cat) as address:
+        where = ("127.0.0.1", int(address.rpartition(":")[2]))
+        for _ in range(3):
+            slow = [socket.create_connection(where, timeout=30) for _ in range(8)]
+            for connection in slow:
+                connection.sendall(head.encode() + bytes(900_000))
+            requests.get(address, timeout=30)  # what was sent before is read by then
+            with pytest.raises(requests.ReadTimeout):
+                requests.post(f"{address}/predictions", data=CAT, timeout=0.5)
+            for connection in slow:
+                connection.close()
+            assert post(address, CAT).json()["item"]["label"] == "cat"
+        assert post(address, bytes(1_000_001)).status_code == 413
 
 
 def test_the_service_tab_outlives_another_program_at_the_port(
@@ -157,18 +234,18 @@ def test_the_service_tab_outlives_another_program_at_the_port(
 
     with http_server(answer) as url:
         service = Service(make_config(None, management_address=url, metrics_address=url))
-        assert "not as TorchServe does: &#x27;&lt;html&gt;another program" in service.view()
+        assert "not as TorchServe does: '<html>another program" in service.view()["problem"]
         text = b'[{"modelVersion": "a TorchServe of another kind"}]'
-        monkeypatch.setattr("catdog_serving.web.server_tab.SHORTEST_INTERVAL_S", 0)
+        monkeypatch.setattr("catdog_serving.web.service.SHORTEST_INTERVAL_S", 0)
         with pytest.raises(KeyError):
             service.view()
         text = b""
-        assert "resnet152 IMAGENET1K_V1" in service.view()
+        assert "resnet152 IMAGENET1K_V1" in service.view()["facts"]["Model"]
 
 
 def test_the_service_tab_says_what_was_refused(make_config: MakeConfig) -> None:
-    refusal = json.dumps({"code": 400, "type": "Key", "message": "a <b>wrong</b> token"}).encode()
+    refusal = json.dumps({"code": 400, "type": "Key", "message": "a wrong token"}).encode()
     with http_server(lambda request, _: send(request, 400, refusal)) as url:
         found = Service(make_config(None, management_address=url, metrics_address=url)).view()
-    assert "answered 400: a &lt;b&gt;wrong&lt;/b&gt; token" in found
-    assert "not running" not in found
+    assert "answered 400: a wrong token" in found["problem"]
+    assert "not running" not in found["problem"]

@@ -1,15 +1,14 @@
 """The page's service tab: which model answers, its workers, its queue and its rate."""
 
-import html
 import time
 from collections.abc import Iterator
 from threading import Lock
+from typing import Any
 
 from catdog_serving.errors import ServerError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
-from catdog_serving.web.views import problem
 
 SHORTEST_INTERVAL_S = 1.0
 
@@ -21,19 +20,20 @@ class Service:
         self._config = config
         self._snapshots = self._new_snapshots()
         self._lock = Lock()
-        self._html = ""
+        self._view: dict[str, Any] = {}
         self._taken = 0.0
 
-    def view(self) -> str:
-        """The tab's HTML, at most a second old."""
+    def view(self) -> dict[str, Any]:
+        """`facts`, text by name, and a `problem`, or None; at most a second old."""
         with self._lock:
-            if not self._html or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
+            if not self._view or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
                 snapshot = self._next_snapshot()
-                self._html = (
-                    self._away(snapshot) if isinstance(snapshot, ServerError) else _table(snapshot)
-                )
+                if isinstance(snapshot, ServerError):
+                    self._view = {"facts": {}, "problem": self._away(snapshot)}
+                else:
+                    self._view = _facts(snapshot)
                 self._taken = time.monotonic()
-            return self._html
+            return self._view
 
     def _next_snapshot(self) -> Snapshot | ServerError:
         try:
@@ -48,11 +48,11 @@ class Service:
     def _away(self, error: ServerError) -> str:
         if error.status is None:
             url = TorchServe(self._config).served.inference_url
-            return problem(f"The server at {url} is not running. Start it with: catdog serve")
-        return problem(f"The server does not say how it is: {error.message}")
+            return f"The server at {url} is not running. Start it with: catdog serve"
+        return f"The server does not say how it is: {error.message}"
 
 
-def _table(snapshot: Snapshot) -> str:
+def _facts(snapshot: Snapshot) -> dict[str, Any]:
     status = snapshot.status
     workers = [worker for model in status.models for worker in model.workers]
     ready = sum(worker.status == "READY" for worker in workers)
@@ -72,8 +72,5 @@ def _table(snapshot: Snapshot) -> str:
         "Memory": f"{sum(snapshot.memory_bytes.values()) / 1e6:.0f} MB in workers",
         "Address": status.url,
     }
-    cells = "".join(
-        f"<div><dt>{name}</dt><dd>{html.escape(value)}</dd></div>" for name, value in rows.items()
-    )
-    warning = "" if ready else problem("No worker is ready: images wait until one is.")
-    return f'{warning}<dl class="cd-service">{cells}</dl>'
+    problem = None if ready else "No worker is ready: images wait until one is."
+    return {"facts": rows, "problem": problem}

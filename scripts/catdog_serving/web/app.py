@@ -1,0 +1,180 @@
+"""The server of `catdog web`: the page, and one image after another that it asks about.
+
+The page is a client of the running server, as any other program is, and this is its hand: it
+passes images on, and writes nothing to disk. It decodes none, but for the formats that the
+server does not take, if the operator allows them. All that visitors send is bounded before it is
+read: each body and all together in bytes, and in time; what is asked for at once in number.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from anyio import CapacityLimiter, to_thread
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from catdog.decode import HTTP_FORMATS, format_name
+from catdog.overlay import overlay_style
+from catdog.results import Prediction
+from catdog.structure import detect_format
+from catdog_serving.asgi.http_server import Bodies
+from catdog_serving.asgi.worker import Answer
+from catdog_serving.client import CatDogClient
+from catdog_serving.errors import InvalidImageError, ServerBusyError, ServerError
+from catdog_serving.folder.image_result import (
+    INVALID_IMAGE,
+    FileInfo,
+    ImageFailure,
+    ImageResult,
+)
+from catdog_serving.folder.outputs import to_csv
+from catdog_serving.image_formats import folder_decoder
+from catdog_serving.sample_images import SAMPLES
+from catdog_serving.viewer.gallery import make_thumbnail, shown_row
+from catdog_serving.viewer.page import page_parts
+from catdog_serving.web.guard import Guard
+from catdog_serving.web.server import CONCURRENCY, WebSettings
+from catdog_serving.web.service import Service
+
+AT_ONCE = 4  # of one page; browsers open six connections to a server
+MAX_IMAGES = 1000  # of one page, which keeps 15 kB of each
+_ALL_BODIES = 8  # times max_request_size: what all visitors together may have here, in bytes
+
+
+def make_application(settings: WebSettings, client: CatDogClient) -> ASGIApp:
+    """The page and what it asks for, behind its guard."""
+    page = _Page(settings, client)
+    application = Starlette(
+        routes=[
+            Route("/", page.show),
+            Route("/predictions", page.predict, methods=["POST"]),
+            Route("/explanations", page.explain, methods=["POST"]),
+            Route("/service", page.service),
+            Mount("/samples", StaticFiles(directory=SAMPLES)),
+        ]
+    )
+    return Guard(application, settings.host, settings.auth, settings.origins)
+
+
+class _Page:
+    """What the routes answer."""
+
+    def __init__(self, settings: WebSettings, client: CatDogClient) -> None:
+        limit = settings.config.max_request_size
+        self._client = client
+        self._settings = settings
+        self._service = Service(settings.config)
+        self._bodies = Bodies(limit, _ALL_BODIES * limit)
+        self._room = _ALL_BODIES * limit  # bytes that are not spoken for
+        self._freed = asyncio.Condition()
+        self._turns = CapacityLimiter(CONCURRENCY)
+        limits = {
+            "max_bytes": limit,
+            "max_images": MAX_IMAGES,
+            "at_once": AT_ONCE,
+            "samples": sorted(path.name for path in SAMPLES.iterdir()),
+        }
+        values = {"title": "catdog", "model": None, "overlay": overlay_style(), "limits": limits}
+        self._html = b"".join(page_parts("web/page.html", values))
+
+    async def show(self, request: Request) -> Response:
+        # The rest of the policy is in the page itself, where it cannot say this.
+        return HTMLResponse(
+            self._html, headers={"Content-Security-Policy": "frame-ancestors 'none'"}
+        )
+
+    async def service(self, request: Request) -> Response:
+        return JSONResponse(await to_thread.run_sync(self._service.view))
+
+    async def predict(self, request: Request) -> Response:
+        return await self._answer(request, explain=False)
+
+    async def explain(self, request: Request) -> Response:
+        return await self._answer(request, explain=True)
+
+    async def _answer(self, request: Request, explain: bool) -> Response:
+        """What became of one image, which is the body; its name is in a header."""
+        try:
+            async with self._body(request) as body:
+                if isinstance(body, Answer):
+                    return Response(body.body, body.status, body.headers)
+                name = unquote(request.headers.get("x-file-name", "")) or "image"
+                return JSONResponse(
+                    await to_thread.run_sync(self._ask, body, name, explain, limiter=self._turns)
+                )
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except ServerError as error:
+            sentence = server_problem(error, self._client.url)
+            answer = Answer.error(503, type(error).__name__, sentence)
+            return Response(answer.body, answer.status, answer.headers)
+
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes | Answer]:
+        """The body, or why it is refused; not read until there is room for it."""
+        limit = self._settings.config.max_request_size
+        size = min(limit, int(request.headers.get("content-length", limit)))
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._room >= size)
+            self._room -= size
+        body = bytearray()
+        try:
+            try:
+                refusal = await self._bodies.read(request, body)
+            finally:
+                self._bodies.held_bytes -= len(body)
+            content = bytes(body)
+            body.clear()
+            yield refusal or content
+        finally:
+            async with self._freed:
+                self._room += size
+                self._freed.notify_all()
+
+    def _ask(self, content: bytes, name: str, explain: bool) -> dict[str, Any]:
+        """A row of `catdog classify`: to be shown, as JSON, and as CSV with its header."""
+        outcome = self._outcome(content, explain)
+        file = FileInfo(Path(name), len(content), sha256=hashlib.sha256(content).hexdigest())
+        result = ImageResult(file, outcome)
+        row = result.to_dict()
+        item = shown_row(row)
+        if isinstance(outcome, Prediction):
+            item["model"] = f"{outcome.model}, version {outcome.version}"
+            if outcome.box and outcome.map:
+                item["fills"] = outcome.box.fills(outcome.map.size)
+            if detect_format(content) not in HTTP_FORMATS:  # few browsers show it
+                item["thumbnail"] = make_thumbnail(content, folder_decoder())
+        row.pop("map", None)
+        return {"item": item, "row": row, "csv": b"".join(to_csv([result])).decode()}
+
+    def _outcome(self, content: bytes, explain: bool) -> Prediction | ImageFailure:
+        name = detect_format(content)
+        if not self._settings.all_formats and name not in (None, *HTTP_FORMATS):
+            text = f"the page does not take {format_name(name)}; save it as JPEG"
+            return ImageFailure(INVALID_IMAGE, text)
+        try:
+            if not explain:
+                return self._client.classify(content, with_map=True)
+            found = self._client.explain(content)
+        except InvalidImageError as error:
+            return ImageFailure.refused(error.message)
+        return replace(found.prediction, box=found.box, map=found.map)
+
+
+def server_problem(error: ServerError, url: str) -> str:
+    """What a person can do about a server that did not answer, or not with a prediction."""
+    if error.status is None:
+        return f"The server at {url} does not answer. Start it with: catdog serve, then try again."
+    if isinstance(error, ServerBusyError) or error.status in (500, 507):
+        return "The server has too much to do, or no worker yet. Wait a moment, then try again."
+    return f"No prediction: {error.message}"
