@@ -1,6 +1,5 @@
 """catdog web in a real Chromium, before a stub that says cat, and before a real server."""
 
-import base64
 import csv
 import io
 import json
@@ -125,24 +124,17 @@ def test_a_server_that_stops_and_starts_again(browser: Browser, own: TorchServe)
         expect(page.locator("#service-problem")).to_contain_text("catdog serve")
 
 
-def test_twenty_images_search_order_and_tables(
+def test_twenty_images_and_their_tables(
     browser: Browser, address: str, client: CatDogClient, tmp_path: Path
 ) -> None:
     paths = crops(tmp_path)
     answers = {path.name: client.classify(path) for path in paths}
-    cats = [name for name, answer in answers.items() if answer.label == "cat"]
-    breed = next(filter(None, (answer.certain_breed for answer in answers.values()))).name
     with web_page(browser, address) as page:
         drop(page, *paths)
         expect(page.locator("#message")).to_contain_text("20 images:")
         assert sorted(cards(page)) == sorted(answers)
         page.get_by_label("Order").select_option("by name")
         assert cards(page) == sorted(answers)
-        page.get_by_role("button", name=f"cat {len(cats)}").click()
-        assert cards(page) == cats
-        page.get_by_label("Search").fill(breed.upper())
-        found = [name for name in cats if (b := answers[name].certain_breed) and b.name == breed]
-        assert cards(page) == found
         tables = []
         for kind in ("CSV", "JSON"):
             with page.expect_download() as download:
@@ -153,8 +145,10 @@ def test_twenty_images_search_order_and_tables(
             name: answer.label for name, answer in answers.items()
         }
         images = {row["path"]: row for row in json.loads(tables[1])["images"]}
-        assert images[cats[0]]["cat"] == answers[cats[0]].cat
-        assert images[cats[0]]["size"] == paths[0].with_name(cats[0]).stat().st_size
+        assert {name: row["cat"] for name, row in images.items()} == {
+            name: answer.cat for name, answer in answers.items()
+        }
+        assert images[paths[0].name]["size"] == paths[0].stat().st_size
 
 
 def test_files_that_are_no_good_are_sentences_and_cost_the_others_nothing(
@@ -281,7 +275,7 @@ def test_two_hundred_images_at_once(
     assert list(stand_in.temporary.iterdir()) == []
 
 
-def test_from_drop_to_drawn(browser: Browser, stand_in: StandIn) -> None:
+def test_from_drop_to_drawn(browser: Browser, stand_in: StandIn, tmp_path: Path) -> None:
     """The median of five, over the prediction's own time, is printed; docs/web.md keeps one."""
     own_s: list[float] = []
 
@@ -292,24 +286,15 @@ def test_from_drop_to_drawn(browser: Browser, stand_in: StandIn) -> None:
         own_s.append(time.perf_counter() - start)
 
     stand_in.answer = answer
-    took = []
+    took_s = []
     with web_page(browser, stand_in.page) as page:
         for number in range(5):
-            drawn = page.evaluate(
-                """([content, name]) => new Promise((resolve) => {
-                  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-                  const data = new DataTransfer();
-                  data.items.add(new File([bytes], name));
-                  const start = performance.now();
-                  const look = () => document.querySelector(`[title="${name}"] img`)?.complete
-                    ? resolve(performance.now() - start) : requestAnimationFrame(look);
-                  document.dispatchEvent(new DragEvent("drop", { dataTransfer: data }));
-                  look();
-                })""",
-                [base64.b64encode(CAT.read_bytes()).decode(), f"{number}.png"],
-            )
-            took.append(drawn / 1000 - own_s[-1])
-    print(f"\nfrom drop to drawn {sorted(took)[2]:.3f} s more than the prediction")
+            path = Path(shutil.copyfile(CAT, tmp_path / f"{number}.png"))
+            start = time.perf_counter()
+            drop(page, path)
+            page.get_by_title(path.name).locator("img").wait_for()
+            took_s.append(time.perf_counter() - start - own_s[-1])
+    print(f"\nfrom drop to drawn {sorted(took_s)[2]:.2f} s more than the prediction")
 
 
 def test_the_page_names_no_other_host(browser: Browser, stand_in: StandIn) -> None:
@@ -365,17 +350,6 @@ def test_every_control_can_be_reached_by_keyboard(browser: Browser, stand_in: St
             reached.append(name)
         for control in TO_CLEAR:
             assert any(control in name for name in reached), reached
-        page.locator(".card").first.focus()
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("Enter")
-        expect(page.locator("#position")).to_have_text("2 of 4")
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("w")
-        page.keyboard.press("Escape")
-        expect(page.locator(".card.wrong")).to_be_focused()
-        with page.expect_download() as download:
-            page.get_by_role("button", name="Export").click()
-        assert len(Path(download.value.path()).read_text().splitlines()) == 2
 
 
 def test_with_a_password_nobody_else_sees_the_page(make_config: MakeConfig) -> None:
