@@ -21,7 +21,7 @@ from catdog.results import (
 )
 from catdog_serving.folder import outputs
 from catdog_serving.folder.image_result import FileInfo, ImageResult
-from catdog_serving.reports import folder_report
+from catdog_serving.viewer import gallery
 from tests.support.paths import ROOT
 
 MAP = ActivationMap((10, 8), (0.0, 0.0, 10.0, 8.0), ((0.0, 1.0), (0.5, 0.25)))
@@ -65,7 +65,7 @@ def test_openapi_parquet_csv_and_report_have_the_same_fields() -> None:
     )
     flat = {"breed_index", "breed_share", "breed_probability", "error_type", "error_message"}
     assert set(outputs._CSV_COLUMNS) - flat == set(row) - {"top", "map"}
-    assert set(folder_report._SHOWN) <= set(row)
+    assert set(gallery._SHOWN) <= set(row)
 
 
 @pytest.mark.parametrize(("x1", "fills"), [(100, True), (90, True), (89, False)])
