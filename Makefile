@@ -45,14 +45,14 @@ install: $(VENV)/.installed ## create .venv with the exact versions of requireme
 
 install-dev: $(VENV)/.installed-dev
 
-run: $(ARCHIVE) ## do everything: install, package, serve, classify the samples (or DIR=...)
+run: $(if $(CONFIG),| $(VENV)/.installed,$(ARCHIVE)) ## do everything: install, package, serve, classify the samples (or DIR=...)
 	@$(CATDOG) serve
 	@echo
 	@$(CATDOG) classify $(DIR) || test $$? -eq 1  # some images failed, and their rows say why
 	@echo
 	@echo "The server stays up until: make stop"
 
-serve: $(ARCHIVE) ## start the server and wait until it is ready
+serve: $(if $(CONFIG),| $(VENV)/.installed,$(ARCHIVE)) ## start the server and wait until it is ready
 	@$(CATDOG) serve
 
 stop: | $(VENV)/.installed ## stop the server

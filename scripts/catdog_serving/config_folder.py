@@ -34,7 +34,11 @@ def data_folder() -> Path:
     chosen = os.environ.get("XDG_DATA_HOME", "")
     if os.path.isabs(chosen):  # others are ignored, as the specification says
         return Path(chosen) / "catdog"
-    return Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "share" / "catdog"
+    try:
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # no entry, as in a container
+        home = Path(os.environ.get("HOME", "/"))
+    return home / ".local" / "share" / "catdog"
 
 
 def make_config(folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_file_that_is_no_archive_leaves_no_folder(
 def test_a_configuration_that_java_refuses_ends_the_start(
     archive: Path, make_config: MakeConfig
 ) -> None:
-    server = TorchServe(make_config(archive, vmargs="--nonsense"))
+    server = TorchServe(make_config(archive, vmargs="-Xss1"))
     with pytest.raises(NotReadyError, match="ended with exit code 1"):
         server.start()
     assert_nothing_left(server)

@@ -42,7 +42,7 @@ WITHOUT = """
 
         self.classifier._predict = predict_only
 """
-LOADED = '        self.classifier.warm_up(batch_size=properties["batch_size"])\n'
+LOADED = "        self.classifier.warm_up(self.batch_size)\n"
 
 
 @pytest.fixture(params=NETWORKS, ids=[name for name, _ in NETWORKS])

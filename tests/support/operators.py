@@ -131,8 +131,8 @@ def make_broken(kind: str, good: Path, target: Path) -> Path:
             sleep = "        import time\n        time.sleep(1000)\n"
             return with_handler(good, target, TELEMETRY, TELEMETRY + sleep)
         case "other answers":
-            found = "        return _to_json(result.to_dict(with_map))\n"
-            return with_handler(good, target, found, found.replace(")\n", ' | {"cat": 0.5})\n', 1))
+            found = "_to_json(content)\n"
+            return with_handler(good, target, found, '_to_json(content | {"cat": 0.5})\n')
         case "fails clients" | "dies":
             harm = "raise RuntimeError" if kind == "fails clients" else "os._exit(1)"
             condition = 'data and bytes(data[0].get("body", b""))[:2] == b"\\xff\\xd8"'
@@ -148,10 +148,11 @@ def make_broken(kind: str, good: Path, target: Path) -> Path:
 
 
 def _other_weights(archive: Path) -> bytes:
-    """The archive's network with the sign of its largest weights, the last layer's, changed."""
+    """The archive's network with the sign of its last layer's weights changed."""
     with zipfile.ZipFile(archive) as packed:
         model = onnx.load_from_string(packed.read("model.onnx"))
-    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    largest.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(largest), largest.name))
+    (last,) = (node for node in model.graph.node if "logits" in node.output)
+    (weights,) = (each for each in model.graph.initializer if each.name == last.input[1])
+    weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name))
     content: bytes = model.SerializeToString()
     return content

@@ -7,6 +7,7 @@ be kept out of that it does not promise.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -68,8 +69,11 @@ class OpenVinoEngine:
         self._asked_at = -_IDLE_S
 
     def run(self, images: Sequence[np.ndarray]) -> ModelOutput:
-        self._asked_at = time.monotonic()
-        return self._run(images)
+        self._asked_at = math.inf
+        try:
+            return self._run(images)
+        finally:
+            self._asked_at = time.monotonic()
 
     def _run(self, images: Sequence[np.ndarray]) -> ModelOutput:
         pixels = np.stack(images)

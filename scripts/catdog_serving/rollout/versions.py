@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import CatDogError, NotReadyError
 from catdog_serving.model_archive import archive_facts, file_sha256, has_files_of
 from catdog_serving.rollout.switch import served_folder
 from catdog_serving.torchserve.management import ModelStatus
@@ -83,8 +83,9 @@ def stored_archives(server: TorchServe) -> list[StoredArchive]:
     for path, use in uses.items():
         if path.is_file():
             found.append(StoredArchive(path, use, archive_facts(path), file_sha256(path)))
-    for path in sorted(set(config.model_store.glob("*.mar")) - set(uses)):
-        with suppress(NotReadyError):  # another model's
+    for path in sorted(set(config.model_store.glob("[!.]*.mar")) - set(uses)):
+        with suppress(CatDogError, OSError):  # another model's, or it goes just now
             facts = archive_facts(path)
-            found.append(StoredArchive(path, "catdog deploy takes", facts, file_sha256(path)))
+            if "catdog_version" in facts:
+                found.append(StoredArchive(path, "catdog deploy takes", facts, file_sha256(path)))
     return found

@@ -1,6 +1,7 @@
 """catdog init, and which config/ is used without it."""
 
 import filecmp
+import os
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,11 @@ def test_a_wheels_settings_keep_archives_in_the_users_data(
     assert tuned.stderr.endswith("write one to edit, and run this there: catdog init\n")
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     assert config_folder.data_folder().is_absolute()
+
+
+def test_a_user_without_an_entry_has_a_data_folder_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As containers run with any user id."""
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert config_folder.data_folder() == Path("/somewhere/.local/share/catdog")
