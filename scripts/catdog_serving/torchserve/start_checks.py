@@ -26,7 +26,7 @@ def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
         NotReadyError, RefusedError: If they are not.
     """
     config.check_addresses()
-    check_ports_differ(config)
+    check_ports_differ(config, asgi)
     check_files(config)
     if not asgi:
         find_java()
@@ -82,16 +82,21 @@ def check_limits(config: ServingConfig) -> list[str]:
     ]
 
 
-def check_ports_differ(config: ServingConfig) -> None:
+def check_ports_differ(config: ServingConfig, asgi: bool) -> None:
     """Make sure that no two addresses are the same.
+
+    The server without Java knows which API is asked by the port alone: there, two addresses with
+    one port would answer the management API where predictions are.
 
     Raises:
         NotReadyError: If two are.
     """
     taken: dict[int, tuple[str, str]] = {}
-    for key, (host, port) in config.endpoints().items():
+    for key, (named, port) in config.endpoints().items():
+        host = "127.0.0.1" if named == "localhost" else named
         other, its_host = taken.setdefault(port, (key, host))
-        if other != key and (host == its_host or {host, its_host} & {"0.0.0.0", "::"}):  # noqa: S104
+        same = asgi or host == its_host or {host, its_host} & {"0.0.0.0", "::"}  # noqa: S104
+        if other != key and same:
             raise NotReadyError(
                 f"{config.path}: {key} and {other} are both port {port}; each needs its own"
             )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,24 @@ def test_a_start_that_cannot_succeed_says_why_at_once(
     with pytest.raises(NotReadyError, match=reason):
         server.start(timeout_s=30)
     assert not server.run.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("inference", "asgi", "refused"),
+    [
+        ("http://10.0.0.5:8081", True, True),  # it goes by the port: management for everybody
+        ("http://10.0.0.5:8081", False, False),
+        ("http://localhost:8081", False, True),
+        ("http://localhost:8080", True, False),
+    ],
+)
+def test_two_addresses_that_are_one_are_refused(
+    make_config: MakeConfig, inference: str, asgi: bool, refused: bool
+) -> None:
+    management = "http://127.0.0.1:8081"
+    config = make_config(None, inference_address=inference, management_address=management)
+    with pytest.raises(NotReadyError, match="both port 8081") if refused else nullcontext():
+        start_checks.check_ports_differ(config, asgi)
 
 
 def test_a_disk_without_room_for_the_unpacked_archive_is_found_before_the_start(
