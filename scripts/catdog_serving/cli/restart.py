@@ -3,7 +3,6 @@
 from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.options import ConfigOption, configured_server, console
 from catdog_serving.cli.serve import start
-from catdog_serving.torchserve.start_checks import check_fitness
 from catdog_serving.torchserve.start_options import StartOptions
 
 
@@ -12,7 +11,7 @@ def restart(config: ConfigOption) -> None:
     wished_engine()
     server = configured_server(config)
     options = StartOptions.of(server.run)
-    # What cannot start is told while the old one runs.
-    check_fitness(options.apply(server.config, server.run), server.run, options.asgi)
+    if server.is_running():
+        server.prepare(options)  # what would not start is told while the old one runs
     console.print("stopped" if server.stop() else "no server was running")
     start(server, options)

@@ -13,7 +13,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -278,6 +278,15 @@ class RunDirectory:
             return shutil.disk_usage(made).free
         except OSError as error:
             raise NotReadyError(f"cannot look into {made}: {error.strerror}") from error
+
+    def used_bytes(self) -> int:
+        """What its files take of the disk; they may come and go meanwhile."""
+        used = 0
+        for folder, _, names in os.walk(self.path) if self._is_ours() else ():
+            for name in names:
+                with suppress(FileNotFoundError):
+                    used += os.lstat(os.path.join(folder, name)).st_blocks * 512
+        return used
 
     @contextmanager
     def start_lock(self) -> Iterator[None]:

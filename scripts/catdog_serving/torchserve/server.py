@@ -95,31 +95,47 @@ class TorchServe:
                 fails; nothing of it stays behind, and the message ends with the log's tail.
         """
         with self.run.start_lock():
-            config, asgi = options.apply(self.config, self.run), options.asgi
             if self.is_running():
                 raise NotReadyError(
                     "the server of this configuration runs already; see: catdog status"
                 )
-            check_fitness(config, self.run, asgi)
             self._end_orphans()
-            check_ports(config, asgi)
-            start_process, warnings = _without_java(config) if asgi else _with_java(config)
-            limits = [] if asgi else check_limits(config)  # it bounds all bodies together itself
-            for warning in (*warnings, *check_gpus(config), *limits):
+            config, start_process, warnings = self.prepare(options)
+            for warning in warnings:
                 on_warning(warning)
             self.run.create()
-            options.record(self.config, self.run)
             remove_staged(config.model_store, ABANDONED_S)
-            on_work(f"starting {'the server' if asgi else 'TorchServe'}; waiting for a worker")
-            self._start_and_wait(config, timeout_s, start_process)
+            name = "the server" if options.asgi else "TorchServe"
+            on_work(f"starting {name}; waiting for a worker")
+            self._start_and_wait(config, timeout_s, start_process, options)
+
+    def prepare(self, options: StartOptions) -> tuple[ServingConfig, StartProcess, Sequence[str]]:
+        """Check all that a start needs, which may be asked while the server runs.
+
+        Returns:
+            What it would run on, how it is started, and what to tell before.
+
+        Raises:
+            NotReadyError, RefusedError: If it would not start.
+        """
+        config, asgi = options.apply(self.config, self.run), options.asgi
+        held = self.served.endpoints().values() if self.is_running() else ()
+        check_fitness(config, self.run, asgi)
+        check_ports(config, asgi, {port for _, port in held})
+        config.values_for_server()
+        start_process, warnings = _without_java(config) if asgi else _with_java(config)
+        limits = [] if asgi else check_limits(config)  # it bounds all bodies together itself
+        return config, start_process, (*warnings, *check_gpus(config), *limits)
 
     def _start_and_wait(
         self,
         config: ServingConfig,
         timeout_s: float,
         start_process: StartProcess,
+        options: StartOptions,
     ) -> None:
         try:
+            options.record(self.config, self.run)
             config.write_for_server(self.run.config)
             self._child = start_process(config, self.run)
             self.run.record(psutil.Process(self._child.pid))

@@ -291,12 +291,15 @@ class ServingConfig:
             open_to_others.append(f"{key}={value}: whoever reaches it can {danger}")
         return open_to_others
 
-    def write_for_server(self, target: Path) -> None:
-        """Write what the server really runs on.
+    def values_for_server(self) -> dict[str, str]:
+        """What the server really runs on.
 
         Paths become absolute, the `models` entry names the version that the archive
         really has (TorchServe ignores it otherwise) and the workers of every GPU, and the
         tokens are turned off only while every address is loopback; else they last a year.
+
+        Raises:
+            NotReadyError: If TorchServe would read one otherwise.
         """
         values = self.with_absolute_paths()
         version = archive_version(self.archive)
@@ -312,7 +315,11 @@ class ServingConfig:
                     f"{key} would be {value}, and TorchServe takes $$...$$ for a variable; "
                     "rename that folder"
                 )
-        write_properties(target, values)
+        return values
+
+    def write_for_server(self, target: Path) -> None:
+        """Write `values_for_server`."""
+        write_properties(target, self.values_for_server())
 
     def files(self) -> dict[str, Path]:
         """The files that keys name: key -> path."""

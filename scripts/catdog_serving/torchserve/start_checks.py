@@ -1,5 +1,6 @@
 """What usually goes wrong at a start, found while it is cheap to say so."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from catdog_serving.errors import NotReadyError
@@ -34,16 +35,21 @@ def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
     check_archive_format(config.archive)
     if asgi:
         check_packages(config.archive)
-    check_room(run, config.archive)
+    check_room(run, config.archive, freed=run.used_bytes())  # a start begins with an empty one
 
 
-def check_room(run: RunDirectory, archive: Path) -> None:
+def check_room(run: RunDirectory, archive: Path, freed: int = 0) -> None:
     """Make sure that TorchServe can unpack an archive: without room it serves no model.
+
+    Args:
+        run: Where.
+        archive: The archive.
+        freed: Bytes that will be free by then, beside those that are.
 
     Raises:
         NotReadyError: If not, or if it is no archive.
     """
-    needed, free = unpacked_bytes(archive) + _ROOM_BESIDE, run.free_bytes()
+    needed, free = unpacked_bytes(archive) + _ROOM_BESIDE, run.free_bytes() + freed
     if free < needed:
         raise NotReadyError(
             f"the unpacked archive, logs and keys take {needed / 1e6:,.0f} MB, and "
@@ -102,16 +108,23 @@ def check_ports_differ(config: ServingConfig, asgi: bool) -> None:
             )
 
 
-def check_ports(config: ServingConfig, asgi: bool) -> None:
+def check_ports(config: ServingConfig, asgi: bool, held: Collection[int] = ()) -> None:
     """Make sure that nobody has the ports of a server's addresses.
+
+    Args:
+        config: What it will run on.
+        asgi: Whether it is the one without Java.
+        held: Ports that its own server has, which runs and will be stopped.
 
     Raises:
         NotReadyError: If somebody has.
     """
     for key, (host, port) in config.endpoints().items():
-        if is_taken(host, port) and not (asgi and key.startswith("grpc_")):
+        if port in held or (asgi and key.startswith("grpc_")):
+            continue
+        if is_taken(host, port):
             found = find_listener(config)
-            who = f"; {found}" if found else ""
+            who = f"; {found}" if found and found.port not in held else ""
             raise NotReadyError(
                 f"port {port} on {host} is taken ({key} in {config.path}); "
                 f"stop what uses it, or choose another port there{who}"

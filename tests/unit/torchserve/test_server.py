@@ -3,11 +3,12 @@
 import errno
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,12 @@ import pytest
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve import server as module
 from catdog_serving.torchserve import start_checks
+from catdog_serving.torchserve.properties import write_properties
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.start_options import StartOptions
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.control_groups import ControlGroups
 from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
@@ -32,8 +36,9 @@ def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchSer
     made = TorchServe(make_config(None))
     monkeypatch.setattr(start_checks, "find_java", lambda: Path(sys.executable))
     for name in ("check_owner", "check_archive_format", "check_room"):
-        monkeypatch.setattr(start_checks, name, lambda *_: None)
-    monkeypatch.setattr(ServingConfig, "write_for_server", lambda *_: None)
+        monkeypatch.setattr(start_checks, name, lambda *_, **__: None)
+    for name in ("write_for_server", "values_for_server"):
+        monkeypatch.setattr(ServingConfig, name, lambda *_: None, raising=False)
     monkeypatch.setattr(module, "start_java", lambda *_: _sleeper())
     return made
 
@@ -140,6 +145,38 @@ def test_a_java_that_nobody_recorded_is_the_server(
     assert java.is_running()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("number_of_gpu", "1", "number_of_gpu is 1, and there are 0"),
+        ("java_libraries", "/nowhere", "cannot look into /nowhere"),
+        ("metrics_address", "http://127.0.0.1:{taken}", "port {taken} on 127.0.0.1 is taken"),
+    ],
+)
+def test_a_restart_that_cannot_succeed_stops_nothing(
+    server: TorchServe,
+    look_alike: Callable[..., psutil.Process],
+    key: str,
+    value: str,
+    told: str,
+) -> None:
+    server.run.create()
+    write_properties(server.run.config, server.config.values)
+    java = look_alike(server.run.java_option, SERVER_CLASS)
+    with ExitStack() as taken:
+        for _, port in server.config.endpoints().values():  # the server's own
+            taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        other = taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        changed = server.config.values | {key: value.format(taken=other)}
+        write_properties(server.config.path, changed)
+        result = catdog_here("restart", "--config", server.config.path)
+    assert told.format(taken=other) in result.stderr
+    assert (result.returncode, result.stdout) == (3, "")
+    assert java.is_running()
+    assert "which catdog did not start" not in result.stderr
+    server.run.remove()
+
+
 def test_workers_that_outlived_their_java_do_not_block_a_start(
     server: TorchServe, look_alike: Callable[..., psutil.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,15 +260,22 @@ def test_a_disk_without_room_for_the_unpacked_archive_is_found_before_the_start(
     with pytest.raises(NotReadyError, match="take 67 MB, and 67 MB are free for "):
         start_checks.check_room(server.run, server.config.archive)
     assert all(server.run.path.is_relative_to(path) and path.is_dir() for path in looked_at)
+    server.run.create()  # a start empties the folder first
+    (server.run.temporary / "unpacked").write_bytes(bytes(200_000))
+    start_checks.check_room(server.run, server.config.archive, freed=server.run.used_bytes())
+    server.run.remove()
 
 
+@pytest.mark.parametrize(
+    "writer", [(ServingConfig, "write_for_server"), (StartOptions, "record")], ids=str
+)
 def test_a_start_without_room_for_its_files_leaves_nothing(
-    server: TorchServe, monkeypatch: pytest.MonkeyPatch
+    server: TorchServe, monkeypatch: pytest.MonkeyPatch, writer: tuple[type, str]
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(ServingConfig, "write_for_server", full)
+    monkeypatch.setattr(*writer, full)
     with pytest.raises(NotReadyError, match=f"{server.run.path}: No space left on device"):
         server.start()
     assert not server.run.path.exists()
