@@ -81,7 +81,7 @@ def test_without_it_a_web_page_starts_workers_and_sets_them_to_0(
         requests.delete(f"{url}/models/intruder", timeout=30)
     refused = catdog_here("serve", "--management-socket", "--config", own.config.path)
     assert refused.returncode == 3
-    assert f"runs already, with its management API on {url}; to have it on a socket" in (
+    assert f"runs already, with its management API on {url}; to have it as asked: " in (
         refused.stderr
     )
 

@@ -1,5 +1,7 @@
 """catdog restart."""
 
+import typer
+
 from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.options import ConfigOption, configured_server, console
 from catdog_serving.cli.serve import start
@@ -14,4 +16,9 @@ def restart(config: ConfigOption) -> None:
     if server.is_running():
         server.prepare(options)  # what would not start is told while the old one runs
     console.print("stopped" if server.stop() else "no server was running")
-    start(server, options)
+    try:
+        start(server, options)
+    finally:
+        if not server.is_running():  # what it was started with went with its folder
+            again = f"no server runs now; to start it as it was: {options.command()}"
+            typer.echo(again, err=True)  # --quiet, too

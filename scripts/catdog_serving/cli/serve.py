@@ -113,25 +113,20 @@ def _check_same(
     Raises:
         NotReadyError: If not.
     """
-    other = ""
+    asgi = kind is ServerName.asgi
+    other = []
     if management_socket and not socket_path(server.management_url):
-        other = (
-            f"with its management API on {server.management_url}; to have it on a socket: "
-            "catdog stop && catdog serve --management-socket"
-        )
-    without_java = kind is ServerName.asgi
-    if kind is not None and without_java != server.run.runs_without_java():
-        other = (
-            f"{'with' if without_java else 'without'} Java; to have the other: "
-            f"catdog stop && catdog serve --server {kind}"
-        )
+        other.append(f"with its management API on {server.management_url}")
+    if kind is not None and asgi != server.run.runs_without_java():
+        other.append("with Java" if asgi else "without Java")
     if port is not None and not server.served.inference_url.endswith(f":{port}"):
-        other = (
-            f"at {server.served.inference_url}; to have it at another port: "
-            f"catdog stop && catdog serve --port {port}"
-        )
+        other.append(f"at {server.served.inference_url}")
     if other:
-        raise NotReadyError(f"the server runs already, {other}")
+        asked = StartOptions(port, management_socket, asgi).command()
+        raise NotReadyError(
+            f"the server runs already, {', '.join(other)}; to have it as asked: "
+            f"catdog stop && {asked}"
+        )
 
 
 def _warn(line: str) -> None:

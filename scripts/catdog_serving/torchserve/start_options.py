@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from catdog_serving.torchserve.config_keys import shown_value
@@ -53,7 +53,19 @@ class StartOptions:
     @classmethod
     def of(cls, run: RunDirectory) -> "StartOptions":
         """Those that a server was started with; the defaults if it does not say."""
-        return cls(**_recorded(run).get("options", {}))
+        recorded = _recorded(run).get("options", {})  # another catdog's may have more
+        return cls(**{f.name: recorded[f.name] for f in fields(cls) if f.name in recorded})
+
+    def command(self) -> str:
+        """The line that starts a server with them."""
+        words = ["catdog serve"]
+        if self.port is not None:
+            words.append(f"--port {self.port}")
+        if self.asgi:
+            words.append("--server asgi")
+        if self.management_socket:
+            words.append("--management-socket")
+        return " ".join(words)
 
 
 def changes_since_start(

@@ -1,6 +1,7 @@
 """How a server is started and stopped, where no Java needs to run."""
 
 import errno
+import json
 import os
 import shutil
 import socket
@@ -175,6 +176,31 @@ def test_a_restart_that_cannot_succeed_stops_nothing(
     assert java.is_running()
     assert "which catdog did not start" not in result.stderr
     server.run.remove()
+
+
+def test_a_restart_that_failed_names_the_options_to_go_on_with(
+    server: TorchServe, look_alike: Callable[..., psutil.Process]
+) -> None:
+    """They went with the folder of the server that was stopped."""
+    server.run.create()
+    options = {"port": 19_000, "asgi": True, "management_socket": True, "of_another_catdog": 1}
+    server.run.start_options.write_text(json.dumps({"options": options}))
+    assert StartOptions.of(server.run) == StartOptions(19_000, True, True)
+    result = catdog_here("restart", "--config", server.config.path)  # it has no archive
+    assert result.returncode == 3
+    line = "catdog serve --port 19000 --server asgi --management-socket"
+    assert f"no server runs now; to start it as it was: {line}\n" in result.stderr
+
+
+def test_what_runs_otherwise_is_told_with_all_that_was_asked_for(
+    server: TorchServe, look_alike: Callable[..., psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_alike(server.run.java_option, SERVER_CLASS)
+    monkeypatch.setattr(TorchServe, "wait_ready", lambda *_, **__: None)
+    asked = ("--server", "asgi", "--port", "19000")
+    result = catdog_here("serve", "--config", server.config.path, *asked)
+    assert f"runs already, with Java, at {server.config.inference_url}; " in result.stderr
+    assert "catdog stop && catdog serve --port 19000 --server asgi\n" in result.stderr
 
 
 def test_workers_that_outlived_their_java_do_not_block_a_start(
