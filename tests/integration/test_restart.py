@@ -59,11 +59,16 @@ def test_a_moved_server_is_found_and_restarts_where_it_was(
         assert elsewhere.returncode == 3
         assert f"the server runs already, at http://127.0.0.1:{port}; " in elsewhere.stderr
 
-        config.path.write_text(config.path.read_text().replace("job_queue_size", "job_queue"))
-        refused = catdog_here("restart", "--config", config.path)
-        assert (refused.returncode, refused.stdout) == (3, "")
-        assert server.is_running()
-        config.path.write_text(config.path.read_text().replace("job_queue", "job_queue_size"))
+        edited = config.path.read_text()
+        for wrong in (
+            edited.replace("job_queue_size", "job_queue"),
+            f"{edited}\nnumber_of_gpu=1000\n",
+        ):
+            config.path.write_text(wrong)
+            refused = catdog_here("restart", "--config", config.path)
+            assert (refused.returncode, refused.stdout) == (3, "")
+            assert server.is_running()
+        config.path.write_text(edited)
 
         again = here("restart")
         assert again.startswith("stopped\n")
@@ -71,6 +76,9 @@ def test_a_moved_server_is_found_and_restarts_where_it_was(
         assert re.search(r"^1\.0 \(default\) .* READY +16 ", again, re.MULTILINE)
         assert "changed" not in again + here("serve")
         assert server.run.runs_without_java() == (kind == "asgi")
+
+        config.path.write_text("job_queue=32\n")  # a server is stopped whatever its file says
+        assert here("stop") == "stopped\n"
     finally:
         server.stop()
     assert_nothing_left(server)
