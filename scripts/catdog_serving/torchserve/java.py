@@ -91,7 +91,7 @@ def start_java(
         f"-Xlog:class+load=info:file={run.logs.classes.relative_to(run.path)}:none:filecount=0",
         f"-Dmodel_server_home={run.torchserve_home}",
         run.java_option,
-        *config.java_options(),
+        *config.java_options(Path.as_uri),
         *("-cp", f".:{FOLDER}/*:{run.torchserve_home.name}/ts/frontend/*"),
         SERVER_CLASS,
         *("--python", sys.executable),

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,15 +132,15 @@ class ServingConfig:
 
     @property
     def inference_url(self) -> str:
-        return self.values["inference_address"].rstrip("/")
+        return self.values["inference_address"]
 
     @property
     def management_url(self) -> str:
-        return self.values["management_address"].rstrip("/")
+        return self.values["management_address"]
 
     @property
     def metrics_url(self) -> str:
-        return self.values["metrics_address"].rstrip("/")
+        return self.values["metrics_address"]
 
     @property
     def model_store(self) -> Path:
@@ -326,9 +327,9 @@ class ServingConfig:
         named = {}
         if metrics := self.values.get("metrics_config"):
             named["metrics_config"] = self._found(metrics)
-        for option in java_options(self.values.get("vmargs", "")):
+        for option in self.java_options():
             if option.startswith(LOG_OPTION):
-                named["vmargs"] = self._found(option.removeprefix(LOG_OPTION))
+                named["vmargs"] = Path(option.removeprefix(LOG_OPTION))
         return named
 
     def with_absolute_paths(self) -> dict[str, str]:
@@ -338,18 +339,17 @@ class ServingConfig:
             if key in values:
                 values[key] = str(self._found(values[key]))
         if "vmargs" in values:
-            values["vmargs"] = shlex.join(
-                f"{LOG_OPTION}{self._found(option.removeprefix(LOG_OPTION))}"
-                if option.startswith(LOG_OPTION)
-                else option
-                for option in java_options(self.values.get("vmargs", ""))
-            )
+            values["vmargs"] = shlex.join(self.java_options())
         return values
 
-    def java_options(self) -> list[str]:
-        """The options of `vmargs`, with the log configuration as the URI that Java wants."""
+    def java_options(self, shown: Callable[[Path], str] = str) -> list[str]:
+        """The options of `vmargs`, with the absolute path of the log configuration.
+
+        Args:
+            shown: How a path is written; Java itself wants a URI.
+        """
         return [
-            f"{LOG_OPTION}{self._found(option.removeprefix(LOG_OPTION)).as_uri()}"
+            f"{LOG_OPTION}{shown(self._found(option.removeprefix(LOG_OPTION)))}"
             if option.startswith(LOG_OPTION)
             else option
             for option in java_options(self.values.get("vmargs", ""))

@@ -58,8 +58,9 @@ def odd_root(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def test_the_name_of_the_checkout_reaches_java_whole(odd_root: Path, tmp_path: Path) -> None:
     config = ServingConfig.read(odd_root / "config" / "config.properties")
     log = f"-Dlog4j.configurationFile={(odd_root / 'config' / 'log4j2.xml').as_uri()}"
-    shipped = ServingConfig.read(SHIPPED).java_options()
-    assert [log if "log4j" in option else option for option in shipped] == config.java_options()
+    shipped = ServingConfig.read(SHIPPED).java_options(Path.as_uri)
+    ours = config.java_options(Path.as_uri)
+    assert [log if "log4j" in option else option for option in shipped] == ours
     config.write_for_server(tmp_path / "out.properties")
     written = as_java_reads((tmp_path / "out.properties").read_text(encoding="latin-1"))
     assert written["model_store"] == str(odd_root / "model-store")
@@ -131,7 +132,7 @@ def test_the_servers_copy_has_absolute_paths_and_the_archives_version(
 
 
 def test_the_log_configuration_becomes_an_absolute_url() -> None:
-    options = ServingConfig.read(SHIPPED).java_options()
+    options = ServingConfig.read(SHIPPED).java_options(Path.as_uri)
     assert f"-Dlog4j.configurationFile=file://{ROOT}/config/log4j2.xml" in options
     assert any(option.startswith("-Xmx") for option in options)
 
