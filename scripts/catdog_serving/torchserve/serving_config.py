@@ -116,12 +116,15 @@ class ServingConfig:
         return self.path.parent.parent
 
     def _found(self, name: str) -> Path:
-        """A path that a key names; for a file that was copied alone, what the default one has."""
+        """A path that a key names; for a file that was copied alone, beside it before all.
+
+        Else below `root`, else what the default one has.
+        """
         own = self.root / name
         roots = [config_folder().parent]
         if is_shipped(config_folder() / FILE):
             roots.append(data_folder())
-        places = [own, *(root / name for root in roots)]
+        places = [self.path.parent / name, own, *(root / name for root in roots)]
         return next((path for path in places if path.exists()), own)
 
     @property

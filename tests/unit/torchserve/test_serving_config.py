@@ -269,3 +269,12 @@ def test_each_gpu_gets_its_workers_and_nvidia_smi_is_asked_once(
     assert json.loads(written["models"])["catdog"]["1.0"]["maxWorkers"] == workers
     assert config.served_worker_settings["maxWorkers"] == workers
     assert not asked.exists() or asked.read_text() == "\n"
+
+
+def test_what_lies_beside_a_file_that_was_copied_alone_is_its_own(tmp_path: Path) -> None:
+    """Not in the folder above, which is everybody's for a file in a home."""
+    path = tmp_path / "night" / "night.properties"
+    for store in (path.with_name("model-store"), tmp_path / "model-store"):
+        store.mkdir(parents=True)
+    shutil.copy(SHIPPED, path)
+    assert ServingConfig.read(path).model_store == path.with_name("model-store")
