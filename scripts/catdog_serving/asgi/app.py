@@ -128,14 +128,14 @@ class CatDogApi:
         except ClientDisconnect:
             return None
         finally:
-            self._bodies.held_bytes -= len(body)
+            self._bodies.release(len(body))
 
     async def _ask_worker(self, request: Request, body: bytearray, explain: bool) -> Answer | None:
         worker = self._worker
         headers = dict(request.headers.items())
         before = len(body)
         row = to_row(body, headers.get("content-type", ""))
-        self._bodies.held_bytes -= before - len(body)  # what of a form is no image
+        self._bodies.release(before - len(body))  # what of a form is no image
         # As TorchServe does: a client's own words of these names say nothing.
         headers |= {"explain": str(explain), "url_path": ""}
         job = Job(

@@ -29,14 +29,22 @@ class Bodies:
     """Reads the bodies of requests; whatever is over a limit is refused, and not read.
 
     Attributes:
-        held_bytes: Of all bodies that are here. Who has done with one takes its length off.
+        held_bytes: Of all bodies that are here. Who has done with one releases its length.
     """
 
-    def __init__(self, limit: int, all_limit: int) -> None:
-        """Of one body and of all together, in bytes."""
+    def __init__(self, limit: int, all_limit: int, wait_s: float = 0) -> None:
+        """Limits of one body and of all together, in bytes; how long a piece waits for room."""
         self._limit = limit
         self._all_limit = all_limit
+        self._wait_s = wait_s
+        self._released = asyncio.Event()
         self.held_bytes = 0
+
+    def release(self, size: int) -> None:
+        """Forget so many bytes, and wake who waits for room."""
+        self.held_bytes -= size
+        self._released.set()
+        self._released = asyncio.Event()
 
     async def read(self, request: Request, body: bytearray) -> Answer | None:
         """Read one piece by piece into `body`; gives why it is refused.
@@ -57,13 +65,23 @@ class Bodies:
                 async for piece in request.stream():
                     if len(body) + len(piece) > self._limit:
                         return _TOO_LARGE
-                    if self.held_bytes + len(piece) > self._all_limit:
+                    if not await self._has_room(len(piece)):
                         return NO_MEMORY
                     body += piece
                     self.held_bytes += len(piece)
         except TimeoutError:
             return _SLOW
         return None
+
+    async def _has_room(self, size: int) -> bool:
+        """Whether there is room for a piece by the time that it may wait."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while self.held_bytes + size > self._all_limit:
+                    await self._released.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class BoundedProtocol(H11Protocol):

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
@@ -30,7 +30,7 @@ from catdog.structure import detect_format
 from catdog_serving.asgi.http_server import Bodies
 from catdog_serving.asgi.worker import Answer
 from catdog_serving.client import CatDogClient
-from catdog_serving.errors import InvalidImageError, ServerBusyError, ServerError
+from catdog_serving.errors import CatDogError, InvalidImageError, ServerBusyError, ServerError
 from catdog_serving.folder.image_result import (
     INVALID_IMAGE,
     FileInfo,
@@ -49,6 +49,7 @@ from catdog_serving.web.service import Service
 AT_ONCE = 4  # of one page; browsers open six connections to a server
 MAX_IMAGES = 1000  # of one page, which keeps 15 kB of each
 _ALL_BODIES = 8  # times max_request_size: what all visitors together may have here, in bytes
+_WAIT_S = 30.0  # a body waits so long for room among the others
 
 
 def make_application(settings: WebSettings, client: CatDogClient) -> ASGIApp:
@@ -74,10 +75,8 @@ class _Page:
         self._client = client
         self._settings = settings
         self._service = Service(settings.config)
-        self._bodies = Bodies(limit, _ALL_BODIES * limit)
-        self._room = _ALL_BODIES * limit  # bytes that are not spoken for
-        self._freed = asyncio.Condition()
-        self._turns = CapacityLimiter(CONCURRENCY)
+        self._bodies = Bodies(limit, _ALL_BODIES * limit, _WAIT_S)
+        self._turns = asyncio.Semaphore(CONCURRENCY)
         limits = {
             "max_bytes": limit,
             "max_images": MAX_IMAGES,
@@ -94,7 +93,7 @@ class _Page:
         )
 
     async def service(self, request: Request) -> Response:
-        return JSONResponse(await to_thread.run_sync(self._service.view))
+        return JSONResponse(await run_in_threadpool(self._service.view))
 
     async def predict(self, request: Request) -> Response:
         return await self._answer(request, explain=False)
@@ -109,37 +108,30 @@ class _Page:
                 if isinstance(body, Answer):
                     return Response(body.body, body.status, body.headers)
                 name = unquote(request.headers.get("x-file-name", "")) or "image"
-                return JSONResponse(
-                    await to_thread.run_sync(self._ask, body, name, explain, limiter=self._turns)
-                )
+                async with self._turns:
+                    return JSONResponse(await run_in_threadpool(self._ask, body, name, explain))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
-        except ServerError as error:
+        except CatDogError as error:
             sentence = server_problem(error, self._client.url)
             answer = Answer.error(503, type(error).__name__, sentence)
             return Response(answer.body, answer.status, answer.headers)
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[bytes | Answer]:
-        """The body, or why it is refused; not read until there is room for it."""
-        limit = self._settings.config.max_request_size
-        size = min(limit, int(request.headers.get("content-length", limit)))
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._room >= size)
-            self._room -= size
+        """The body, or why it is refused; it takes room until the block ends."""
         body = bytearray()
+        size = 0
         try:
             try:
                 refusal = await self._bodies.read(request, body)
             finally:
-                self._bodies.held_bytes -= len(body)
+                size = len(body)
             content = bytes(body)
             body.clear()
             yield refusal or content
         finally:
-            async with self._freed:
-                self._room += size
-                self._freed.notify_all()
+            self._bodies.release(size)
 
     def _ask(self, content: bytes, name: str, explain: bool) -> dict[str, Any]:
         """A row of `catdog classify`: to be shown, as JSON, and as CSV with its header."""
@@ -171,8 +163,10 @@ class _Page:
         return replace(found.prediction, box=found.box, map=found.map)
 
 
-def server_problem(error: ServerError, url: str) -> str:
+def server_problem(error: CatDogError, url: str) -> str:
     """What a person can do about a server that did not answer, or not with a prediction."""
+    if not isinstance(error, ServerError):  # it was not asked: its file holds no token
+        return f"No prediction: {error}"
     if error.status is None:
         return f"The server at {url} does not answer. Start it with: catdog serve, then try again."
     if isinstance(error, ServerBusyError) or error.status in (500, 507):

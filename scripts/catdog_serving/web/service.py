@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
-from catdog_serving.errors import ServerError
+from catdog_serving.errors import CatDogError, ServerError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -28,24 +28,28 @@ class Service:
         with self._lock:
             if not self._view or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
                 snapshot = self._next_snapshot()
-                if isinstance(snapshot, ServerError):
+                if isinstance(snapshot, CatDogError):
                     self._view = {"facts": {}, "problem": self._away(snapshot)}
                 else:
                     self._view = _facts(snapshot)
                 self._taken = time.monotonic()
             return self._view
 
-    def _next_snapshot(self) -> Snapshot | ServerError:
+    def _next_snapshot(self) -> Snapshot | CatDogError:
         try:
             return next(self._snapshots)
-        except Exception:  # a bug: it ends the snapshots, and the next one starts them anew
+        except Exception as error:  # it ends the snapshots, and the next one starts them anew
             self._snapshots = self._new_snapshots()
-            raise
+            if isinstance(error, CatDogError):
+                return error
+            raise  # a bug
 
     def _new_snapshots(self) -> Iterator[Snapshot | ServerError]:
         return take_snapshots(TorchServe(self._config), 0)
 
-    def _away(self, error: ServerError) -> str:
+    def _away(self, error: CatDogError) -> str:
+        if not isinstance(error, ServerError):
+            return str(error)
         if error.status is None:
             url = TorchServe(self._config).served.inference_url
             return f"The server at {url} is not running. Start it with: catdog serve"

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import csv
+import io
 import json
 import socket
 import subprocess
@@ -9,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -20,8 +22,15 @@ from starlette.types import Message
 from catdog_serving.asgi.http_server import http_server as asgi_server
 from catdog_serving.asgi.http_server import listen_at
 from catdog_serving.client import CatDogClient
-from catdog_serving.errors import ServerBusyError, ServerError, ServerUnavailableError
+from catdog_serving.errors import (
+    CatDogError,
+    NotReadyError,
+    ServerBusyError,
+    ServerError,
+    ServerUnavailableError,
+)
 from catdog_serving.extras import install_hint
+from catdog_serving.torchserve.tokens import KeyFile
 from catdog_serving.web.app import make_application, server_problem
 from catdog_serving.web.guard import Guard
 from catdog_serving.web.server import CONCURRENCY, WebSettings
@@ -59,6 +68,13 @@ def served(make_config: MakeConfig, answer: Answer, **settings: object) -> Itera
             thread.join()
 
 
+def slow_client(address: str, length: str = "Content-Length: 1000000") -> socket.socket:
+    """A connection that has sent the head of a request and nothing of its body."""
+    found = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=30)
+    found.sendall(f"POST /predictions HTTP/1.1\r\nHost: {HERE}\r\n{length}\r\n\r\n".encode())
+    return found
+
+
 def post(address: str, content: bytes) -> requests.Response:
     return requests.post(f"{address}/predictions", data=content, timeout=30)
 
@@ -68,6 +84,13 @@ def test_where_others_reach_it_it_needs_a_password(options: tuple[str, str]) -> 
     result = catdog_here("web", *options)
     assert result.returncode == 2
     assert "give --auth USER:PASSWORD, or set CATDOG_WEB_AUTH" in result.stderr
+
+
+def test_on_loopback_it_needs_none() -> None:
+    with listen_at("127.0.0.2", 0) as taken:
+        port = taken.getsockname()[1]
+        result = catdog_here("web", "--host", "127.0.0.2", "--port", str(port))
+    assert "cannot listen on port" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -145,9 +168,10 @@ def test_only_its_own_pages_and_who_knows_the_password(
         (ServerUnavailableError("lost", status=500), "Wait a moment, then try again"),
         (ServerBusyError("full", status=503), "Wait a moment, then try again"),
         (ServerError("a wrong token", status=400), "No prediction: a wrong token"),
+        (NotReadyError("no tokens"), "No prediction: no tokens"),
     ],
 )
-def test_a_server_problem_says_what_to_do(error: ServerError, sentence: str) -> None:
+def test_a_server_problem_says_what_to_do(error: CatDogError, sentence: str) -> None:
     assert sentence in server_problem(error, "http://127.0.0.1:8080")
 
 
@@ -170,11 +194,12 @@ def test_what_only_folders_read_needs_the_operators_leave(make_config: MakeConfi
 
 def test_a_row_is_that_of_the_command(make_config: MakeConfig) -> None:
     with served(make_config, lambda request, _: send(request, 400, INVALID)) as address:
-        headers = {"X-File-Name": "%3Cb%3E%0A%22.png"}
+        headers = {"X-File-Name": "%3Cb%3E%0D%0A%22.png"}
         answer = requests.post(f"{address}/explanations", b"x", headers=headers, timeout=9).json()
-    assert answer["row"]["path"] == '<b>\n".png'
+    assert answer["row"]["path"] == '<b>\r\n".png'
     assert answer["row"]["error"] == {"type": "InvalidImage", "message": "no image"}
-    assert answer["csv"].splitlines()[1:] == ['"<b>', answer["csv"].splitlines()[2]]
+    (row,) = csv.DictReader(io.StringIO(answer["csv"], newline=""))
+    assert row["path"] == '<b>\r\n".png'
     assert answer["item"] == {key: answer["row"][key] for key in ("path", "size", "error")}
 
 
@@ -202,22 +227,32 @@ def test_visitors_together_do_not_fill_the_queue(make_config: MakeConfig) -> Non
     assert not too_many.is_set()
 
 
-def test_bodies_wait_unread_until_there_is_room_for_them(make_config: MakeConfig) -> None:
-    """Eight that do not come to an end take all there is; who goes away gives it back."""
-    head = f"POST /predictions HTTP/1.1\r\nHost: {HERE}\r\nContent-Length: 1000000\r\n\r\n"
-    with served(make_config, answer_a_cat) as address:
-        where = ("127.0.0.1", int(address.rpartition(":")[2]))
+def test_bodies_wait_for_room_among_those_that_are_here(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight that lack a last byte take all there is; who goes away gives it back."""
+    monkeypatch.setattr("catdog_serving.web.app._WAIT_S", 0.5)
+    with served(make_config, answer_a_cat) as address, ExitStack() as connections:
         for _ in range(3):
-            slow = [socket.create_connection(where, timeout=30) for _ in range(8)]
+            slow = [connections.enter_context(slow_client(address)) for _ in range(8)]
             for connection in slow:
-                connection.sendall(head.encode() + bytes(900_000))
+                connection.sendall(bytes(999_999))
             requests.get(address, timeout=30)  # what was sent before is read by then
-            with pytest.raises(requests.ReadTimeout):
-                requests.post(f"{address}/predictions", data=CAT, timeout=0.5)
+            full = post(address, CAT)
+            assert (full.status_code, full.json()["type"]) == (507, "OutOfMemoryError")
             for connection in slow:
                 connection.close()
             assert post(address, CAT).json()["item"]["label"] == "cat"
         assert post(address, bytes(1_000_001)).status_code == 413
+
+
+def test_what_has_not_come_takes_no_room(make_config: MakeConfig) -> None:
+    with served(make_config, answer_a_cat) as address, ExitStack() as connections:
+        for length in ("Content-Length: 1000000", "Transfer-Encoding: chunked"):
+            for _ in range(8):
+                connections.enter_context(slow_client(address, length))
+        requests.get(address, timeout=30)
+        assert post(address, CAT).json()["item"]["label"] == "cat"
 
 
 def test_the_service_tab_outlives_another_program_at_the_port(
@@ -249,3 +284,20 @@ def test_the_service_tab_says_what_was_refused(make_config: MakeConfig) -> None:
         found = Service(make_config(None, management_address=url, metrics_address=url)).view()
     assert "answered 400: a wrong token" in found["problem"]
     assert "not running" not in found["problem"]
+
+
+def test_a_file_without_tokens_is_a_sentence_everywhere(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_tokens(*_: object, **__: object) -> None:
+        raise NotReadyError("key_file.json holds no tokens; to have new ones: catdog restart")
+
+    with served(make_config, answer_a_cat) as address:
+        monkeypatch.setattr(KeyFile, "token", no_tokens)
+        monkeypatch.setattr(CatDogClient, "classify", no_tokens)
+        answer = post(address, CAT)
+        assert (answer.status_code, answer.json()["type"]) == (503, "NotReadyError")
+        assert "to have new ones: catdog restart" in answer.json()["message"]
+        for _ in range(2):
+            view = requests.get(f"{address}/service", timeout=30).json()
+            assert "to have new ones: catdog restart" in view["problem"]
