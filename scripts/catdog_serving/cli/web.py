@@ -7,11 +7,10 @@ import typer
 
 from catdog_serving.cli.options import ConfigOption, TokenOption, UrlOption, print_line
 from catdog_serving.errors import UsageError
+from catdog_serving.http_session import is_loopback
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.web.server import WebSettings, serve_page
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def web(
@@ -46,7 +45,7 @@ def web(
 ) -> None:
     """Open a page to try images on: label, breed, box and map; needs a running server."""
     origins = tuple(map(_origin, origin or ()))
-    if auth is None and (origins or host not in LOOPBACK):
+    if auth is None and (origins or not is_loopback(host)):
         where = "behind --origin" if origins else f"on {host}"
         raise UsageError(
             f"{where} others can reach the page: give --auth USER:PASSWORD, or set CATDOG_WEB_AUTH"
