@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -172,6 +173,17 @@ def test_files_that_are_no_good_are_sentences_and_cost_the_others_nothing(
             "larger than 25 MiB; send a smaller image"
         )
         assert page.locator("#gallery b").count() == 0
+        give(page, "drop", CAT.read_bytes(), "two\r\nlines.png")
+        expect(page.locator("#message")).to_have_text(re.compile("^4 images: .*2 failed"))
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Table as CSV").click()
+        table = Path(download.value.path()).read_bytes().decode()
+        rows = list(csv.DictReader(io.StringIO(table, newline="")))
+        assert {row["path"]: row["label"] for row in rows} == {
+            text.name: "",
+            CAT.name: "cat",
+            "two\r\nlines.png": "cat",
+        }
 
 
 def test_all_ways_to_bring_an_image_on_a_desk_and_on_a_phone(
@@ -196,6 +208,61 @@ def test_all_ways_to_bring_an_image_on_a_desk_and_on_a_phone(
         page.locator(".card.cat").tap()
         expect(page.locator("#detail")).to_be_visible()
         assert fits_in_width(page)
+
+
+def test_quick_hands_ask_no_more_than_slow_ones(browser: Browser, stand_in: StandIn) -> None:
+    """Of images that are passed by, none is explained; clicks leave one loop behind the tab."""
+    asked: list[str] = []
+    with web_page(browser, stand_in.page, expected_errors=("500",)) as page:
+        page.get_by_role("button", name="Try the samples").click()
+        expect(page.locator("#message")).to_have_text("4 images: 4 cat")
+        page.clock.install(time="2026-01-01")
+        page.clock.pause_at("2026-01-02")
+        page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+        page.locator(".card").first.click()
+        for _ in range(3):
+            page.keyboard.press("ArrowRight")
+        expect(page.locator("#position")).to_have_text("4 of 4")
+        page.clock.run_for(1000)
+        expect(page.locator("#detail")).to_contain_text("whole image")
+        assert asked.count("/explanations") == 1
+        page.keyboard.press("Escape")
+        asked.clear()
+        for _ in range(3):
+            page.locator("#service-tab").dispatch_event("click")
+        expect(page.locator("#service-problem")).to_contain_text("catdog serve")
+        before = asked.count("/service")
+        for _ in range(4):
+            page.clock.run_for(2000)
+            page.evaluate("fetch('samples/chelsea.png').then((answer) => answer.blob())")
+        assert before < asked.count("/service") <= before + 4
+        page.route("**/service", lambda route: route.fulfill(status=500, body="a bug"))
+        page.locator("#service-tab").dispatch_event("click")
+        expect(page.locator("#service-problem")).to_have_text("The page's server answered 500.")
+
+
+def test_wrong_ones_are_gone_through_from_where_the_open_one_was(
+    browser: Browser, stand_in: StandIn
+) -> None:
+    with web_page(browser, stand_in.page) as page:
+        page.get_by_role("button", name="Try the samples").click()
+        expect(page.locator("#message")).to_have_text("4 images: 4 cat")
+        page.get_by_label("Order").select_option("by name")
+        names = cards(page)
+        page.locator(".card").first.click()
+        for _ in range(4):
+            page.keyboard.press("w")
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("Escape")
+        page.locator("#chips .wrong").click()
+        page.locator(".card").nth(1).click()
+        page.keyboard.press("w")
+        expect(page.locator("#position")).to_have_text("3 others")
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#detail-name")).to_have_text(names[2])
+        page.keyboard.press("w")
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#detail-name")).to_have_text(names[0])
 
 
 def test_a_full_queue_is_a_sentence_and_another_try(browser: Browser, stand_in: StandIn) -> None:

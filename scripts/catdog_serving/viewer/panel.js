@@ -2,16 +2,19 @@
 // One image in detail, in the dialog of viewer.html: the original beside its map, and the answer.
 {
   const { bars, byId, count, fileName, make, plural } = catdog;
+  const PAUSE_MS = 200; // so long an item stays open before the whole image is looked at
 
   catdog.Panel = class {
     #dialog = byId("detail");
     #gallery;
     #explain;
     #changed;
+    #place = 0; // of the open item, or of what follows it if the filter shows it no more
+    #looking = new AbortController(); // aborted when another item is opened, or none is
 
     /**
-     * `explain(item)`, if there is one, sets the item's map and box to those of the whole image,
-     * and gives a caption. `changed(item)` is called then, and when an item was marked as wrong.
+     * `explain(item, signal)`, if there is one, sets the item's map and box to those of the whole
+     * image, and gives a caption. `changed(item)` is called then, and when an item was marked as wrong.
      */
     constructor(gallery, explain, changed) {
       this.#gallery = gallery;
@@ -34,43 +37,65 @@
       dialog.addEventListener("click", (event) => {
         if (event.target === dialog) dialog.close(); // the backdrop
       });
-      dialog.addEventListener("close", () => gallery.focus(gallery.active));
+      dialog.addEventListener("close", () => {
+        this.#looking.abort();
+        const isShown = gallery.items.includes(gallery.active);
+        gallery.focus(isShown ? gallery.active : this.#neighbour(1) ?? this.#neighbour(-1));
+      });
     }
 
     /** Show an item of the gallery. */
     open(item) {
+      this.#looking.abort();
+      this.#looking = new AbortController();
       this.#gallery.active = item;
       this.#draw(item);
       byId("detail-body").scrollTop = 0;
       if (!this.#dialog.open) this.#dialog.showModal();
-      if (this.#explain && !item.error && !item.explained) this.#look(item);
+      if (this.#explain && !item.error && !item.explained) this.#look(item, this.#looking.signal);
     }
 
     #draw(item) {
-      const { items } = this.#gallery;
-      const place = items.indexOf(item);
       byId("detail-name").textContent = fileName(item.path);
       byId("detail-body").replaceChildren(
         ...(item.error ? failureParts(item) : answerParts(item)), fileFacts(item));
-      byId("position").textContent = `${count(place + 1)} of ${count(items.length)}`;
-      byId("previous").disabled = place <= 0;
-      byId("next").disabled = place === items.length - 1;
       byId("opacity").closest("label").hidden = !item.map;
       byId("wrong").hidden = Boolean(item.error);
+      this.#drawPlace(item);
+    }
+
+    /** What changes when the gallery shows others, and with the mark. */
+    #drawPlace(item) {
+      const { items } = this.#gallery;
+      const place = items.indexOf(item);
+      if (place >= 0) this.#place = place;
+      byId("position").textContent =
+        place < 0 ? plural(items.length, "other") : `${count(place + 1)} of ${count(items.length)}`;
+      byId("previous").disabled = !this.#neighbour(-1);
+      byId("next").disabled = !this.#neighbour(1);
       byId("wrong").ariaPressed = Boolean(item.wrong);
     }
 
     /** Draw the item again when the whole image was looked at, unless another took its place. */
-    async #look(item) {
-      const note = await this.#explain(item);
+    async #look(item, signal) {
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      if (signal.aborted) return;
+      const note = await this.#explain(item, signal);
+      if (signal.aborted) return;
       this.#changed(item);
-      if (item !== this.#gallery.active || !this.#dialog.open) return;
       this.#draw(item);
       byId("detail-body").querySelector(".drawn figcaption")?.replaceChildren(note);
     }
 
+    /** The item before the open one (-1), or after it (1). */
+    #neighbour(step) {
+      const { items, active } = this.#gallery;
+      const place = items.indexOf(active);
+      return items[place < 0 ? this.#place + Math.min(step, 0) : place + step];
+    }
+
     #move(step) {
-      const next = this.#gallery.items[this.#gallery.items.indexOf(this.#gallery.active) + step];
+      const next = this.#neighbour(step);
       if (next) this.open(next);
     }
 
@@ -78,8 +103,8 @@
       const item = this.#gallery.active;
       if (item.error) return;
       item.wrong = !item.wrong;
-      byId("wrong").ariaPressed = item.wrong;
       this.#changed(item);
+      this.#drawPlace(item);
     }
   };
 

@@ -104,9 +104,9 @@
   };
 
   /** Map and box of the whole image, in place of those of the crop that was classified. */
-  const explain = async (item) => {
+  const explain = async (item, signal) => {
     try {
-      const { item: found } = await ask("explanations", item.file, ended.signal);
+      const { item: found } = await ask("explanations", item.file, signal);
       if (found.error) return found.error.message;
       Object.assign(item, { box: found.box, map: found.map, explained: true });
       return found.fills ? "it fills the image" : "map and box of the whole image";
@@ -165,9 +165,10 @@
 
   const save = { // the rows of `catdog classify`; those that the page refused have no line of CSV
     csv: () => {
-      const tables = items.flatMap((item) => (item.csv ? [item.csv.split("\r\n", 2)] : []));
-      const lines = tables.map(([, line]) => line);
-      catdog.download("catdog.csv", "text/csv", [tables[0]?.[0], ...lines, ""].join("\r\n"));
+      const tables = items.flatMap((item) => item.csv ?? []);
+      const afterHeader = (table) => table.slice(table.indexOf("\r\n") + 2); // names have such, too
+      const lines = tables.map((table, place) => (place ? afterHeader(table) : table));
+      catdog.download("catdog.csv", "text/csv", lines.join(""));
     },
     json: () => {
       const images = items.map((item) => item.row);

@@ -3,20 +3,27 @@
 {
   const { byId, make } = catdog;
   const INTERVAL_MS = 2000;
-  let timer = 0;
+  let ended = new AbortController(); // aborted when a tab is chosen
 
-  const look = async () => {
-    let view;
-    try {
-      view = await (await fetch("service")).json();
-    } catch {
-      view = { facts: {}, problem: "The page's own server does not answer. Start: catdog web" };
-    }
+  const look = async (signal) => {
+    const view = await viewOf(signal);
+    if (signal.aborted) return; // another one looks now, or none
     byId("service-problem").textContent = view.problem ?? "";
     byId("service-problem").hidden = !view.problem;
     byId("facts").replaceChildren(...Object.entries(view.facts).map(
       ([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
-    if (!byId("service").hidden) timer = setTimeout(look, INTERVAL_MS);
+    setTimeout(() => signal.aborted || look(signal), INTERVAL_MS);
+  };
+
+  const viewOf = async (signal) => {
+    const failed = (problem) => ({ facts: {}, problem });
+    try {
+      const response = await fetch("service", { signal });
+      return response.ok
+        ? await response.json() : failed(`The page's server answered ${response.status}.`);
+    } catch {
+      return failed("The page's own server does not answer. Start: catdog web");
+    }
   };
 
   for (const name of ["images", "service"]) {
@@ -25,8 +32,9 @@
         byId(other).hidden = other !== name;
         byId(`${other}-tab`).ariaSelected = other === name;
       }
-      clearTimeout(timer);
-      if (name === "service") look();
+      ended.abort();
+      ended = new AbortController();
+      if (name === "service") look(ended.signal);
     });
   }
 }
