@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from catdog_serving.model_archive import archive_facts, file_sha256, has_files_of
+from catdog_serving.archive_copies import has_files_of
+from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.rollout.switch import served_folder
 from catdog_serving.torchserve.run_directory import SERVER_CLASS
 from catdog_serving.torchserve.server import TorchServe

@@ -12,10 +12,11 @@ from unittest.mock import patch
 
 import catdog_serving.build
 from catdog.networks import get_network
+from catdog_serving.archive_copies import pack_folder
 from catdog_serving.build.build_archive import ArchiveSpec, build_archive
 from catdog_serving.build.verify import CORE, HANDLER, HANDLER_FILES, code_sha256
 from catdog_serving.build.weights import Weights, find_weights
-from catdog_serving.model_archive import open_archive, pack_folder
+from catdog_serving.model_archive import open_archive
 from catdog_serving.sample_images import SAMPLES
 from tests.support.paths import ROOT
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from catdog_serving.model_archive import copy_archive
+from catdog_serving.archive_copies import copy_archive
 from catdog_serving.torchserve.server import TorchServe
 
 VERSION = "90.0"

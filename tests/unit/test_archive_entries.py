@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.archive_copies import copy_archive, has_files_of
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import (
     archive_facts,
@@ -18,8 +19,6 @@ from catdog_serving.model_archive import (
     archive_settings,
     archive_version,
     check_archive_format,
-    copy_archive,
-    has_files_of,
     open_archive,
 )
 from tests.support.command_line import catdog_here

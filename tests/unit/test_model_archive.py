@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.archive_copies import (
+    copy_archive,
+    has_files_of,
+    next_version,
+    pack_folder,
+    private_copy,
+)
 from catdog_serving.atomic_write import atomic_write, replace_file
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import (
     archive_facts,
     archive_runtime,
     archive_version,
-    copy_archive,
     file_sha256,
-    has_files_of,
-    next_version,
     open_archive,
-    pack_folder,
-    private_copy,
 )
 from tests.support.model_dirs import model_info, write_model_dir
 

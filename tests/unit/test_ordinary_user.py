@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from catdog_serving.archive_copies import has_files_of
 from catdog_serving.cli.classify import run_classify
 from catdog_serving.errors import CatDogError
 from catdog_serving.evaluation.labelled_files import LabelledFolder
 from catdog_serving.find_images import find_sources
 from catdog_serving.folder.explain_files import explain_files
 from catdog_serving.folder.run_options import RunOptions
-from catdog_serving.model_archive import check_owner, has_files_of
+from catdog_serving.model_archive import check_owner
 from tests.support.command_line import catdog_here
 from tests.support.images import encode, noise
 from tests.support.ordinary_user import as_ordinary_user

@@ -22,6 +22,7 @@ from catdog.networks import get_network
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import MODEL_NAME
 from catdog.transforms import Preprocessing
+from catdog_serving.archive_copies import keep_from_others, pack_folder
 from catdog_serving.atomic_write import replace_file, scratch_folder
 from catdog_serving.build.agreement import AgreementGate, LogitsOf
 from catdog_serving.build.calibration import read_calibration_images, read_images_to_compare
@@ -35,7 +36,6 @@ from catdog_serving.build.verify import (
 )
 from catdog_serving.errors import NotReadyError, RefusedError, UsageError
 from catdog_serving.extras import install_hint
-from catdog_serving.model_archive import keep_from_others, pack_folder
 from catdog_serving.sample_images import SAMPLES
 
 if TYPE_CHECKING:

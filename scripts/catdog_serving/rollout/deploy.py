@@ -13,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE, ModelInfo
-from catdog_serving.errors import NotReadyError, RefusedError
-from catdog_serving.model_archive import (
-    archive_facts,
-    check_owner,
+from catdog_serving.archive_copies import (
     copy_archive,
-    file_sha256,
     has_files_of,
     next_version,
     pack_folder,
     private_copy,
 )
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.model_archive import archive_facts, check_owner, file_sha256
 from catdog_serving.monitoring.metrics import scrape
 from catdog_serving.rollout.canary import TrafficWindow, check_served_golden, watch_canary
 from catdog_serving.rollout.free_memory import check_memory

@@ -7,8 +7,8 @@ a copy of the same archive comes up with fewer workers instead, and takes over.
 import time
 from dataclasses import dataclass
 
+from catdog_serving.archive_copies import next_version, pack_folder
 from catdog_serving.errors import UsageError
-from catdog_serving.model_archive import next_version, pack_folder
 from catdog_serving.rollout.free_memory import check_memory
 from catdog_serving.rollout.switch import (
     default_version,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from catdog.model_info import MODEL_INFO_FILE
+from catdog_serving.archive_copies import has_files_of
 from catdog_serving.errors import CatDogError, NotReadyError
-from catdog_serving.model_archive import archive_facts, file_sha256, has_files_of
+from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.rollout.switch import served_folder
 from catdog_serving.torchserve.management import ModelStatus
 from catdog_serving.torchserve.server import TorchServe

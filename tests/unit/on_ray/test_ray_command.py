@@ -8,8 +8,8 @@ from unittest.mock import patch
 
 import pytest
 
+from catdog_serving.archive_copies import pack_folder
 from catdog_serving.extras import install_hint
-from catdog_serving.model_archive import pack_folder
 from catdog_serving.on_ray.session import _silence
 from tests.support.command_line import catdog_here
 from tests.support.model_dirs import model_info, write_model_dir
