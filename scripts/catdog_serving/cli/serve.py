@@ -25,6 +25,7 @@ from catdog_serving.model_archive import file_sha256
 from catdog_serving.monitoring.snapshot import ServerStatus, read_status
 from catdog_serving.torchserve.loaded_libraries import missing_packages
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.start_checks import check_addresses
 from catdog_serving.torchserve.start_options import (
     HIGHEST_PORT,
     StartOptions,
@@ -147,7 +148,7 @@ def print_ready(server: TorchServe) -> None:
             "note     TorchServe's own get no more fixes; Debian's do: "
             f"apt-get install {' '.join(packages)}, then: catdog restart"
         )
-    for line in server.served.check_addresses():
+    for line in check_addresses(server.served):
         _warn(line)
     if server.run.key_file.is_file():
         print_line(f"tokens   needed; the keys are in {server.run.key_file}")

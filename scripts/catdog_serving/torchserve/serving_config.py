@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from catdog.cpu import usable_cores
 from catdog.results import MODEL_NAME
 from catdog_serving.config_folder import FILE, config_folder, data_folder, is_shipped
-from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import archive_runtime, archive_settings, archive_version
 from catdog_serving.torchserve.config_keys import (
@@ -32,13 +32,6 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
-# Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
-_INSIDE = {
-    "management_address": "change what is served",
-    "metrics_address": "read the metrics, which need no token",
-    "grpc_inference_address": "ask over gRPC, past nginx and its limits",
-    "grpc_management_address": "change what is served",
-}
 _TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
 _TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
@@ -264,36 +257,6 @@ class ServingConfig:
     def is_loopback_only(self) -> bool:
         """Whether nobody outside this machine can reach any of the five addresses."""
         return all(is_loopback(host) for host, _ in self.endpoints().values())
-
-    def check_addresses(self) -> list[str]:
-        """Make sure that what is meant for this machine alone is not open to others by mistake.
-
-        Returns:
-            A line for each address that is open to others on purpose.
-
-        Raises:
-            RefusedError: If management, metrics or gRPC is not on loopback, and `allow_remote`
-                does not name that address.
-            NotReadyError: If `allow_remote` names something else.
-        """
-        allowed = set(re.split(r"[,\s]+", self.values.get("allow_remote", ""))) - {""}
-        if unknown := sorted(allowed - set(_INSIDE)):
-            raise NotReadyError(
-                f"{self.path}: allow_remote names {', '.join(unknown)}; it takes "
-                f"{', '.join(_INSIDE)}"
-            )
-        open_to_others = []
-        for key, danger in _INSIDE.items():
-            value = self.values[key]
-            if socket_path(value) or is_loopback(urlsplit(value).hostname or value):
-                continue
-            if key not in allowed:
-                raise RefusedError(
-                    f"{key}={value} is not loopback: whoever reaches it can {danger}. Leave it on "
-                    f"127.0.0.1, or say in {self.path} that it is meant: allow_remote={key}"
-                )
-            open_to_others.append(f"{key}={value}: whoever reaches it can {danger}")
-        return open_to_others
 
     def values_for_server(self) -> dict[str, str]:
         """What the server really runs on.

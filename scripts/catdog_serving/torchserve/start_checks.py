@@ -1,9 +1,12 @@
 """What usually goes wrong at a start, found while it is cheap to say so."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.torchserve.asgi_process import check_packages
 from catdog_serving.torchserve.config_keys import heap_bytes
@@ -12,6 +15,13 @@ from catdog_serving.torchserve.listeners import find_listener, is_taken
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
+# Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
+_INSIDE = {
+    "management_address": "change what is served",
+    "metrics_address": "read the metrics, which need no token",
+    "grpc_inference_address": "ask over gRPC, past nginx and its limits",
+    "grpc_management_address": "change what is served",
+}
 _ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
 
 
@@ -26,7 +36,7 @@ def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
     Raises:
         NotReadyError, RefusedError: If they are not.
     """
-    config.check_addresses()
+    check_addresses(config)
     check_ports_differ(config, asgi)
     check_files(config)
     if not asgi:
@@ -36,6 +46,36 @@ def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
     if asgi:
         check_packages(config.archive)
     check_room(run, config.archive, freed=run.used_bytes())  # a start begins with an empty one
+
+
+def check_addresses(config: ServingConfig) -> list[str]:
+    """Make sure that what is meant for this machine alone is not open to others by mistake.
+
+    Returns:
+        A line for each address that is open to others on purpose.
+
+    Raises:
+        RefusedError: If management, metrics or gRPC is not on loopback, and `allow_remote`
+            does not name that address.
+        NotReadyError: If `allow_remote` names something else.
+    """
+    allowed = set(re.split(r"[,\s]+", config.values.get("allow_remote", ""))) - {""}
+    if unknown := sorted(allowed - set(_INSIDE)):
+        raise NotReadyError(
+            f"{config.path}: allow_remote names {', '.join(unknown)}; it takes {', '.join(_INSIDE)}"
+        )
+    open_to_others = []
+    for key, danger in _INSIDE.items():
+        value = config.values[key]
+        if socket_path(value) or is_loopback(urlsplit(value).hostname or value):
+            continue
+        if key not in allowed:
+            raise RefusedError(
+                f"{key}={value} is not loopback: whoever reaches it can {danger}. Leave it on "
+                f"127.0.0.1, or say in {config.path} that it is meant: allow_remote={key}"
+            )
+        open_to_others.append(f"{key}={value}: whoever reaches it can {danger}")
+    return open_to_others
 
 
 def check_room(run: RunDirectory, archive: Path, freed: int = 0) -> None:

@@ -19,6 +19,7 @@ from catdog_serving.torchserve.management_socket import as_served, why_no_socket
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.start_checks import check_addresses
 from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
@@ -192,8 +193,8 @@ def test_the_socket_takes_the_place_of_the_port(make_config: MakeConfig, folder:
     found = ON_SOCKET.apply(config, RunDirectory.of(config))
     assert "management_address" in config.endpoints()
     assert config.endpoints().keys() - found.endpoints().keys() == {"management_address"}
-    assert len(config.check_addresses()) == 1
-    assert found.check_addresses() == []
+    assert len(check_addresses(config)) == 1
+    assert check_addresses(found) == []
     assert (config.is_loopback_only(), found.is_loopback_only()) == (False, True)
 
 

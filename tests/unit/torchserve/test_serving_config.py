@@ -13,6 +13,7 @@ from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.private_config import private_config
 from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.serving_config import ServingConfig
+from catdog_serving.torchserve.start_checks import check_addresses
 from tests.support.configs import MakeConfig
 from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
 from tests.support.paths import ROOT
@@ -177,14 +178,14 @@ def test_only_predictions_are_for_others_unless_the_file_says_so(
     make_config: MakeConfig, key: str, value: str
 ) -> None:
     with pytest.raises(RefusedError, match=f"allow_remote={key}$"):
-        make_config(None, **{key: value}).check_addresses()
+        check_addresses(make_config(None, **{key: value}))
     others = ",".join(set(INSIDE) - {key})
     with pytest.raises(RefusedError, match=f"^{key}="):
-        make_config(None, **{key: value, "allow_remote": others}).check_addresses()
-    (line,) = make_config(None, **{key: value, "allow_remote": key}).check_addresses()
+        check_addresses(make_config(None, **{key: value, "allow_remote": others}))
+    (line,) = check_addresses(make_config(None, **{key: value, "allow_remote": key}))
     assert line.startswith(f"{key}={value}: whoever reaches it can ")
     with pytest.raises(NotReadyError, match="allow_remote names inference, true; it takes man"):
-        make_config(None, allow_remote="true, inference").check_addresses()
+        check_addresses(make_config(None, allow_remote="true, inference"))
 
 
 def test_loopback_and_the_inference_address_are_free(
@@ -198,7 +199,7 @@ def test_loopback_and_the_inference_address_are_free(
         grpc_inference_address="127.0.0.2",
         allow_remote="management_address, metrics_address",
     )
-    assert config.check_addresses() == []
+    assert check_addresses(config) == []
     config.write_for_server(tmp_path / "out.properties")
     assert "allow_remote" not in (tmp_path / "out.properties").read_text()
 
