@@ -20,11 +20,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catdog_serving.asgi.forms import to_row
-from catdog_serving.asgi.http_server import Bodies
+from catdog_serving.asgi.http_server import Answer, Bodies
 from catdog_serving.asgi.metrics import Metrics
 from catdog_serving.asgi.settings import AsgiSettings
 from catdog_serving.asgi.tokens import Tokens
-from catdog_serving.asgi.worker import Answer, Job, Worker
+from catdog_serving.asgi.worker import Job, Worker
 
 access_log = logging.getLogger("catdog.access")
 
@@ -247,7 +247,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = await self._api.answer(Request(scope, receive), self._explain)
         if answer is not None:
-            await Response(answer.body, answer.status, answer.headers)(scope, receive, send)
+            await answer.to_response()(scope, receive, send)
 
 
 async def _until_gone(request: Request) -> None:
@@ -256,17 +256,14 @@ async def _until_gone(request: Request) -> None:
 
 
 def _application(*routes: Route) -> Starlette:
-    def respond(answer: Answer) -> Response:
-        return Response(answer.body, answer.status, answer.headers)
-
     def refuse(_: Request, error: Exception) -> Response:
-        return respond(error.answer if isinstance(error, Refused) else _NO_RESOURCE)
+        return (error.answer if isinstance(error, Refused) else _NO_RESOURCE).to_response()
 
     handlers: dict[Any, Any] = {
         Refused: refuse,
         404: refuse,
-        405: lambda *_: respond(_NO_METHOD),
-        500: lambda *_: respond(_BUG),
+        405: lambda *_: _NO_METHOD.to_response(),
+        500: lambda *_: _BUG.to_response(),
     }
     return Starlette(routes=routes, exception_handlers=handlers)
 

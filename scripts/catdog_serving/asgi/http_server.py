@@ -4,22 +4,42 @@ Uvicorn reads no body ahead of who asks for it, so what is not read is not in me
 """
 
 import asyncio
+import json
 import socket
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from catdog_serving.asgi.worker import NO_MEMORY, Answer
-
-MAX_HEADER_BYTES = 8192
+_MAX_HEADER_BYTES = 8192
 BODY_S = 120.0  # a client may take so long to send its body
 _IDLE_S = 30.0  # a connection without a request ends after one to two times that
 _MAX_CONNECTIONS = 1000
 _DRAIN_S = 15  # `catdog stop` waits 20 s
 
+
+class Answer(NamedTuple):
+    """A status, headers and a body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def error(cls, status: int, kind: str, message: str) -> "Answer":
+        """An error in TorchServe's shape."""
+        values = {"code": status, "type": kind, "message": message}
+        body = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
+        return cls(status, {"content-type": "application/json"}, body)
+
+    def to_response(self) -> Response:
+        return Response(self.body, self.status, self.headers)
+
+
+NO_MEMORY = Answer.error(507, "OutOfMemoryError", "too many large uploads at once; try again")
 _TOO_LARGE = Answer(413, {}, b"")
 _SLOW = Answer.error(408, "RequestTimeoutException", f"the body took over {BODY_S:g} s to arrive")
 _BAD_REQUEST = Answer.error(400, "BadRequestException", "Invalid HTTP message.")
@@ -54,7 +74,7 @@ class Bodies:
         """
         headers = request.headers
         size = sum(len(name) + len(value) + 4 for name, value in headers.raw)
-        if size > MAX_HEADER_BYTES or (
+        if size > _MAX_HEADER_BYTES or (
             "transfer-encoding" in headers and "content-length" in headers
         ):
             return _BAD_REQUEST
@@ -125,7 +145,7 @@ def http_server(application: ASGIApp) -> uvicorn.Server:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=int(_IDLE_S),
         timeout_graceful_shutdown=_DRAIN_S,
     )

@@ -16,32 +16,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from catdog_serving.asgi.http_server import NO_MEMORY, Answer
 from catdog_serving.asgi.metrics import Metrics
 from catdog_serving.asgi.settings import AsgiSettings
 
 log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
-    """A status, headers and a body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @classmethod
-    def error(cls, status: int, kind: str, message: str) -> "Answer":
-        """An error in TorchServe's shape."""
-        values = {"code": status, "type": kind, "message": message}
-        body = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
-        return cls(status, {"content-type": "application/json"}, body)
-
-
 LOST = Answer.error(500, "InternalServerException", "Worker died.")
 FAILED = Answer.error(503, "InternalServerException", "Prediction failed")
-NO_MEMORY = Answer.error(507, "OutOfMemoryError", "too many large uploads at once; try again")
 
 
 @dataclass(eq=False)

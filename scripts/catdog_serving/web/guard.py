@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from catdog_serving.asgi.worker import Answer
+from catdog_serving.asgi.http_server import Answer
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -64,7 +63,7 @@ class Guard:
         else:
             challenge = {"WWW-Authenticate": 'Basic realm="catdog", charset="UTF-8"'}
             headers = refusal.headers | (challenge if refusal.status == 401 else {})
-            response = Response(refusal.body, refusal.status, headers)
+            response = refusal._replace(headers=headers).to_response()
             await response(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers) -> Answer | None:
