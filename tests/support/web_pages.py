@@ -132,6 +132,11 @@ def give(page: Page, kind: str, content: bytes, name: str) -> bool:
     return bool(page.evaluate(script, [kind, base64.b64encode(content).decode(), name]))
 
 
+def cards(page: Page) -> list[str]:
+    """The names under the images, in order."""
+    return page.locator(".card .name").all_inner_texts()
+
+
 def crops(folder: Path, count: int = 20) -> list[Path]:
     """Squares of the samples, each another part, so that a gallery has something to show."""
     folder.mkdir(parents=True, exist_ok=True)

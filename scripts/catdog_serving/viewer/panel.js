@@ -14,7 +14,7 @@
 
     /**
      * `explain(item, signal)`, if there is one, sets the item's map and box to those of the whole
-     * image, and gives a caption. `changed(item)` is called then, and when an item was marked as wrong.
+     * image, and their caption. `changed(item)` is called then, and when an item was marked as wrong.
      */
     constructor(gallery, explain, changed) {
       this.#gallery = gallery;
@@ -80,11 +80,10 @@
     async #look(item, signal) {
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       if (signal.aborted) return;
-      const note = await this.#explain(item, signal);
+      await this.#explain(item, signal);
       if (signal.aborted) return;
       this.#changed(item);
       this.#draw(item);
-      byId("detail-body").querySelector(".drawn figcaption")?.replaceChildren(note);
     }
 
     /** The item before the open one (-1), or after it (1). */
@@ -133,7 +132,7 @@
         make("div", { class: "large" }, image, ...over), make("figcaption", {}, caption));
     };
     const figures = [figure("original", "original")];
-    if (item.map) figures.push(figure("drawn", "map and box", ...catdog.overlay(item)));
+    if (item.map) figures.push(figure("drawn", item.caption ?? "map and box", ...catdog.overlay(item)));
     return [make("div", { class: "pair" }, ...figures)];
   };
 

@@ -6,7 +6,7 @@
   /**
    * Show items: each has a `path` and a `thumbnail` (a URL, or null), and either `error`, or
    * `label`, `cat`, `dog`, `other` and `certainty`; what else they may have is in gallery.py.
-   * Gives what to call when `items` has others; `explain` is the panel's.
+   * Gives the filters, to call `changed` when `items` has others; `explain` is the panel's.
    */
   catdog.view = (items, explain) => {
     catdog.style = catdog.readBlock("overlay"); // how maps and boxes look: overlay.py
@@ -19,7 +19,7 @@
       gallery.redraw(item);
       filters.update();
     });
-    return { changed: () => filters.changed() };
+    return filters;
   };
 
   /** An item's card; its map and box come with the pointer or the focus: see viewer.css. */

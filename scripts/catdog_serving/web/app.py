@@ -8,11 +8,12 @@ read: each body and all together in bytes, and in time; what is asked for at onc
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -25,10 +26,9 @@ from starlette.types import ASGIApp
 
 from catdog.decode import HTTP_FORMATS, format_name
 from catdog.overlay import overlay_style
-from catdog.results import Prediction
+from catdog.results import Explanation, Prediction
 from catdog.structure import detect_format
-from catdog_serving.asgi.http_server import Bodies
-from catdog_serving.asgi.worker import Answer
+from catdog_serving.asgi.http_server import Answer, Bodies
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import CatDogError, InvalidImageError, ServerBusyError, ServerError
 from catdog_serving.folder.image_result import (
@@ -45,6 +45,8 @@ from catdog_serving.viewer.page import page_parts
 from catdog_serving.web.guard import Guard
 from catdog_serving.web.server import CONCURRENCY, WebSettings
 from catdog_serving.web.service import Service
+
+_Found = TypeVar("_Found", Prediction, Explanation)
 
 AT_ONCE = 4  # of one page; browsers open six connections to a server
 MAX_IMAGES = 1000  # of one page, which keeps 15 kB of each
@@ -75,6 +77,7 @@ class _Page:
         self._client = client
         self._settings = settings
         self._service = Service(settings.config)
+        self._looking = asyncio.Lock()  # so that tabs wait for one look, and none for a thread
         self._bodies = Bodies(limit, _ALL_BODIES * limit, _WAIT_S)
         self._turns = asyncio.Semaphore(CONCURRENCY)
         limits = {
@@ -93,29 +96,31 @@ class _Page:
         )
 
     async def service(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._service.view))
+        async with self._looking:
+            return JSONResponse(await run_in_threadpool(self._service.view))
 
     async def predict(self, request: Request) -> Response:
-        return await self._answer(request, explain=False)
+        return await self._answer(request, self._classified)
 
     async def explain(self, request: Request) -> Response:
-        return await self._answer(request, explain=True)
+        return await self._answer(request, self._explained)
 
-    async def _answer(self, request: Request, explain: bool) -> Response:
+    async def _answer(
+        self, request: Request, ask: Callable[[bytes, str], dict[str, Any]]
+    ) -> Response:
         """What became of one image, which is the body; its name is in a header."""
         try:
             async with self._body(request) as body:
                 if isinstance(body, Answer):
-                    return Response(body.body, body.status, body.headers)
+                    return body.to_response()
                 name = unquote(request.headers.get("x-file-name", "")) or "image"
                 async with self._turns:
-                    return JSONResponse(await run_in_threadpool(self._ask, body, name, explain))
+                    return JSONResponse(await run_in_threadpool(ask, body, name))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except CatDogError as error:
             sentence = server_problem(error, self._client.url)
-            answer = Answer.error(503, type(error).__name__, sentence)
-            return Response(answer.body, answer.status, answer.headers)
+            return Answer.error(503, type(error).__name__, sentence).to_response()
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[bytes | Answer]:
@@ -133,34 +138,37 @@ class _Page:
         finally:
             self._bodies.release(size)
 
-    def _ask(self, content: bytes, name: str, explain: bool) -> dict[str, Any]:
+    def _classified(self, content: bytes, name: str) -> dict[str, Any]:
         """A row of `catdog classify`: to be shown, as JSON, and as CSV with its header."""
-        outcome = self._outcome(content, explain)
+        outcome = self._outcome(content, partial(self._client.classify, with_map=True))
         file = FileInfo(Path(name), len(content), sha256=hashlib.sha256(content).hexdigest())
         result = ImageResult(file, outcome)
         row = result.to_dict()
         item = shown_row(row)
         if isinstance(outcome, Prediction):
             item["model"] = f"{outcome.model}, version {outcome.version}"
-            if outcome.box and outcome.map:
-                item["fills"] = outcome.box.fills(outcome.map.size)
             if detect_format(content) not in HTTP_FORMATS:  # few browsers show it
                 item["thumbnail"] = make_thumbnail(content, folder_decoder())
         row.pop("map", None)
         return {"item": item, "row": row, "csv": b"".join(to_csv([result])).decode()}
 
-    def _outcome(self, content: bytes, explain: bool) -> Prediction | ImageFailure:
+    def _explained(self, content: bytes, _: str) -> dict[str, Any]:
+        """Map and box of the whole image, and whether the animal fills it; or why there is none."""
+        found = self._outcome(content, self._client.explain)
+        if isinstance(found, ImageFailure):
+            return {"error": asdict(found)}
+        fills = bool(found.box and found.box.fills(found.map.size))
+        return {"map": found.map.to_dict(), "box": found.box, "fills": fills}
+
+    def _outcome(self, content: bytes, ask: Callable[[bytes], _Found]) -> _Found | ImageFailure:
         name = detect_format(content)
         if not self._settings.all_formats and name not in (None, *HTTP_FORMATS):
             text = f"the page does not take {format_name(name)}; save it as JPEG"
             return ImageFailure(INVALID_IMAGE, text)
         try:
-            if not explain:
-                return self._client.classify(content, with_map=True)
-            found = self._client.explain(content)
+            return ask(content)
         except InvalidImageError as error:
             return ImageFailure.refused(error.message)
-        return replace(found.prediction, box=found.box, map=found.map)
 
 
 def server_problem(error: CatDogError, url: str) -> str:

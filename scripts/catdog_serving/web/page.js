@@ -1,4 +1,17 @@
 
+/** A good answer of the page's own server; what it throws is a sentence. */
+catdog.fetched = async (path, options) => {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error("The page's own server does not answer. Start catdog web, then try again.");
+  }
+  if (response.ok) return response;
+  const { message } = await response.json().catch(() => ({}));
+  throw new Error(message ?? `The page's server answered ${response.status}.`);
+};
+
 // The page's images: they go to the page's own server, a few at once, and are shown as it answers.
 {
   const { byId, count, plural } = catdog;
@@ -69,25 +82,11 @@
     return { ...item, row, csv, file, thumbnail, link: URL.createObjectURL(file) };
   };
 
-  /** The answer of the page's server; what it throws is a sentence. */
   const ask = async (path, file, signal) => {
-    let response;
-    try {
-      response = await fetch(path, {
-        method: "POST",
-        body: file,
-        headers: {
-          "Content-Type": "application/octet-stream",
-          "X-File-Name": encodeURIComponent(file.name.toWellFormed?.() ?? file.name),
-        },
-        signal,
-      });
-    } catch {
-      throw new Error("The page's own server does not answer. Start catdog web, then try again.");
-    }
-    const answered = await response.json().catch(() => ({}));
-    if (response.ok) return answered;
-    throw new Error(answered.message ?? `The page's server answered ${response.status}.`);
+    const name = encodeURIComponent(file.name.toWellFormed?.() ?? file.name);
+    const headers = { "Content-Type": "application/octet-stream", "X-File-Name": name };
+    const response = await catdog.fetched(path, { method: "POST", body: file, headers, signal });
+    return response.json();
   };
 
   /** A small image, made here: the browser decodes it as it would to show it. */
@@ -106,12 +105,12 @@
   /** Map and box of the whole image, in place of those of the crop that was classified. */
   const explain = async (item, signal) => {
     try {
-      const { item: found } = await ask("explanations", item.file, signal);
-      if (found.error) return found.error.message;
-      Object.assign(item, { box: found.box, map: found.map, explained: true });
-      return found.fills ? "it fills the image" : "map and box of the whole image";
+      const { error, map, box, fills } = await ask("explanations", item.file, signal);
+      if (error) throw new Error(error.message);
+      const caption = fills ? "it fills the image" : "map and box of the whole image";
+      Object.assign(item, { box, map, caption, explained: true });
     } catch (problem) {
-      return problem.message;
+      item.caption = problem.message;
     }
   };
 
@@ -179,11 +178,11 @@
   const trySamples = async () => {
     try {
       add(await Promise.all(limits.samples.map(async (name) => {
-        const response = await fetch(`samples/${name}`);
+        const response = await catdog.fetched(`samples/${name}`);
         return new File([await response.blob()], name);
       })));
-    } catch {
-      say("The page's own server does not answer. Start catdog web, then try again.");
+    } catch (problem) {
+      say(problem.message);
     }
   };
 

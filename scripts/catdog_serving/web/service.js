@@ -16,13 +16,10 @@
   };
 
   const viewOf = async (signal) => {
-    const failed = (problem) => ({ facts: {}, problem });
     try {
-      const response = await fetch("service", { signal });
-      return response.ok
-        ? await response.json() : failed(`The page's server answered ${response.status}.`);
-    } catch {
-      return failed("The page's own server does not answer. Start: catdog web");
+      return await (await catdog.fetched("service", { signal })).json();
+    } catch (problem) {
+      return { facts: {}, problem: problem.message };
     }
   };
 

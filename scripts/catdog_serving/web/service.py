@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from threading import Lock
 from typing import Any
 
 from catdog_serving.errors import CatDogError, ServerError
@@ -17,23 +16,24 @@ class Service:
     """Takes snapshots of this machine's server when a tab asks; several tabs share them."""
 
     def __init__(self, config: ServingConfig) -> None:
-        self._config = config
+        self._server = TorchServe(config)
         self._snapshots = self._new_snapshots()
-        self._lock = Lock()
         self._view: dict[str, Any] = {}
         self._taken = 0.0
 
     def view(self) -> dict[str, Any]:
-        """`facts`, text by name, and a `problem`, or None; at most a second old."""
-        with self._lock:
-            if not self._view or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
-                snapshot = self._next_snapshot()
-                if isinstance(snapshot, CatDogError):
-                    self._view = {"facts": {}, "problem": self._away(snapshot)}
-                else:
-                    self._view = _facts(snapshot)
-                self._taken = time.monotonic()
-            return self._view
+        """`facts`, text by name, and a `problem`, or None; at most a second old.
+
+        For one caller at a time.
+        """
+        if not self._view or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
+            snapshot = self._next_snapshot()
+            if isinstance(snapshot, CatDogError):
+                self._view = {"facts": {}, "problem": self._away(snapshot)}
+            else:
+                self._view = _facts(snapshot)
+            self._taken = time.monotonic()
+        return self._view
 
     def _next_snapshot(self) -> Snapshot | CatDogError:
         try:
@@ -45,28 +45,27 @@ class Service:
             raise  # a bug
 
     def _new_snapshots(self) -> Iterator[Snapshot | ServerError]:
-        return take_snapshots(TorchServe(self._config), 0)
+        return take_snapshots(self._server, 0)
 
     def _away(self, error: CatDogError) -> str:
         if not isinstance(error, ServerError):
             return str(error)
         if error.status is None:
-            url = TorchServe(self._config).served.inference_url
+            url = self._server.served.inference_url
             return f"The server at {url} is not running. Start it with: catdog serve"
         return f"The server does not say how it is: {error.message}"
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
     status = snapshot.status
-    workers = [worker for model in status.models for worker in model.workers]
-    ready = sum(worker.status == "READY" for worker in workers)
+    ready = sum(model.ready_workers for model in status.models)
     rates = snapshot.rates
     rows = {
         "Model": status.model_line,
         "Versions": ", ".join(
             f"{model.version}{' (default)' if model.default else ''}" for model in status.models
         ),
-        "Workers": f"{ready} of {len(workers)} ready",
+        "Workers": f"{ready} of {sum(len(model.workers) for model in status.models)} ready",
         "Queue": f"{sum(model.pending_requests for model in status.models)} queued, "
         f"{sum(model.queue_free for model in status.models)} free",
         "Requests": "measuring ..." if rates is None else f"{rates.requests_per_s:.1f} per second",
@@ -76,5 +75,7 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         "Memory": f"{sum(snapshot.memory_bytes.values()) / 1e6:.0f} MB in workers",
         "Address": status.url,
     }
-    problem = None if ready else "No worker is ready: images wait until one is."
-    return {"facts": rows, "problem": problem}
+    problem = "No worker is ready: images wait until one is."
+    if status.failure:
+        problem += f" The last one failed: {status.failure}"
+    return {"facts": rows, "problem": None if status.is_ready else problem}

@@ -195,12 +195,14 @@ def test_what_only_folders_read_needs_the_operators_leave(make_config: MakeConfi
 def test_a_row_is_that_of_the_command(make_config: MakeConfig) -> None:
     with served(make_config, lambda request, _: send(request, 400, INVALID)) as address:
         headers = {"X-File-Name": "%3Cb%3E%0D%0A%22.png"}
-        answer = requests.post(f"{address}/explanations", b"x", headers=headers, timeout=9).json()
+        answer = requests.post(f"{address}/predictions", b"x", headers=headers, timeout=9).json()
+        explained = requests.post(f"{address}/explanations", b"x", headers=headers, timeout=9)
     assert answer["row"]["path"] == '<b>\r\n".png'
     assert answer["row"]["error"] == {"type": "InvalidImage", "message": "no image"}
     (row,) = csv.DictReader(io.StringIO(answer["csv"], newline=""))
     assert row["path"] == '<b>\r\n".png'
     assert answer["item"] == {key: answer["row"][key] for key in ("path", "size", "error")}
+    assert explained.json() == {"error": answer["row"]["error"]}
 
 
 def test_visitors_together_do_not_fill_the_queue(make_config: MakeConfig) -> None:
@@ -274,6 +276,14 @@ def test_the_service_tab_outlives_another_program_at_the_port(
             service.view()
         text = b""
         assert "resnet152 IMAGENET1K_V1" in service.view()["facts"]["Model"]
+
+
+def test_the_service_tab_says_when_nothing_answers_images(make_config: MakeConfig) -> None:
+    fake = FakeServer(state="STARTING")
+    with http_server(fake.answer) as url:
+        found = Service(make_config(None, management_address=url, metrics_address=url)).view()
+    assert found["facts"]["Workers"] == "0 of 1 ready"
+    assert found["problem"] == "No worker is ready: images wait until one is."
 
 
 def test_the_service_tab_says_what_was_refused(make_config: MakeConfig) -> None:
