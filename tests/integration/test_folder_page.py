@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from catdog_serving.reports.folder_report import write_folder_report
 from catdog_serving.viewer import gallery
 from catdog_serving.viewer.gallery import thumbnails
-from tests.support.browser import PHONE, axe_faults, fits_in_width, opened
+from tests.support.browser import PHONE, axe_faults, cards, fits_in_width, opened
 from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
 from tests.support.report_rows import MODEL, failure, folder, image
@@ -88,7 +88,7 @@ def test_wrong_ones_are_marked_and_exported(browser: Browser, tmp_path: Path) ->
         for key in ("ArrowRight", "w", "ArrowRight", "w", "w", "Escape"):
             page.keyboard.press(key)
         chip(page, "wrong 2").click()
-        assert names(page) == paths[:2]
+        assert cards(page) == paths[:2]
         expect(page.locator(".card").first).to_have_accessible_name(re.compile("marked as wrong"))
         with page.expect_download() as download:
             page.get_by_role("button", name="Export").click()
@@ -107,11 +107,7 @@ def test_breeds_are_searched_too(browser: Browser, tmp_path: Path) -> None:
     with opened(browser, tmp_path / "x.html") as page:
         page.get_by_label("Search names and breeds").fill("Tabby")
         expect(page.locator(".card")).to_have_count(2)
-        assert names(page) == ["a.png", "tabby.png"]  # b's breed is not shown, as it is unsure
-
-
-def names(page: Page) -> list[str]:
-    return page.locator(".card .name").all_inner_texts()
+        assert cards(page) == ["a.png", "tabby.png"]  # b's breed is not shown, as it is unsure
 
 
 def chip(page: Page, label: str) -> Locator:
@@ -127,7 +123,7 @@ def test_hostile_names_are_text(browser: Browser, report: Path) -> None:
     with opened(browser, report) as page:
         page.get_by_label("Search names").fill("onerror")
         expect(page.locator(".card")).to_have_count(2)
-        assert names(page) == [MARKUP, MARKUP]
+        assert cards(page) == [MARKUP, MARKUP]
         page.locator(".card.failed").click()
         expect(page.locator("#detail-name")).to_have_text(MARKUP)
         expect(page.locator("#detail-body")).to_contain_text("cannot decode <b>12</b> bytes")
@@ -168,9 +164,9 @@ def test_the_order_can_be_chosen(browser: Browser, report: Path) -> None:
             ("least certain first", ["dog0.png", "dog1.png"]),
         ):
             page.get_by_label("Order").select_option(order)
-            assert names(page)[:2] == first
+            assert cards(page)[:2] == first
         chip(page, "all").click()
-        assert names(page)[0] == MARKUP
+        assert cards(page)[0] == MARKUP
         page.locator(".card").first.focus()
         page.keyboard.press("End")
         expect_focus_on(page, "empty.jpg")  # failures are last
@@ -264,4 +260,4 @@ def test_ten_thousand_images_are_shown_a_few_at_a_time(
         page.get_by_label("Search names").fill("photo-042")
         expect(page.locator("#found")).to_have_text("100 of 10,000 shown")
         page.get_by_label("Search names").fill("photo-04242")
-        assert names(page) == ["photo-04242.jpg"]
+        assert cards(page) == ["photo-04242.jpg"]

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 from catdog_serving.client import CatDogClient
 from catdog_serving.torchserve.private_config import free_ports
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.browser import cards
 from tests.support.configs import MakeConfig
 from tests.support.edge import NGINX, has_ipv6
 from tests.support.http_servers import http_server
@@ -23,7 +24,6 @@ from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
 from tests.support.web_pages import (
     answer_a_cat,
-    cards,
     crops,
     drop,
     started_page,

@@ -16,14 +16,13 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.support.browser import PHONE, axe_faults, fits_in_width
+from tests.support.browser import PHONE, axe_faults, cards, fits_in_width
 from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server, send
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
 from tests.support.web_pages import (
     answer_a_cat,
-    cards,
     drop,
     give,
     started_page,

@@ -7,9 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 DESKTOP = (1360, 900)
 PHONE = (360, 740)
@@ -44,40 +53,67 @@ def chromium(*more_arguments: str) -> Iterator[Browser]:
 
 @dataclass
 class Problems:
-    """What a good page from disk never does."""
+    """What a good page never does."""
 
+    own: tuple[str, ...]  # how addresses begin that it may ask
+    expected_errors: tuple[str, ...]  # parts of console messages that the test brings about
     console: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+
+    def note_console(self, message: ConsoleMessage) -> None:
+        if not any(part in message.text for part in self.expected_errors):
+            self.console.append(message.text)
 
     def note_dialog(self, dialog: Dialog) -> None:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
     def note_request(self, request: Request) -> None:
-        if not request.url.startswith(("file:", "data:")):
+        if not request.url.startswith(self.own):
             self.requests.append(request.url)
 
 
 @contextmanager
 def opened(
-    browser: Browser, path: Path, size: tuple[int, int] = DESKTOP, **options: Any
+    browser: Browser,
+    path: Path | str,
+    size: tuple[int, int] = DESKTOP,
+    expected_errors: tuple[str, ...] = (),
+    **options: Any,
 ) -> Iterator[Page]:
-    """Open a page from disk; fail on console errors, dialogs and requests to anywhere."""
-    problems = Problems()
+    """Open a page from disk or from a server; fail on console errors, dialogs and requests.
+
+    Args:
+        browser: The browser.
+        path: The page's file, which may ask for nothing but files, or its address, which may ask
+            its own server.
+        size: Of the window.
+        expected_errors: Parts of console messages that the test brings about.
+        options: For the browser's context.
+    """
+    address = path.as_uri() if isinstance(path, Path) else path
+    parts = urlsplit(address)
+    own = "file:" if isinstance(path, Path) else f"{parts.scheme}://{parts.netloc}/"
+    problems = Problems((own, f"blob:{own}", "data:"), expected_errors)
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
     try:
         page = context.new_page()
         page.set_default_timeout(LONGEST_WAIT_MS)
-        page.on("console", lambda message: problems.console.append(message.text))
+        page.on("console", problems.note_console)
         page.on("pageerror", lambda error: problems.console.append(str(error)))
         page.on("dialog", problems.note_dialog)
         page.on("request", problems.note_request)
-        page.goto(path.as_uri())
+        page.goto(address)
         yield page
-        assert problems == Problems()
+        assert (problems.console, problems.dialogs, problems.requests) == ([], [], [])
     finally:
         context.close()
+
+
+def cards(page: Page) -> list[str]:
+    """The names under the images, in order."""
+    return page.locator(".card .name").all_inner_texts()
 
 
 def fits_in_width(page: Page) -> bool:

@@ -6,20 +6,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, expect
 
 from catdog.decode import HTTP_FORMATS
 from catdog.results import ActivationMap, Box, ClassProbability, Explanation, ModelId, Prediction
-from tests.support.browser import DESKTOP, LONGEST_WAIT_MS
+from tests.support.browser import opened
+from tests.support.command_line import CATDOG
 from tests.support.http_servers import send
 from tests.support.paths import SAMPLES
 
@@ -28,7 +27,7 @@ from tests.support.paths import SAMPLES
 def started_page(config: Path, *options: str, **environment: str) -> Iterator[tuple[str, int]]:
     """The real command, on a free port; gives the address that it prints, and its process."""
     with subprocess.Popen(
-        [*(sys.executable, "-m", "catdog_serving", "web"), "--config", str(config), *options],
+        [*CATDOG, "web", "--config", str(config), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,50 +67,11 @@ def answer_a_cat(request: BaseHTTPRequestHandler, body: bytes) -> None:
 
 
 @contextmanager
-def web_page(
-    browser: Browser,
-    address: str,
-    size: tuple[int, int] = DESKTOP,
-    expected_errors: tuple[str, ...] = (),
-    **options: Any,
-) -> Iterator[Page]:
-    """Open the page; fail on a request to anywhere but loopback, and on console errors.
-
-    Args:
-        browser: The browser.
-        address: The page's.
-        size: Of the window.
-        expected_errors: Parts of console messages that the test brings about.
-        options: For the browser's context.
-    """
-    outside: list[str] = []
-    errors: list[str] = []
-
-    def note_request(request: Request) -> None:
-        parts = urlsplit(request.url)
-        if parts.scheme not in ("data", "blob") and parts.hostname != "127.0.0.1":
-            outside.append(request.url)
-
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
-    try:
-        page = context.new_page()
-        page.set_default_timeout(LONGEST_WAIT_MS)
-        page.on("request", note_request)
-        page.on(
-            "console",
-            lambda message: (
-                None
-                if any(part in message.text for part in expected_errors)
-                else errors.append(message.text)
-            ),
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address)
+def web_page(browser: Browser, address: str, *given: Any, **options: Any) -> Iterator[Page]:
+    """`opened`, when it can be used."""
+    with opened(browser, address, *given, **options) as page:
         expect(page.locator("#zone")).to_be_visible()
         yield page
-        assert (outside, errors) == ([], [])
-    finally:
-        context.close()
 
 
 def drop(page: Page, *paths: Path) -> None:
@@ -130,11 +90,6 @@ def give(page: Page, kind: str, content: bytes, name: str) -> bool:
       return !document.querySelector("h1").dispatchEvent(event);
     }"""
     return bool(page.evaluate(script, [kind, base64.b64encode(content).decode(), name]))
-
-
-def cards(page: Page) -> list[str]:
-    """The names under the images, in order."""
-    return page.locator(".card .name").all_inner_texts()
 
 
 def crops(folder: Path, count: int = 20) -> list[Path]:
