@@ -43,7 +43,7 @@ def _take(
         if opened:
             page.locator(".card").first.click()
             page.get_by_text("fills the image").wait_for()
-        page.wait_for_timeout(500)  # for the images to be decoded
+        page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
         page.screenshot(path=path)
         Image.open(path).convert("RGB").quantize(256, kmeans=2).save(path, optimize=True)
 
