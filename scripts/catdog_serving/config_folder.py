@@ -11,7 +11,8 @@ from catdog_serving.errors import NotReadyError, RefusedError
 _HERE = Path(__file__).resolve()
 _CHECKOUTS = _HERE.parents[2] / "config"
 _SHIPPED = _HERE.parent / "_config" / "config"  # in a wheel alone
-_OF_ONE_SITE = ("api-keys.map", "certificate.*")  # what .gitignore keeps out of the wheel
+# What a wheel leaves out too: what belongs to one site, and what builds from a checkout alone.
+_NOT_COPIED = ("api-keys.map", "certificate.*", "docker")
 FILE = "config.properties"
 
 
@@ -55,7 +56,7 @@ def make_config(folder: Path) -> None:
         (folder / "model-store").mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder) as scratch:
             copy = scratch / "config"
-            shutil.copytree(config_folder(), copy, ignore=shutil.ignore_patterns(*_OF_ONE_SITE))
+            shutil.copytree(config_folder(), copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
             copy.rename(target)
     except (OSError, shutil.Error) as error:
         raise NotReadyError(f"cannot write {target}: {error}") from error

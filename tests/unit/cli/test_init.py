@@ -1,7 +1,7 @@
 """catdog init, and which config/ is used without it."""
 
-import filecmp
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,13 @@ def test_it_writes_the_settings_and_a_place_for_archives(empty: Path) -> None:
     made = empty / "my cats"
     assert sorted(path.name for path in made.iterdir()) == ["config", "model-store"]
     assert list((made / "model-store").iterdir()) == []
-    same = filecmp.dircmp(made / "config", ROOT / "config")
-    assert not same.left_only + same.diff_files
+    found = {str(p.relative_to(made)) for p in (made / "config").rglob("*") if p.is_file()}
+    tracked = subprocess.run(
+        ["git", "ls-files", "config"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert found == {name for name in tracked if not name.startswith("config/docker/")}
+    for name in found:
+        assert (made / name).read_bytes() == (ROOT / name).read_bytes()
     ServingConfig.read(made / "config" / "config.properties")
 
 
