@@ -49,9 +49,7 @@ def test_a_moved_server_is_found_and_restarts_where_it_was(
         assert "chelsea.png" in here("classify", SAMPLES / "chelsea.png")
 
         text = config.path.read_text()
-        text = text.replace('\\"batchSize\\"\\: 8', '"batchSize": 16').replace(
-            '"batchSize": 8', '"batchSize": 16'
-        )
+        text = text.replace('"batchSize": 8', '"batchSize": 16')
         config.path.write_text(text.replace("job_queue_size=48", "job_queue_size=32"))
         changed = "changed  batchSize 8 -> 16, job_queue_size 48 -> 32: catdog restart\n"
         assert changed in here("serve")

@@ -39,7 +39,7 @@ def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchSer
     for name in ("check_owner", "check_archive_format", "check_room"):
         monkeypatch.setattr(start_checks, name, lambda *_, **__: None)
     for name in ("write_for_server", "values_for_server"):
-        monkeypatch.setattr(ServingConfig, name, lambda *_: None, raising=False)
+        monkeypatch.setattr(ServingConfig, name, lambda *_: None)
     monkeypatch.setattr(module, "start_java", lambda *_: _sleeper())
     return made
 
@@ -178,9 +178,7 @@ def test_a_restart_that_cannot_succeed_stops_nothing(
     server.run.remove()
 
 
-def test_a_restart_that_failed_names_the_options_to_go_on_with(
-    server: TorchServe, look_alike: Callable[..., psutil.Process]
-) -> None:
+def test_a_restart_that_failed_names_the_options_to_go_on_with(server: TorchServe) -> None:
     """They went with the folder of the server that was stopped."""
     server.run.create()
     options = {"port": 19_000, "asgi": True, "management_socket": True, "of_another_catdog": 1}
