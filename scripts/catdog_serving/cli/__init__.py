@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -25,75 +26,100 @@ import catdog
 from catdog_serving.errors import CatDogError, NotReadyError
 from catdog_serving.printable import printable_lines
 
-# The heading in `catdog --help` -> the command -> what it does.
+
+@dataclass(frozen=True)
+class Command:
+    """A line of the table."""
+
+    sentence: str  # what it does
+    example: str  # what follows its name
+    only_steps: bool = False  # what it prints on standard output is none of its results
+
+
+# The heading in `catdog --help` -> its commands.
 COMMANDS = {
     "Use": {
-        "classify": "Classify images and folders: cat, dog or neither, the breed, and the means.",
-        "explain": "Draw where the cat or the dog is: a map and a box over each image.",
-        "evaluate": "Measure accuracy on images whose class is known by their folder.",
-        "web": "Open a page to try images on: label, breed, box and map; needs a running server.",
+        "classify": Command(
+            "Classify images and folders: cat, dog or neither, the breed, and the means.",
+            "~/Pictures --output pictures.csv",
+        ),
+        "explain": Command(
+            "Draw where the cat or the dog is: a map and a box over each image.",
+            "~/Pictures --output maps",
+        ),
+        "evaluate": Command(
+            "Measure accuracy on images whose class is known by their folder.",
+            "labelled --report evaluation.html",
+        ),
+        "web": Command(
+            "Open a page to try images on: label, breed, box and map; needs a running server.",
+            "--port 7861",
+        ),
     },
     "Build": {
-        "package": "Build and check the model archive.",
-        "init": "Write config/ and model-store/ into a folder, to edit them and run there.",
+        "package": Command(
+            "Build and check the model archive.", "--output model-store/new.mar", only_steps=True
+        ),
+        "init": Command(
+            "Write config/ and model-store/ into a folder, to edit them and run there.",
+            "~/catdog",
+            only_steps=True,
+        ),
     },
     "Run": {
-        "serve": "Start the server and wait until it is ready.",
-        "stop": "Stop the server; nothing of it stays behind.",
-        "restart": "Stop the server; start it with the same options on what the files say now.",
-        "status": "Show models, versions, workers and queue; exit 0 only when a worker is READY.",
-        "token": "Show when the server's tokens end; --nginx gives nginx the inference token.",
+        "serve": Command(
+            "Start the server and wait until it is ready.", "--port 18080", only_steps=True
+        ),
+        "stop": Command("Stop the server; nothing of it stays behind.", "", only_steps=True),
+        "restart": Command(
+            "Stop the server; start it with the same options on what the files say now.",
+            "",
+            only_steps=True,
+        ),
+        "status": Command(
+            "Show models, versions, workers and queue; exit 0 only when a worker is READY.",
+            "--watch",
+        ),
+        "token": Command(
+            "Show when the server's tokens end; --nginx gives nginx the inference token.", ""
+        ),
     },
     "Change": {
-        "scale": "Change the number of workers without a lost request, until the server stops.",
-        "autoscale": "Keep the number of workers between A and B as the load needs; until Ctrl-C.",
-        "deploy": "Serve another archive without a lost request; if anything fails, go back.",
-        "rollback": "Deploy what was served before the last deploy.",
-        "versions": "Show what is loaded, and what a restart or a rollback would load.",
+        "scale": Command(
+            "Change the number of workers without a lost request, until the server stops.",
+            "2",
+            only_steps=True,
+        ),
+        "autoscale": Command(
+            "Keep the number of workers between A and B as the load needs; until Ctrl-C.",
+            "--min 1 --max 4",
+            only_steps=True,
+        ),
+        "deploy": Command(
+            "Serve another archive without a lost request; if anything fails, go back.",
+            "model-store/new.mar",
+            only_steps=True,
+        ),
+        "rollback": Command("Deploy what was served before the last deploy.", "", only_steps=True),
+        "versions": Command(
+            "Show what is loaded, and what a restart or a rollback would load.", ""
+        ),
     },
     "Measure": {
-        "bench": "Measure this machine against the reference loop; the last line is JSON.",
-        "tune": "Try engines, workers, batches and delays; write the best into config.properties.",
+        "bench": Command(
+            "Measure this machine against the reference loop; the last line is JSON.", "--quick"
+        ),
+        "tune": Command(
+            "Try engines, workers, batches and delays; write the best into config.properties.",
+            "--p99-ms 250",
+        ),
     },
     "More": {
-        "merge": "Join the states of several runs, such as shards.",
+        "merge": Command(
+            "Join the states of several runs, such as shards.", "all.csv 0.csv.catdog 1.csv.catdog"
+        ),
     },
 }
-# The last line of each command's help.
-EXAMPLES = {
-    "classify": "catdog classify ~/Pictures --output pictures.csv",
-    "explain": "catdog explain ~/Pictures --output maps",
-    "evaluate": "catdog evaluate labelled --report evaluation.html",
-    "web": "catdog web --port 7861",
-    "package": "catdog package --output model-store/new.mar",
-    "init": "catdog init ~/catdog",
-    "serve": "catdog serve --port 18080",
-    "stop": "catdog stop",
-    "restart": "catdog restart",
-    "status": "catdog status --watch",
-    "token": "catdog token",
-    "scale": "catdog scale 2",
-    "autoscale": "catdog autoscale --min 1 --max 4",
-    "deploy": "catdog deploy model-store/new.mar",
-    "rollback": "catdog rollback",
-    "versions": "catdog versions",
-    "bench": "catdog bench --quick",
-    "tune": "catdog tune --p99-ms 250",
-    "merge": "catdog merge all.csv 0.csv.catdog 1.csv.catdog",
-}
-# What they print on standard output are steps and how things are, and not what was asked for.
-_ONLY_STEPS = {
-    "package",
-    "init",
-    "serve",
-    "stop",
-    "restart",
-    "scale",
-    "autoscale",
-    "deploy",
-    "rollback",
-}
-
 _FINALISER_S = 0.05  # longer than one runs
 # What this machine refuses. A file that is not there is none of it: catdog looks before.
 _REFUSED_BY_MACHINE = {
@@ -123,19 +149,24 @@ class _Called(TyperCommand):
 class _Command(TyperCommand):
     """A line of the table; the command itself takes its place when it is called."""
 
+    def __init__(self, name: str, line: Command, heading: str) -> None:
+        super().__init__(name, help=line.sentence, rich_help_panel=heading)
+        self._line = line
+
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         name = str(self.name)
         function = getattr(importlib.import_module(f"{__name__}.{name}"), name)
         alone = typer.Typer(
             add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
         )
-        alone.command(name, cls=_Called, epilog=f"Example: {EXAMPLES[name]}")(function)
+        example = f"Example: catdog {name} {self._line.example}".rstrip()
+        alone.command(name, cls=_Called, epilog=example)(function)
         command = typer.main.get_command(alone)
         be_quiet = importlib.import_module(f"{__name__}.options").be_quiet
         quiet: Any = copy.copy(next(param for param in app.params if param.name == "quiet"))
         quiet.expose_value = False  # it goes before the command or after it
         quiet.callback = lambda _, __, value: be_quiet(
-            value or bool(parent and parent.params["quiet"]), also_on_stdout=name in _ONLY_STEPS
+            value or bool(parent and parent.params["quiet"]), also_on_stdout=self._line.only_steps
         )
         command.params.append(quiet)
         return command.make_context(info_name, args, parent=parent, **extra)
@@ -217,9 +248,9 @@ def _app() -> TyperGroup:
     group = typer.main.get_command(frame)
     assert isinstance(group, TyperGroup)  # noqa: S101 (it has a callback)
     group.commands = {
-        name: _Command(name, help=sentence, rich_help_panel=heading)
+        name: _Command(name, line, heading)
         for heading, commands in COMMANDS.items()
-        for name, sentence in commands.items()
+        for name, line in commands.items()
     }
     return group
 

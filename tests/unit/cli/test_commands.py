@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from catdog import __version__
-from catdog_serving.cli import COMMANDS, EXAMPLES
+from catdog_serving.cli import COMMANDS
 from catdog_serving.cli.options import print_line
 from catdog_serving.cli.status import print_status
 from catdog_serving.monitoring.snapshot import ServerStatus
@@ -27,7 +27,7 @@ from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT, SAMPLES
 
 CLI = ROOT / "scripts" / "catdog_serving" / "cli"
-NAMES = [name for commands in COMMANDS.values() for name in commands]
+EXAMPLES = {n: line.example for commands in COMMANDS.values() for n, line in commands.items()}
 BESIDE_THE_COMMANDS = {"__init__", "backends", "curl", "gate", "options", "progress"}
 # A program of its own, whose output is its result: the script that catdog grew from.
 PRINTS = {"scripts/catdog_serving/bench/reference.py"}
@@ -50,22 +50,22 @@ def test_help_lists_the_commands_under_their_headings() -> None:
 
 
 def test_a_command_is_a_module_and_a_function_named_like_it() -> None:
-    assert {path.stem for path in CLI.glob("*.py")} == {*NAMES, *BESIDE_THE_COMMANDS}
+    assert {path.stem for path in CLI.glob("*.py")} == {*EXAMPLES, *BESIDE_THE_COMMANDS}
     for commands in COMMANDS.values():
-        for name, sentence in commands.items():
+        for name, line in commands.items():
             function = getattr(importlib.import_module(f"catdog_serving.cli.{name}"), name)
-            assert inspect.getdoc(function) == sentence
+            assert inspect.getdoc(function) == line.sentence
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_help_has_an_example_that_is_right_and_names_no_types_of_python(name: str) -> None:
-    command, *words = EXAMPLES[name].removeprefix("catdog ").split()
-    assert command == name
+@pytest.mark.parametrize(("name", "example"), EXAMPLES.items())
+def test_each_help_has_an_example_that_is_right_and_names_no_types_of_python(
+    name: str, example: str
+) -> None:
     shown = catdog_here(name, "--help", COLUMNS="100").stdout
-    assert f"Example: {EXAMPLES[name]}" in shown
+    assert f"Example: catdog {name} {example}".rstrip() in shown
     assert not re.search(r"<(?:path|str|int|float|bool|list)\b|\b(?:TEXT|FLOAT|INTEGER)\b", shown)
     known = set(re.findall(r"--[a-z0-9-]+", shown))
-    assert {word for word in words if word.startswith("--")} <= known
+    assert {word for word in example.split() if word.startswith("--")} <= known
 
 
 def test_the_version_the_configuration_and_quiet_go_before_the_command(
@@ -132,7 +132,7 @@ for heavy in ("torch", "torchvision", "onnxruntime", "starlette", "ray", "pyarro
     sys.modules[heavy] = None  # importing it now raises ImportError
 from catdog_serving import CatDogClient
 from catdog_serving.cli import main
-for arguments in (["--help"], *([c, "--help"] for c in {NAMES}), ["status"], ["stop"],
+for arguments in (["--help"], *([c, "--help"] for c in {list(EXAMPLES)}), ["status"], ["stop"],
                   ["classify", "--url", "http://127.0.0.1:9", "--jobs", "1", sys.argv[1]]):
     sys.argv = ["catdog", *arguments]
     try:
