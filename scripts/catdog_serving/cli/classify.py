@@ -168,8 +168,7 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
         state = _open_state(options, backend.model)
         if state is not None:
             stack.enter_context(state)
-        shown_on = console if console.is_terminal else errors
-        progress = FolderProgress(to_count, shown_on, quiet=errors.quiet)
+        progress = FolderProgress(to_count)
         try:
             with progress:
                 show = _live_output(options, backend.model, progress)

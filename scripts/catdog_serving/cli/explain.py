@@ -37,12 +37,9 @@ def explain(
     jobs: JobsOption = None,
 ) -> None:
     """Draw where the cat or the dog is: a map and a box over each image."""
-    shown = console if console.is_terminal else errors
     with (
         open_backend(backend.value, config, archive, url, jobs, token=token) as opened,
-        FolderProgress(
-            find_sources(paths, exclude=exclude or ()), shown, quiet=errors.quiet
-        ) as progress,
+        FolderProgress(find_sources(paths, exclude=exclude or ())) as progress,
     ):
         show = progress.print if console.is_terminal else print
         show_row = show_table(show, explained_header(), explained_row)

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from catdog_serving.cli.options import console, errors
 from catdog_serving.find_images import ImageFiles
 
 Row = TypeVar("Row")
@@ -30,27 +31,23 @@ class FolderProgress(ExitStack):
     """Count rows as they come; a context manager.
 
     The number of files is counted by a thread meanwhile, so that the first image
-    does not wait for it.
+    does not wait for it. With --quiet, only what is given to `print` is shown.
 
     Args:
         sources: What is classified, as objects of its own: they are walked to their end.
-        console: Where to show it: the terminal, or standard error.
+        shown_on: Where to show it; None for the terminal if there is one, else standard error.
         plain_interval_s: Time between two lines where there is no terminal.
-        quiet: Show only what is given to `print`.
     """
 
     def __init__(
         self,
         sources: Sequence[ImageFiles],
-        console: Console,
+        shown_on: Console | None = None,
         plain_interval_s: float = PLAIN_INTERVAL_S,
-        *,
-        quiet: bool = False,
     ) -> None:
         super().__init__()
         self._sources = sources
-        self._console = console
-        self._quiet = quiet
+        self._console = shown_on or (console if console.is_terminal else errors)
         self._interval_s = plain_interval_s
         self._stopped = threading.Event()
         self._total: int | None = None
@@ -74,7 +71,7 @@ class FolderProgress(ExitStack):
             # Or rows that are printed into a file or a pipe would be shown with the bar instead.
             redirect_stdout=False,
             redirect_stderr=False,
-            disable=self._quiet or not self._console.is_terminal,
+            disable=errors.quiet or not self._console.is_terminal,
         )
         self.enter_context(self._bar)
         self._task = self._bar.add_task("", total=None, rate="", failures="")

@@ -4,20 +4,24 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
+from catdog_serving.cli import options
 from catdog_serving.cli.progress import FolderProgress, _duration
 from catdog_serving.find_images import find_sources
 from tests.support.processes import wait_until
 from tests.support.stub_backend import touch
 
 
-def shown(tmp_path: Path, terminal: bool) -> str:
+def shown(tmp_path: Path, terminal: bool, row: str = "") -> str:
     touch(tmp_path, "a.jpg", "b.jpg", "c.jpg", "notes.txt")
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     with FolderProgress(find_sources([tmp_path]), console, plain_interval_s=0) as progress:
         wait_until(lambda: progress._total is not None, "the count")
         progress.add(failed=False)
         progress.add(failed=True)
+        if row:
+            progress.print(Text(row))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -35,6 +39,13 @@ def test_on_a_terminal_it_is_a_bar(tmp_path: Path) -> None:
     assert "2/3" in text
     assert "1 failed" in text
     assert "images/s" in text
+
+
+def test_quiet_has_no_bar_and_still_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options.errors, "quiet", True)
+    assert shown(tmp_path, terminal=True, row="a row") == "a row\n"
 
 
 def test_what_goes_into_a_file_is_not_shown_with_the_bar(
