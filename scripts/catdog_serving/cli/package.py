@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -19,13 +20,13 @@ from catdog_serving.cli.gate import (
 from catdog_serving.cli.options import (
     ConfigOption,
     InsistOption,
-    configured_server,
     print_line,
     progress,
 )
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.find_images import ImageFiles, check_not_read
 from catdog_serving.model_archive import archive_facts, file_sha256
+from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 
@@ -106,7 +107,8 @@ def package(
     min_accuracy: MinAccuracyOption = MIN_ACCURACY,
 ) -> None:
     """Build and check the model archive."""
-    target = output or ServingConfig.read(config).archive
+    serving = cache(lambda: ServingConfig.read(config))  # at most once, and only if it is needed
+    target = output or serving().archive
     try:
         spec = ArchiveSpec(
             network=network,
@@ -115,7 +117,7 @@ def package(
             runtime=runtime,
             precision=precision,
             version=version,
-            settings=settings or ServingConfig.read(config).model_settings,
+            settings=settings or serving().model_settings,
             calibration=calibration,
             labelled=evaluate,
             gate=AgreementGate(min_same_winner, max_mean_difference),
@@ -127,7 +129,7 @@ def package(
     if output:
         _check_own(output)
     else:
-        _say_replaced(config)
+        _say_replaced(TorchServe(serving()))
     gate = accuracy_gate(evaluate, min_accuracy)
     with progress() as on_work:
         info = build_archive(
@@ -147,9 +149,8 @@ def package(
         )
 
 
-def _say_replaced(config: Path) -> None:
+def _say_replaced(server: TorchServe) -> None:
     """That an archive is in the place of the new one, and who serves it."""
-    server = configured_server(config)
     archive = server.config.archive
     if not archive.is_file():
         return
