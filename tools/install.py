@@ -69,12 +69,10 @@ def install_torch(wanted: str, index: str) -> None:
     """
     there = installed_torch()
     is_for_cpus = there is not None and there.endswith("+cpu")
-    if wanted == "auto" and there:
-        wanted, asked = "cpu" if is_for_cpus else "cuda", False
-    elif wanted == "auto":
-        wanted, asked = "cuda" if has_nvidia_gpu() else "cpu", False
-    else:
-        asked = True
+    asked = wanted != "auto"
+    if not asked:
+        for_cuda = not is_for_cpus if there else has_nvidia_gpu()
+        wanted = "cuda" if for_cuda else "cpu"
     again = ("--force-reinstall",) if there and is_for_cpus != (wanted == "cpu") else ()
     if wanted == "cuda":
         if again:

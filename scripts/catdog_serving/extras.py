@@ -33,8 +33,7 @@ def _installed_from() -> str:
     """The wheel, or the checkout, that pip noted: where it is still there."""
     noted = distribution("catdog-serving").read_text("direct_url.json")
     path = unquote(urlsplit(json.loads(noted)["url"]).path) if noted else ""
-    if path.endswith(".whl") and os.path.isfile(path):
-        return path
-    if path and os.path.isfile(os.path.join(path, "pyproject.toml")):
+    is_wheel = path.endswith(".whl") and os.path.isfile(path)
+    if is_wheel or (path and os.path.isfile(os.path.join(path, "pyproject.toml"))):
         return path
     return f"PATH/TO/catdog_serving-{catdog.__version__}-py3-none-any.whl"
