@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from catdog_serving.atomic_write import sync
@@ -26,7 +26,8 @@ from catdog_serving.model_archive import (
     zip_archive,
 )
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same content makes the same bytes
+# The first date of a ZIP file: all have it, so that the same content makes the same bytes.
+FIRST_DATE = datetime(1980, 1, 1, tzinfo=UTC)
 _BLOCK = 1 << 20
 
 
@@ -85,7 +86,7 @@ def pack_folder(
     """
     with _written(target), zipfile.ZipFile(target, "w") as made:
         for name, path in _files(model_dir).items():
-            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry = zipfile.ZipInfo(name, FIRST_DATE.timetuple()[:6])
             entry.external_attr = 0o100644 << 16
             if name == MANIFEST:
                 made.writestr(entry, _with_version(path.read_bytes(), version, created))

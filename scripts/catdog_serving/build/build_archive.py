@@ -22,7 +22,7 @@ from catdog.networks import get_network
 from catdog.read_settings import SETTINGS_FILE, Settings
 from catdog.results import MODEL_NAME
 from catdog.transforms import Preprocessing
-from catdog_serving.archive_copies import keep_from_others, pack_folder
+from catdog_serving.archive_copies import FIRST_DATE, keep_from_others, pack_folder
 from catdog_serving.atomic_write import replace_file, scratch_folder
 from catdog_serving.build.agreement import AgreementGate, LogitsOf
 from catdog_serving.build.calibration import read_calibration_images, read_images_to_compare
@@ -296,12 +296,14 @@ def _run_archiver(spec: ArchiveSpec, model_dir: Path, made: Path, created: datet
 
 
 def _created() -> datetime:
-    """The date that an archive has: SOURCE_DATE_EPOCH's, else 1980, so that builds are the same.
+    """The date that an archive has: SOURCE_DATE_EPOCH's, else the first of ZIP files.
 
     Raises:
         UsageError: If it is no number of seconds.
     """
-    text = os.environ.get("SOURCE_DATE_EPOCH") or "315532800"  # the first date of a zip
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return FIRST_DATE
     try:
         return datetime.fromtimestamp(int(text), UTC)
     except (ValueError, OverflowError, OSError) as error:
