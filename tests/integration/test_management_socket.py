@@ -20,7 +20,6 @@ import requests
 from playwright.sync_api import Browser
 
 from catdog_serving.client import CatDogClient
-from catdog_serving.torchserve.management_socket import as_served
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.browser import chromium
 from tests.support.command_line import catdog, catdog_here
@@ -115,7 +114,7 @@ def test_with_it_nothing_listens_where_a_web_page_could_ask(
         for connection in java.net_connections()
         if connection.status == psutil.CONN_LISTEN
     }
-    config = as_served(quiet.config, quiet.run)
+    config = quiet.served
     assert listening == set(config.endpoints().values())
     assert len(listening) == 4
     for url in (config.inference_url, config.metrics_url):

@@ -6,6 +6,7 @@ signals, so catdog runs the Java server itself, with the same arguments.
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from catdog.cpu import ENGINE_VARIABLE, VISIBLE_GPUS_VARIABLE, WORKERS_VARIABLE
 from catdog.no_telemetry import ONNXRUNTIME_ENVIRONMENT
 from catdog_serving.errors import NotReadyError
 from catdog_serving.extras import install_hint
+from catdog_serving.http_session import socket_path
 from catdog_serving.torchserve.java_libraries import Chosen
 from catdog_serving.torchserve.loaded_libraries import FOLDER, link_libraries
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
@@ -27,6 +29,9 @@ _QUIET = (
 )
 # A newer Netty would not load its native file because TorchServe's jar has one of that name, too.
 _FIRST_NATIVE_FILE = "-Dio.netty.native.detectNativeLibraryDuplicates=false"
+
+# What Java says of a Unix socket without Netty's native library, and with use_native_io=false.
+_NO_SOCKET = re.compile("Invalid configuration: (null|unix domain socket)")
 
 # The server gets these and nothing else: no PYTHONPATH (it would shadow the archive's code),
 # no TorchServe variables of another server, no secrets of the shell.
@@ -110,6 +115,17 @@ def start_java(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def why_no_socket(config: ServingConfig, log: str) -> str:
+    """The end of a sentence on a start that failed, if it was for the socket; else empty."""
+    if not socket_path(config.management_url) or not _NO_SOCKET.search(log):
+        return ""
+    return (
+        ": Java cannot listen on a Unix socket here, which takes use_native_io=true, glibc, and a "
+        "run directory on a disk from which programs may run (not noexec); or start the server "
+        "without --management-socket"
+    )
 
 
 def _torchserve_home() -> Path:

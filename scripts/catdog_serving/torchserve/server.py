@@ -20,12 +20,11 @@ import psutil
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.asgi_process import start_asgi
-from catdog_serving.torchserve.java import start_java
+from catdog_serving.torchserve.java import start_java, why_no_socket
 from catdog_serving.torchserve.java_libraries import choose_libraries
 from catdog_serving.torchserve.listeners import Listener, find_listener
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
-from catdog_serving.torchserve.management_socket import as_served, why_no_socket
 from catdog_serving.torchserve.run_directory import ASGI_MODULE, RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
@@ -35,7 +34,7 @@ from catdog_serving.torchserve.start_checks import (
     check_limits,
     check_ports,
 )
-from catdog_serving.torchserve.start_options import StartOptions
+from catdog_serving.torchserve.start_options import StartOptions, as_served
 from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
 READY_TIMEOUT_S = 180

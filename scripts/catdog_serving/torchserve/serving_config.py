@@ -32,6 +32,7 @@ GRPC = (
     ("grpc_inference_address", "grpc_inference_port"),
     ("grpc_management_address", "grpc_management_port"),
 )
+ADDRESS_KEYS = (*ADDRESSES, *(key for pair in GRPC for key in pair))
 _TORCHSERVE_QUEUE = 100  # its defaults
 _TORCHSERVE_REQUEST = 6_553_500
 _TORCHSERVE_TIMEOUT_S = 120  # for both time-outs
@@ -88,7 +89,7 @@ class ServingConfig:
         Raises:
             NotReadyError: If not; one line that names file, key, value and choices.
         """
-        required = {*ADDRESSES, *(key for pair in GRPC for key in pair), "model_store", "models"}
+        required = {*ADDRESS_KEYS, "model_store", "models"}
         missing = sorted(required - set(self.values))
         if missing:
             raise NotReadyError(f"{self.path}: the keys {', '.join(missing)} are missing")

@@ -7,8 +7,9 @@ from typing import Any
 
 from catdog_serving.torchserve.config_keys import shown_value
 from catdog_serving.torchserve.management import ModelStatus
+from catdog_serving.torchserve.properties import parse_properties
 from catdog_serving.torchserve.run_directory import RunDirectory
-from catdog_serving.torchserve.serving_config import ADDRESSES, GRPC, ServingConfig
+from catdog_serving.torchserve.serving_config import ADDRESS_KEYS, ADDRESSES, GRPC, ServingConfig
 
 HIGHEST_PORT = 65535 - len(ADDRESSES) - len(GRPC) + 1  # of `port`: the others come after it
 
@@ -21,7 +22,8 @@ class StartOptions:
         port: The first of five that follow each other: predictions, management, metrics, gRPC's
             predictions and management; None for those of the file.
         management_socket: Whether the management API listens on a Unix socket in the run
-            directory, in place of its TCP port.
+            directory, in place of its TCP port. The directory is this user's alone: no web page
+            and no other user reaches it (other users have gRPC's port: SECURITY.md).
         asgi: Whether the server without Java serves the archive, in TorchServe's place.
     """
 
@@ -66,6 +68,18 @@ class StartOptions:
         if self.management_socket:
             words.append("--management-socket")
         return " ".join(words)
+
+
+def as_served(config: ServingConfig, run: RunDirectory) -> ServingConfig:
+    """The configuration with the addresses that the running server was started with."""
+    if not run.config.is_file() or run.process() is None:  # the latter is slow to say so
+        return config
+    try:
+        served = parse_properties(run.config.read_text(encoding="ascii"))
+    except OSError:  # it ended just now
+        return config
+    moved = {key: served[key] for key in ADDRESS_KEYS if key in served}
+    return replace(config, values=config.values | moved)
 
 
 def changes_since_start(

@@ -14,13 +14,13 @@ import pytest
 
 from catdog_serving.errors import NotReadyError, ServerError, ServerUnavailableError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
+from catdog_serving.torchserve.java import why_no_socket
 from catdog_serving.torchserve.management import ManagementClient
-from catdog_serving.torchserve.management_socket import as_served, why_no_socket
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.start_checks import check_addresses
-from catdog_serving.torchserve.start_options import StartOptions
+from catdog_serving.torchserve.start_options import StartOptions, as_served
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer, described
