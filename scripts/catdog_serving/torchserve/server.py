@@ -25,15 +25,10 @@ from catdog_serving.torchserve.java_libraries import choose_libraries
 from catdog_serving.torchserve.listeners import Listener, find_listener
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
-from catdog_serving.torchserve.run_directory import ASGI_MODULE, RunDirectory
+from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
-from catdog_serving.torchserve.start_checks import (
-    check_fitness,
-    check_gpus,
-    check_limits,
-    check_ports,
-)
+from catdog_serving.torchserve.start_checks import check_start
 from catdog_serving.torchserve.start_options import StartOptions, as_served
 from catdog_serving.torchserve.tokens import KeyFile, KeyFileAuth, open_client
 
@@ -55,6 +50,7 @@ class TorchServe:
         self.config = config
         self.run = RunDirectory.of(config)
         self._child: subprocess.Popen[bytes] | None = None
+        self._name = "TorchServe"  # what a sentence calls it
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,8 +100,8 @@ class TorchServe:
                 on_warning(warning)
             self.run.create()
             remove_staged(config.model_store, ABANDONED_S)
-            name = "the server" if options.asgi else "TorchServe"
-            on_work(f"starting {name}; waiting for a worker")
+            self._name = "the server" if options.asgi else "TorchServe"
+            on_work(f"starting {self._name}; waiting for a worker")
             self._start_and_wait(config, timeout_s, start_process, options)
 
     def prepare(self, options: StartOptions) -> tuple[ServingConfig, StartProcess, Sequence[str]]:
@@ -117,14 +113,13 @@ class TorchServe:
         Raises:
             NotReadyError, RefusedError: If it would not start.
         """
-        config, asgi = options.apply(self.config, self.run), options.asgi
+        config = options.apply(self.config, self.run)
         held = self.served.endpoints().values() if self.is_running() else ()
-        check_fitness(config, self.run, asgi)
-        check_ports(config, asgi, {port for _, port in held})
-        config.values_for_server()
-        start_process, warnings = _without_java(config) if asgi else _with_java(config)
-        limits = [] if asgi else check_limits(config)  # it bounds all bodies together itself
-        return config, start_process, (*warnings, *check_gpus(config), *limits)
+        warnings = check_start(config, self.run, options.asgi, {port for _, port in held})
+        if options.asgi:
+            return config, start_asgi, warnings
+        libraries = choose_libraries(config)
+        return config, partial(start_java, libraries), (*libraries.warnings, *warnings)
 
     def _start_and_wait(
         self,
@@ -279,12 +274,6 @@ class TorchServe:
         if code not in _STOPPED_CODES:
             raise NotReadyError(f"{self._name} ended by itself with exit code {code}{why}\n{tail}")
 
-    @property
-    def _name(self) -> str:
-        """What a sentence calls it, as long as this process started it."""
-        is_asgi = self._child is not None and ASGI_MODULE in self._child.args  # type: ignore[operator]
-        return "the server" if is_asgi else "TorchServe"
-
     def _and_the_kernel(self) -> str:
         """The end of a sentence of how the server ended."""
         killed = self.run.killed_for_memory()
@@ -320,18 +309,6 @@ class TorchServe:
                 process.kill()
         psutil.wait_procs(orphans, timeout=STOP_TIMEOUT_S)
         return bool(orphans)
-
-
-def _with_java(config: ServingConfig) -> tuple[StartProcess, Sequence[str]]:
-    """How TorchServe is started, and what to tell before."""
-    libraries = choose_libraries(config)
-    return partial(start_java, libraries), libraries.warnings
-
-
-def _without_java(config: ServingConfig) -> tuple[StartProcess, Sequence[str]]:
-    workers = config.served_worker_settings["minWorkers"]
-    told = f"one worker serves, and not minWorkers={workers}, which is TorchServe's"
-    return start_asgi, [] if workers == 1 else [told]
 
 
 def _end_family(process: psutil.Process) -> None:

@@ -25,13 +25,19 @@ _INSIDE = {
 _ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
 
 
-def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
-    """Make sure that addresses, programs, archive and disk are fit for a server.
+def check_start(
+    config: ServingConfig, run: RunDirectory, asgi: bool, held: Collection[int] = ()
+) -> list[str]:
+    """Make sure that addresses, programs, archive, disk and GPUs are fit for a server.
 
     Args:
         config: What it will run on.
         run: Where.
         asgi: Whether it is the one without Java.
+        held: Ports that its own server has, which runs and will be stopped.
+
+    Returns:
+        What to tell before it starts: it may lack what it could use.
 
     Raises:
         NotReadyError, RefusedError: If they are not.
@@ -46,6 +52,11 @@ def check_fitness(config: ServingConfig, run: RunDirectory, asgi: bool) -> None:
     if asgi:
         check_packages(config.archive)
     check_room(run, config.archive, freed=run.used_bytes())  # a start begins with an empty one
+    check_ports(config, asgi, held)
+    config.values_for_server()  # which raises if TorchServe would read one otherwise
+    # The one without Java bounds all bodies together itself.
+    others = _check_workers(config) if asgi else check_limits(config)
+    return [*check_gpus(config), *others]
 
 
 def check_addresses(config: ServingConfig) -> list[str]:
@@ -108,6 +119,13 @@ def check_files(config: ServingConfig) -> None:
     for key, path in config.files().items():
         if not path.is_file():
             raise NotReadyError(f"{config.path}: {key}: there is no file {path}")
+
+
+def _check_workers(config: ServingConfig) -> list[str]:
+    """Look whether more workers are asked for than a server without Java has."""
+    workers = config.served_worker_settings["minWorkers"]
+    told = f"one worker serves, and not minWorkers={workers}, which is TorchServe's"
+    return [] if workers == 1 else [told]
 
 
 def check_limits(config: ServingConfig) -> list[str]:
