@@ -24,20 +24,19 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.model_archive import archive_facts, check_owner, file_sha256
 from catdog_serving.monitoring.metrics import scrape
 from catdog_serving.rollout.canary import TrafficWindow, check_served_golden, watch_canary
+from catdog_serving.rollout.drain import drain
 from catdog_serving.rollout.free_memory import check_memory
 from catdog_serving.rollout.switch import (
     OnStep,
     default_version,
-    drain,
     operator,
     served_folder,
-    staged_archive,
     switch,
 )
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
-from catdog_serving.torchserve.staged_files import checked_folder
+from catdog_serving.torchserve.staged_files import checked_folder, staged_archive
 from catdog_serving.torchserve.start_checks import check_room
 
 WATCH_S = 10

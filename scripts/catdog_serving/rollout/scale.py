@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 from catdog_serving.archive_copies import next_version, pack_folder
 from catdog_serving.errors import UsageError
+from catdog_serving.rollout.drain import drain
 from catdog_serving.rollout.free_memory import check_memory
 from catdog_serving.rollout.switch import (
     default_version,
-    drain,
     operator,
     served_folder,
-    staged_archive,
     switch,
 )
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, check_workers
 from catdog_serving.torchserve.server import READY_TIMEOUT_S, TorchServe
+from catdog_serving.torchserve.staged_files import staged_archive
 
 
 @dataclass(frozen=True)

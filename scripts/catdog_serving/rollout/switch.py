@@ -13,7 +13,6 @@ was killed leaves its pending switch in the run directory, and the next command 
 import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,26 +22,19 @@ from types import MappingProxyType
 import psutil
 
 from catdog_serving.atomic_write import replace_file
-from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.model_archive import file_sha256
+from catdog_serving.rollout.drain import drain
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
-from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import next_archive, remove_staged
 
 OnStep = Callable[[str], None]
 
-# Requests that had looked up the old default when it changed are in its queue by then.
-GRACE_S = 1.0
-# Only requests that name the old version themselves can make a drain last that long.
-DRAIN_TIMEOUT_S = 300.0
 # A version that TorchServe was asked to load shows within this time: it unpacks the archive first.
 REGISTERED_S = 5.0
-# Nobody will answer what waits for workers that are gone for so long: a worker that died is
-# READY again within 10 s.
-NO_WORKER_S = 30.0
 _PAUSE_S = 0.2
 
 # In the run directory. The name is older than the function's: a killed command may have left one.
@@ -253,69 +245,7 @@ def _signals_held() -> Iterator[None]:
             signal.raise_signal(came)
 
 
-# --- drain --------------------------------------------------------------------------------------
-
-
-def drain(management: ManagementClient, version: str) -> None:
-    """Wait until a version that is not the default any more has nothing to do.
-
-    DELETE does not wait: the batches under way are answered 500, and what is queued never.
-    So first its queue is empty, and a second later again. That says nothing about the batches
-    under way, so then each worker has to answer a question, which it does after its batch.
-
-    Raises:
-        NotReadyError: If it keeps getting requests.
-    """
-    last_ready = time.monotonic()
-    empty_since: float | None = None
-
-    def queue_stays_empty() -> bool:
-        nonlocal last_ready, empty_since
-        found = management.version(version)
-        now = time.monotonic()
-        if found and found.ready_workers:
-            last_ready = now
-        if not found or now - last_ready > NO_WORKER_S:
-            return True
-        if found.pending_requests:
-            empty_since = None
-            return False
-        empty_since = empty_since or now
-        return now - empty_since >= GRACE_S
-
-    if not poll(queue_stays_empty, DRAIN_TIMEOUT_S, _PAUSE_S):
-        raise NotReadyError(
-            f"version {version} still gets requests after {DRAIN_TIMEOUT_S:g} s: clients "
-            f"ask for /predictions/catdog/{version}, and must leave out the version"
-        )
-    _wait_for_batches(management, version)
-
-
-def _wait_for_batches(management: ManagementClient, version: str) -> None:
-    """Wait until each READY worker answered a question, at most as long as a batch may take."""
-    found = management.version(version)
-    if not found:
-        return
-    busy = {worker.id for worker in found.ready}
-    timeout_s = found.response_timeout_s + GRACE_S
-
-    def all_answered() -> bool:
-        if not busy:
-            return True
-        try:
-            facts = management.facts(version, timeout_s)
-        except ServerError:
-            # The worker died of its batch, or the server did, which the next line finds.
-            current = management.version(version)
-            busy.intersection_update(worker.id for worker in (current.ready if current else ()))
-            return not busy
-        busy.discard((facts or {}).get("worker", ""))
-        return not busy
-
-    poll(all_answered, timeout_s, _PAUSE_S)
-
-
-# --- what is served, and what comes beside it ---------------------------------------------------
+# --- what is served -----------------------------------------------------------------------------
 
 
 def default_version(management: ManagementClient) -> ModelStatus:
@@ -340,13 +270,3 @@ def served_folder(model: ModelStatus) -> Path:
         with suppress(psutil.Error):  # it just died
             return Path(psutil.Process(worker.pid).cwd())
     raise NotReadyError(f"no worker of version {model.version} is READY; see: catdog status")
-
-
-@contextmanager
-def staged_archive(config: ServingConfig) -> Iterator[Path]:
-    """A path in the model store, where TorchServe finds archives; gone at the end."""
-    path = next_archive(config.model_store)
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

@@ -2,9 +2,12 @@
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 # No deploy takes so long, though --watch-s may be hours.
 ABANDONED_S = 86_400.0
@@ -13,6 +16,16 @@ ABANDONED_S = 86_400.0
 def next_archive(model_store: Path) -> Path:
     """The archive that comes up beside what is served; TorchServe finds it here by its name."""
     return model_store / ".catdog-next.mar"
+
+
+@contextmanager
+def staged_archive(config: ServingConfig) -> Iterator[Path]:
+    """A path in the model store, where TorchServe finds archives; gone at the end."""
+    path = next_archive(config.model_store)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def checked_folder(model_store: Path) -> Path:

@@ -16,21 +16,26 @@ import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.model_archive import file_sha256
+from catdog_serving.rollout import drain as draining
 from catdog_serving.rollout import switch as module
+from catdog_serving.rollout.drain import drain
 from catdog_serving.rollout.switch import (
     PendingSwitch,
     Replacement,
-    drain,
     operator,
     read_pending,
-    staged_archive,
     switch,
     write_pending,
 )
 from catdog_serving.torchserve.management import ManagementClient, VersionSettings
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
-from catdog_serving.torchserve.staged_files import ABANDONED_S, next_archive, remove_staged
+from catdog_serving.torchserve.staged_files import (
+    ABANDONED_S,
+    next_archive,
+    remove_staged,
+    staged_archive,
+)
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import described
 from tests.support.http_servers import http_server, send
@@ -89,9 +94,10 @@ def versions() -> Versions:
 def server(
     versions: Versions, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TorchServe]:
-    monkeypatch.setattr(module, "GRACE_S", 0.05)
+    monkeypatch.setattr(draining, "GRACE_S", 0.05)
     monkeypatch.setattr(module, "REGISTERED_S", 0.5)
-    monkeypatch.setattr(module, "_PAUSE_S", 0.02)
+    for each in (module, draining):
+        monkeypatch.setattr(each, "_PAUSE_S", 0.02)
     with http_server(versions) as url:
         found = TorchServe(make_config(None, management_address=url))
         versions.store = found.config.model_store

@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from catdog_serving.errors import NotReadyError, RefusedError
+from catdog_serving.rollout import drain as draining
 from catdog_serving.rollout import switch as module
+from catdog_serving.rollout.drain import drain
 from catdog_serving.rollout.switch import (
     PendingSwitch,
-    drain,
     operator,
     read_pending,
     remove_pending,
@@ -71,8 +72,8 @@ def fake() -> FakeTorchServe:
 
 @pytest.fixture
 def management(fake: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> Iterator[ManagementClient]:
-    monkeypatch.setattr(module, "GRACE_S", 0.1)
-    monkeypatch.setattr(module, "_PAUSE_S", 0.02)
+    monkeypatch.setattr(draining, "GRACE_S", 0.1)
+    monkeypatch.setattr(draining, "_PAUSE_S", 0.02)
     with http_server(fake) as url, ManagementClient(url) as client:
         yield client
 
@@ -99,7 +100,7 @@ def test_workers_that_do_not_say_who_they_are_are_waited_for_as_long_as_a_batch_
 def test_a_version_that_clients_name_is_not_drained(
     fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DRAIN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(draining, "DRAIN_TIMEOUT_S", 0.5)
     fake.pending = repeat(1)
     with pytest.raises(NotReadyError, match="clients ask for /predictions/catdog/1.0"):
         drain(management, "1.0")
@@ -108,7 +109,7 @@ def test_a_version_that_clients_name_is_not_drained(
 def test_nobody_waits_long_for_workers_that_are_gone(
     fake: FakeTorchServe, management: ManagementClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "NO_WORKER_S", 0.3)
+    monkeypatch.setattr(draining, "NO_WORKER_S", 0.3)
     fake.pending, fake.workers = repeat(1), {"9000": "UNLOADING"}
     drain(management, "1.0")
     drain(management, "no such version")
