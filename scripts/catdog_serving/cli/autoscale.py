@@ -15,7 +15,7 @@ from catdog_serving.cli.options import (
 from catdog_serving.rollout.autoscale import DOWN_WINDOW_S, Autoscaler, AutoscaleSettings
 from catdog_serving.rollout.autoscale import autoscale as keep_scaled
 from catdog_serving.rollout.scale import scale
-from catdog_serving.torchserve.operator_lock import refuse_without_java
+from catdog_serving.torchserve.server_locks import refuse_without_java
 
 
 def autoscale(

@@ -26,9 +26,9 @@ from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.rollout.drain import drain
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
-from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.server_locks import operator_lock
 from catdog_serving.torchserve.staged_files import next_archive, remove_staged
 
 OnStep = Callable[[str], None]

@@ -4,7 +4,6 @@ It is found again by the configuration's path, so `catdog stop` needs no more
 than `catdog serve` did. Everything in it goes when the server stops.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -122,7 +121,7 @@ class RunDirectory:
             NotReadyError: If somebody else's folder or a link is in its place, or it cannot be
                 made; nothing of it stays behind.
         """
-        self._make_base()
+        self.make_base()
         self.remove()
         try:
             self.path.mkdir(mode=0o700)
@@ -137,7 +136,7 @@ class RunDirectory:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise NotReadyError(f"cannot make {error.filename}: {error.strerror}") from error
 
-    def _make_base(self) -> None:
+    def make_base(self) -> None:
         """Make the folder that this one lies in, which under /var/tmp anybody could have made."""
         base = self.path.parent
         try:
@@ -287,39 +286,6 @@ class RunDirectory:
                 with suppress(FileNotFoundError):
                     used += os.lstat(os.path.join(folder, name)).st_blocks * 512
         return used
-
-    @contextmanager
-    def start_lock(self) -> Iterator[None]:
-        """Keep others from starting a server here; a process that ends gives it back.
-
-        The file lies beside the folder, which a start makes anew.
-
-        Raises:
-            NotReadyError: If another process is starting one.
-        """
-        self._make_base()
-        path = self.path.with_name(f"{self.path.name}.lock")
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise NotReadyError(
-                f"cannot open {path}: {error.strerror}; remove it, or {ELSEWHERE}"
-            ) from error
-        with open(descriptor) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not os.path.samestat(os.fstat(descriptor), path.lstat()):
-                    raise FileNotFoundError
-            except (BlockingIOError, FileNotFoundError):  # the latter: it was just given back
-                raise NotReadyError(
-                    "another command is starting this server just now; see: catdog status"
-                ) from None
-            except OSError as error:
-                raise NotReadyError(f"cannot lock {path}: {error.strerror}; {ELSEWHERE}") from error
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
 
     def loaded_at(self) -> float:
         """When the archive was loaded, by the clock of the file system."""

@@ -26,6 +26,7 @@ from catdog_serving.torchserve.listeners import Listener, find_listener
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.server_locks import start_lock
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.staged_files import ABANDONED_S, remove_staged
 from catdog_serving.torchserve.start_checks import check_start
@@ -89,7 +90,7 @@ class TorchServe:
             NotReadyError: If something is missing, another process is starting it, or the start
                 fails; nothing of it stays behind, and the message ends with the log's tail.
         """
-        with self.run.start_lock():
+        with start_lock(self.run):
             if self.is_running():
                 raise NotReadyError(
                     "the server of this configuration runs already; see: catdog status"

@@ -15,8 +15,8 @@ import pytest
 
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve import run_directory as module
-from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.server_locks import operator_lock, start_lock
 from catdog_serving.torchserve.serving_config import ServingConfig
 
 
@@ -101,7 +101,7 @@ def test_no_shell_changes_where_it_is(
     found = RunDirectory.of(config_at(tmp_path / "config.properties"))
     assert found.path.parent == home / ".local" / "state" / "catdog" / "run"
     assert found.path.name.startswith(f"{socket.gethostname()[:20]}-")
-    with found.start_lock():
+    with start_lock(found):
         found.create()
     assert stat.S_IMODE(found.path.stat().st_mode) == 0o700
 
@@ -143,7 +143,7 @@ def test_without_a_home_that_can_be_used_it_is_in_var_tmp(
     found = RunDirectory.of(config)
     assert found.path.parent == short / f"catdog-{os.getuid()}"
     assert found != before
-    with found.start_lock():
+    with start_lock(found):
         found.create()
     found.record(psutil.Process())
     assert stat.S_IMODE(found.path.parent.stat().st_mode) == 0o700
@@ -169,7 +169,7 @@ def test_a_folder_in_var_tmp_that_others_prepared_is_not_used(
     else:
         os.chown(base, 12345, 12345)
     run = RunDirectory.of(config_at(tmp_path / "c"))
-    for start in (run.create, lambda: run.start_lock().__enter__()):
+    for start in (run.create, lambda: start_lock(run).__enter__()):
         with pytest.raises(NotReadyError, match="is not a folder of this user alone; remove it"):
             start()
     assert list(tmp_path.iterdir()) == []
@@ -218,11 +218,11 @@ def test_a_folder_that_cannot_be_made_is_one_error(run: RunDirectory) -> None:
     with pytest.raises(NotReadyError, match="cannot make .*file: File exists"):
         blocked.create()
     with pytest.raises(NotReadyError, match="cannot make .*file: File exists"):
-        with blocked.start_lock():
+        with start_lock(blocked):
             pass
     run.path.with_name(f"{run.path.name}.lock").mkdir()
     with pytest.raises(NotReadyError, match="cannot open .*lock: Is a directory"):
-        with run.start_lock():
+        with start_lock(run):
             pass
 
 
@@ -243,13 +243,13 @@ def test_a_disk_that_is_full_leaves_no_half_folder(
 
 
 def test_one_process_starts_a_server_and_a_killed_one_locks_nobody_out(run: RunDirectory) -> None:
-    with run.start_lock():
+    with start_lock(run):
         with pytest.raises(NotReadyError, match="another command is starting this server"):
-            with run.start_lock():
+            with start_lock(run):
                 pass
     assert list(run.path.parent.iterdir()) == []
     run.path.with_name(f"{run.path.name}.lock").touch()  # as a process leaves it that was killed
-    with run.start_lock():
+    with start_lock(run):
         pass
 
 
@@ -264,7 +264,7 @@ def test_a_disk_without_locks_is_one_line(
     run.record(psutil.Process())
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.raises(NotReadyError, match="cannot lock .*: (No locks|Function not)"):
-        with run.start_lock():
+        with start_lock(run):
             pass
     with pytest.raises(NotReadyError, match="cannot lock .*: (No locks|Function not)"):
         with operator_lock(run, "deploy"):
@@ -292,8 +292,8 @@ def test_a_killed_operator_locks_nobody_out(run: RunDirectory) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from catdog_serving.torchserve.operator_lock import operator_lock
 from catdog_serving.torchserve.run_directory import RunDirectory
+from catdog_serving.torchserve.server_locks import operator_lock
 with operator_lock(RunDirectory(Path({str(run.path)!r})), "deploy"):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -23,6 +23,7 @@ from catdog_serving.torchserve import start_checks
 from catdog_serving.torchserve.properties import write_properties
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.server_locks import start_lock
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.command_line import catdog_here
@@ -87,7 +88,7 @@ def test_a_start_that_is_cut_off_before_its_pid_is_written_leaves_no_process(
 
 
 def test_a_second_start_leaves_the_first_alone(server: TorchServe) -> None:
-    with server.run.start_lock():
+    with start_lock(server.run):
         server.run.create()
         with pytest.raises(NotReadyError, match="another command is starting this server"):
             server.start()

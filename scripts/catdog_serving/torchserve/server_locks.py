@@ -1,4 +1,4 @@
-"""One operator at a time: who changes versions or workers keeps the others out."""
+"""One process at a time: who starts a server, or changes versions or workers, keeps others out."""
 
 import fcntl
 import os
@@ -7,6 +7,40 @@ from contextlib import contextmanager
 
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.torchserve.run_directory import ELSEWHERE, RunDirectory
+
+
+@contextmanager
+def start_lock(run: RunDirectory) -> Iterator[None]:
+    """Keep others from starting a server here; a process that ends gives it back.
+
+    The file lies beside the folder, which a start makes anew.
+
+    Raises:
+        NotReadyError: If another process is starting one.
+    """
+    run.make_base()
+    path = run.path.with_name(f"{run.path.name}.lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise NotReadyError(
+            f"cannot open {path}: {error.strerror}; remove it, or {ELSEWHERE}"
+        ) from error
+    with open(descriptor) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(descriptor), path.lstat()):
+                raise FileNotFoundError
+        except (BlockingIOError, FileNotFoundError):  # the latter: it was just given back
+            raise NotReadyError(
+                "another command is starting this server just now; see: catdog status"
+            ) from None
+        except OSError as error:
+            raise NotReadyError(f"cannot lock {path}: {error.strerror}; {ELSEWHERE}") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
