@@ -26,19 +26,35 @@ def is_shipped(config: Path) -> bool:
     return config.resolve().parent == _SHIPPED
 
 
+def default_config() -> Path:
+    """$CATDOG_CONFIG, else ./config/config.properties, else what came with catdog."""
+    chosen = os.environ.get("CATDOG_CONFIG")
+    if chosen:
+        return Path(chosen)
+    here = Path("config", FILE)
+    return here if here.is_file() else config_folder() / FILE
+
+
+def account_home() -> Path | None:
+    """The home that the password database has; None without an entry, as in a container.
+
+    The environment's is another one in cron and under sudo.
+    """
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
+
+
 def data_folder() -> Path:
     """Where this user's archives are, where no folder was made for them.
 
-    $XDG_DATA_HOME/catdog, else .local/share/catdog of the home that the password database has: the
-    environment's is another one in cron and under sudo.
+    $XDG_DATA_HOME/catdog, else .local/share/catdog of `account_home`, else of $HOME.
     """
     chosen = os.environ.get("XDG_DATA_HOME", "")
     if os.path.isabs(chosen):  # others are ignored, as the specification says
         return Path(chosen) / "catdog"
-    try:
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:  # no entry, as in a container
-        home = Path(os.environ.get("HOME", "/"))
+    home = account_home() or Path(os.environ.get("HOME", "/"))
     return home / ".local" / "share" / "catdog"
 
 

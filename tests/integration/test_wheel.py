@@ -113,9 +113,10 @@ def test_init_writes_what_can_be_edited(wheel: Wheel) -> None:
     mine = wheel.home / "mine"
     settings = mine / "config" / "config.properties"
     assert settings.read_bytes() == (ROOT / "config" / "config.properties").read_bytes()
-    asked = "from catdog_serving.torchserve.serving_config import *"
     program = (
-        f"{asked}; c = ServingConfig.read(default_config()); print(c.path, c.archive, sep='\\n')"
+        "from catdog_serving.config_folder import default_config\n"
+        "from catdog_serving.torchserve.serving_config import ServingConfig\n"
+        "c = ServingConfig.read(default_config()); print(c.path, c.archive, sep='\\n')"
     )
     here = wheel.run("python", "-c", program, cwd=mine).splitlines()
     assert here == [str(settings), str(mine / "model-store" / "catdog.mar")]

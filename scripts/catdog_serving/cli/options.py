@@ -11,10 +11,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from catdog_serving.config_folder import default_config
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.printable import printable, printable_lines
 from catdog_serving.torchserve.server import TorchServe
-from catdog_serving.torchserve.serving_config import ServingConfig, default_config
+from catdog_serving.torchserve.serving_config import ServingConfig
 
 
 class _Console(Console):

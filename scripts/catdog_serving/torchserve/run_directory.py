@@ -7,7 +7,6 @@ than `catdog serve` did. Everything in it goes when the server stops.
 import hashlib
 import json
 import os
-import pwd
 import shutil
 import socket
 import stat
@@ -22,6 +21,7 @@ import psutil
 
 from catdog.control_groups import oom_kills, read_oom_kills
 from catdog_serving.atomic_write import atomic_write
+from catdog_serving.config_folder import account_home
 from catdog_serving.errors import NotReadyError
 from catdog_serving.torchserve.server_logs import ServerLogs
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -308,9 +308,11 @@ def _asked_for(key: str, value: str) -> Path:
 
 def _in_home(name: str) -> list[Path]:
     """The run directory below this user's home; none if it has no home that it can use."""
+    home = account_home()
+    if home is None:
+        return []
     try:
-        home = Path(pwd.getpwuid(os.getuid()).pw_dir)  # not $HOME, which sudo and cron change
         usable = home.stat().st_uid == os.getuid() and os.access(home, os.W_OK | os.X_OK)
-    except (KeyError, OSError):  # no entry, as in a container, or no such folder
+    except OSError:  # no such folder
         return []
     return [home / ".local" / "state" / "catdog" / "run" / name] if usable else []

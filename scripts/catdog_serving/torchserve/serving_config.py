@@ -321,12 +321,3 @@ class ServingConfig:
             else option
             for option in java_options(self.values.get("vmargs", ""))
         ]
-
-
-def default_config() -> Path:
-    """$CATDOG_CONFIG, else ./config/config.properties, else what came with catdog."""
-    chosen = os.environ.get("CATDOG_CONFIG")
-    if chosen:
-        return Path(chosen)
-    here = Path("config", FILE)
-    return here if here.is_file() else config_folder() / FILE

@@ -12,11 +12,12 @@ import requests
 from requests.auth import AuthBase
 
 from catdog_serving.client import CatDogClient
+from catdog_serving.config_folder import default_config
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import is_loopback, open_session
 from catdog_serving.torchserve.management import TIMEOUT_S, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
-from catdog_serving.torchserve.serving_config import ServingConfig, default_config
+from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.start_options import as_served
 
 Kind = Literal["inference", "management"]

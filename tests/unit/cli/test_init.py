@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from catdog_serving import config_folder
-from catdog_serving.torchserve.serving_config import ServingConfig, default_config
+from catdog_serving.config_folder import default_config
+from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.command_line import catdog_here
 from tests.support.paths import ROOT
 
