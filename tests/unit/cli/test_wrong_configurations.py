@@ -9,9 +9,7 @@ import pytest
 from catdog_serving.torchserve.properties import parse_properties, write_properties
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
-from catdog_serving.torchserve.start_checks import check_limits
 from tests.support.command_line import catdog_here
-from tests.support.configs import MakeConfig
 from tests.support.paths import ROOT
 
 SHIPPED = ROOT / "config" / "config.properties"
@@ -143,22 +141,3 @@ def test_the_good_file_is_not_what_was_refused(tmp_path: Path) -> None:
     write_properties(path, values)
     result = catdog_here("serve", "--config", path)
     assert "build it with: catdog package" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("values", "entry", "told"),
-    [
-        ({}, {}, False),
-        ({"job_queue_size": "480"}, {}, True),
-        ({"max_request_size": "104857600"}, {}, True),
-        ({"vmargs": "-Xmx1g"}, {}, True),
-        ({}, {"batchSize": 64}, True),
-        ({"job_queue_size": "480", "vmargs": ""}, {}, False),  # Java's own heap is not known here
-    ],
-)
-def test_limits_that_do_not_fit_together_are_said(
-    make_config: MakeConfig, values: dict[str, str], entry: dict[str, object], told: bool
-) -> None:
-    lines = check_limits(make_config(None, entry, **values))
-    assert len(lines) == told
-    assert all("MB, and Java's heap is" in line for line in lines)

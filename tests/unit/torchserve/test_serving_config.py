@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from catdog_serving.errors import NotReadyError, RefusedError, UsageError
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.torchserve import serving_config as module
 from catdog_serving.torchserve.management import VersionSettings
 from catdog_serving.torchserve.private_config import private_config
@@ -163,29 +163,6 @@ def test_one_address_off_loopback_keeps_the_tokens_on(
     assert "token_expiration_min=60\n" in (tmp_path / "out.properties").read_text()
     make_config(archive).write_for_server(tmp_path / "out.properties")
     assert "disable_token_authorization=true" in (tmp_path / "out.properties").read_text()
-
-
-INSIDE = {
-    "management_address": ("http://0.0.0.0:8081", "http://[::]:8081", "http://192.0.2.1:8081"),
-    "metrics_address": ("http://0.0.0.0:8082", "http://example.com:8082"),
-    "grpc_inference_address": ("0.0.0.0", "::"),
-    "grpc_management_address": ("0.0.0.0", "example.com"),
-}
-
-
-@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in INSIDE.items() for v in values])
-def test_only_predictions_are_for_others_unless_the_file_says_so(
-    make_config: MakeConfig, key: str, value: str
-) -> None:
-    with pytest.raises(RefusedError, match=f"allow_remote={key}$"):
-        check_addresses(make_config(None, **{key: value}))
-    others = ",".join(set(INSIDE) - {key})
-    with pytest.raises(RefusedError, match=f"^{key}="):
-        check_addresses(make_config(None, **{key: value, "allow_remote": others}))
-    (line,) = check_addresses(make_config(None, **{key: value, "allow_remote": key}))
-    assert line.startswith(f"{key}={value}: whoever reaches it can ")
-    with pytest.raises(NotReadyError, match="allow_remote names inference, true; it takes man"):
-        check_addresses(make_config(None, allow_remote="true, inference"))
 
 
 def test_loopback_and_the_inference_address_are_free(

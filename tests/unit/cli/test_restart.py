@@ -1,0 +1,86 @@
+"""catdog restart, and catdog serve beside a server that runs, where no Java needs to run."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from catdog_serving.torchserve.properties import write_properties
+from catdog_serving.torchserve.run_directory import SERVER_CLASS
+from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.start_options import StartOptions
+from tests.support.command_line import catdog_here
+from tests.support.configs import MakeConfig
+from tests.support.java_stand_ins import look_alikes, server_without_java
+
+
+@pytest.fixture
+def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
+    """One whose checks pass, and whose Java is a process that sleeps."""
+    return server_without_java(make_config(None), monkeypatch)
+
+
+@pytest.fixture
+def look_alike(tmp_path: Path) -> Iterator[Callable[..., psutil.Process]]:
+    """Start a process that sleeps under any command line."""
+    with look_alikes(tmp_path) as start:
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("number_of_gpu", "1", "number_of_gpu is 1, and there are 0"),
+        ("java_libraries", "/nowhere", "cannot look into /nowhere"),
+        ("metrics_address", "http://127.0.0.1:{taken}", "port {taken} on 127.0.0.1 is taken"),
+    ],
+)
+def test_a_restart_that_cannot_succeed_stops_nothing(
+    server: TorchServe,
+    look_alike: Callable[..., psutil.Process],
+    key: str,
+    value: str,
+    told: str,
+) -> None:
+    server.run.create()
+    write_properties(server.run.config, server.config.values)
+    java = look_alike(server.run.java_option, SERVER_CLASS)
+    with ExitStack() as taken:
+        for _, port in server.config.endpoints().values():  # the server's own
+            taken.enter_context(socket.create_server(("127.0.0.1", port)))
+        other = taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        changed = server.config.values | {key: value.format(taken=other)}
+        write_properties(server.config.path, changed)
+        result = catdog_here("restart", "--config", server.config.path)
+    assert told.format(taken=other) in result.stderr
+    assert (result.returncode, result.stdout) == (3, "")
+    assert java.is_running()
+    assert "which catdog did not start" not in result.stderr
+    server.run.remove()
+
+
+def test_a_restart_that_failed_names_the_options_to_go_on_with(server: TorchServe) -> None:
+    """They went with the folder of the server that was stopped."""
+    server.run.create()
+    options = {"port": 19_000, "asgi": True, "management_socket": True, "of_another_catdog": 1}
+    server.run.start_options.write_text(json.dumps({"options": options}))
+    assert StartOptions.of(server.run) == StartOptions(19_000, True, True)
+    result = catdog_here("restart", "--config", server.config.path)  # it has no archive
+    assert result.returncode == 3
+    line = "catdog serve --port 19000 --server asgi --management-socket"
+    assert f"no server runs now; to start it as it was: {line}\n" in result.stderr
+
+
+def test_what_runs_otherwise_is_told_with_all_that_was_asked_for(
+    server: TorchServe, look_alike: Callable[..., psutil.Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_alike(server.run.java_option, SERVER_CLASS)
+    monkeypatch.setattr(TorchServe, "wait_ready", lambda *_, **__: None)
+    asked = ("--server", "asgi", "--port", "19000")
+    result = catdog_here("serve", "--config", server.config.path, *asked)
+    assert f"runs already, with Java, at {server.config.inference_url}; " in result.stderr
+    assert "catdog stop && catdog serve --port 19000 --server asgi\n" in result.stderr
