@@ -167,9 +167,10 @@ def check_archive_format(archive: Path) -> None:
     """
     with zip_archive(archive) as packed:
         has_facts = MODEL_INFO_FILE in packed.namelist()
+        facts = _json(packed, MODEL_INFO_FILE) if has_facts else None
     try:
-        if has_facts:
-            check_format(archive_facts(archive))
+        if facts is not None:
+            check_format(facts)
     except ValueError as error:
         raise RefusedError(f"{archive}: {error}; build it again with: catdog package") from error
 

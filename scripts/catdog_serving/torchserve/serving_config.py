@@ -173,8 +173,12 @@ class ServingConfig:
         """nvidia-smi's answer: a start needs it several times, and it may take a second."""
         return visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
-    @property
+    @cached_property
     def computes_on_gpus(self) -> bool:
+        """Whether the archive can use GPUs; it is opened and checked for that, and once is enough.
+
+        A start, and whatever else asks, has a configuration of its own.
+        """
         return self.archive.is_file() and archive_runtime(self.archive) == "torch"
 
     @property
