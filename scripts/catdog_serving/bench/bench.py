@@ -201,7 +201,7 @@ class Bench:
             on_step(f"starting a server, {precision}")
             private = private_config(self.config, scratch / precision, archive)
             server = stack.enter_context(TorchServe(private))
-            server.wait_ready(int(private.served_worker_settings["minWorkers"]))
+            server.wait_ready(private.served_worker_settings["minWorkers"])
             found[precision] = private.inference_url
         return found
 

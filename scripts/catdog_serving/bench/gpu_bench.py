@@ -206,5 +206,5 @@ def gpu_server(
     with tempfile.TemporaryDirectory(prefix="catdog-") as scratch:
         private = private_config(config, Path(scratch), archive, entry, values)
         with TorchServe(private) as server:
-            server.wait_ready(int(private.served_worker_settings["minWorkers"]))
+            server.wait_ready(private.served_worker_settings["minWorkers"])
             yield server

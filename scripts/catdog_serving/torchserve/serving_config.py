@@ -202,7 +202,7 @@ class ServingConfig:
     def served_worker_settings(self) -> dict[str, Any]:
         """`worker_settings`, with `workers_per_gpu` for every GPU at least."""
         entry, least = self.worker_settings, len(self.gpus) * self.workers_per_gpu
-        workers = {key: max(int(entry[key]), least) for key in ("minWorkers", "maxWorkers")}
+        workers = {key: max(entry[key], least) for key in ("minWorkers", "maxWorkers")}
         return entry | workers
 
     def version_settings(self, archive: Path, workers: int) -> VersionSettings:
@@ -217,8 +217,8 @@ class ServingConfig:
 
         return VersionSettings(
             workers=workers,
-            batch_size=int(entry["batchSize"]),
-            max_batch_delay_ms=int(entry["maxBatchDelay"]),
+            batch_size=entry["batchSize"],
+            max_batch_delay_ms=entry["maxBatchDelay"],
             response_timeout_s=timeout_s("responseTimeout"),
             startup_timeout_s=timeout_s("startupTimeout"),
         )

@@ -36,9 +36,9 @@ class WorkerSettings:
     def of(cls, config: ServingConfig) -> "WorkerSettings":
         entry = config.served_worker_settings
         return cls(
-            workers=int(entry["maxWorkers"]),
-            batch_size=int(entry["batchSize"]),
-            max_batch_delay_ms=int(entry["maxBatchDelay"]),
+            workers=entry["maxWorkers"],
+            batch_size=entry["batchSize"],
+            max_batch_delay_ms=entry["maxBatchDelay"],
         )
 
     def per_gpu(self, gpus: int) -> int:
