@@ -73,7 +73,7 @@ def serve(
         console.print("the server runs already")
         if server.archive_is_newer():
             console.print("with an older archive; to load the new one: catdog restart")
-        print_ready(server)
+        _print_ready(server)
     else:
         start(server, StartOptions(port, management_socket, kind is ServerName.asgi))
     if foreground:
@@ -86,7 +86,7 @@ def start(server: TorchServe, options: StartOptions) -> None:
     """Start a server, and say what runs then."""
     with progress() as on_work:
         server.start(options=options, on_warning=_warn, on_work=on_work)
-    print_ready(server)
+    _print_ready(server)
 
 
 def _joined(server: TorchServe) -> bool:
@@ -134,7 +134,7 @@ def _warn(line: str) -> None:
     print_line(f"warning  {line}")
 
 
-def print_ready(server: TorchServe) -> None:
+def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
     status = read_status(server)
     print_status(status, console)
@@ -160,6 +160,6 @@ def print_ready(server: TorchServe) -> None:
 
 def _print_changes(server: TorchServe, status: ServerStatus) -> None:
     """What was edited since the start, and does not run."""
-    served = next((model for model in status.models if model.default), None)
+    served = status.models[0] if status.models else None
     if changes := changes_since_start(server.config, server.run, served):
         print_line(f"changed  {', '.join(changes)}: catdog restart")
