@@ -26,6 +26,13 @@ _SIZE_OPTION = re.compile(r"-X(?:m[xsn]|ss)")
 _SIZE = re.compile(r"(-X(?:m[xsn]|ss))([1-9][0-9]*)([kKmMgGtT]?)")
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _ARCHIVE = f"{MODEL_NAME}.mar"
+# Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
+INSIDE: Mapping[str, str] = {
+    "management_address": "change what is served",
+    "metrics_address": "read the metrics, which need no token",
+    "grpc_inference_address": "ask over gRPC, past nginx and its limits",
+    "grpc_management_address": "change what is served",
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,11 @@ def _loads_ours(text: str) -> bool:
     return text.lower() == "all" or _ARCHIVE in names
 
 
+def named_addresses(allow_remote: str) -> set[str]:
+    """The keys that stand in it, between commas or spaces."""
+    return set(re.split(r"[,\s]+", allow_remote)) - {""}
+
+
 TEXT = Kind("any text", lambda _: True)
 SOME = Kind("some text", bool)
 BOOLEAN = Kind("true or false", ("true", "false").__contains__)
@@ -106,7 +118,11 @@ BYTES = Kind(f"bytes, a whole number from 1 to {_INT:,}", _whole(1).fits)
 KEYS: Mapping[str, Key] = {
     # catdog's own
     "run_directory": Key(TEXT, "where the server's private folder is made", ours=True),
-    "allow_remote": Key(TEXT, "addresses that may be off loopback", ours=True),
+    "allow_remote": Key(
+        Kind(f"a list of {', '.join(INSIDE)}", lambda text: named_addresses(text) <= INSIDE.keys()),
+        "addresses that may be off loopback",
+        ours=True,
+    ),
     "workers_per_gpu": Key(
         _one_of("auto", *map(str, range(1, MOST_WORKERS_PER_GPU + 1))),
         "workers that each GPU gets",

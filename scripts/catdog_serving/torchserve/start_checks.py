@@ -1,6 +1,5 @@
 """What usually goes wrong at a start, found while it is cheap to say so."""
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,19 +8,12 @@ from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
 from catdog_serving.torchserve.asgi_process import check_packages
-from catdog_serving.torchserve.config_keys import heap_bytes
+from catdog_serving.torchserve.config_keys import INSIDE, heap_bytes, named_addresses
 from catdog_serving.torchserve.java import find_java
 from catdog_serving.torchserve.listeners import find_listener, is_taken
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 
-# Addresses that need not be loopback only where `allow_remote` names them: what one can do there.
-_INSIDE = {
-    "management_address": "change what is served",
-    "metrics_address": "read the metrics, which need no token",
-    "grpc_inference_address": "ask over gRPC, past nginx and its limits",
-    "grpc_management_address": "change what is served",
-}
 _ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside the unpacked archive
 
 
@@ -68,15 +60,10 @@ def check_addresses(config: ServingConfig) -> list[str]:
     Raises:
         RefusedError: If management, metrics or gRPC is not on loopback, and `allow_remote`
             does not name that address.
-        NotReadyError: If `allow_remote` names something else.
     """
-    allowed = set(re.split(r"[,\s]+", config.values.get("allow_remote", ""))) - {""}
-    if unknown := sorted(allowed - set(_INSIDE)):
-        raise NotReadyError(
-            f"{config.path}: allow_remote names {', '.join(unknown)}; it takes {', '.join(_INSIDE)}"
-        )
+    allowed = named_addresses(config.values.get("allow_remote", ""))
     open_to_others = []
-    for key, danger in _INSIDE.items():
+    for key, danger in INSIDE.items():
         value = config.values[key]
         if socket_path(value) or is_loopback(urlsplit(value).hostname or value):
             continue

@@ -48,7 +48,7 @@ KEYS_SET = [
     ({"grpc_inference_port": "70700"}, f"grpc_inference_port=70700: {NUMBER}1 to 65,535"),
     ({"grpc_inference_address": "http://127.0.0.1"}, "it takes a host's name or address"),
     ({"grpc_management_address": ""}, "grpc_management_address=: it takes a host"),
-    ({"allow_remote": "inference"}, "allow_remote names inference; it takes management_address, "),
+    ({"allow_remote": "inference"}, "allow_remote=inference: it takes a list of management_add"),
     ({"load_models": "catdogs.mar"}, "it takes catdog.mar, or a list with it, or all"),
     ({"number_of_gpu": "-1"}, f"number_of_gpu=-1: {NUMBER}0 to 1,024"),
     ({"number_of_gpu": "all"}, f"number_of_gpu=all: {NUMBER}0 to 1,024"),

@@ -50,7 +50,7 @@ def test_only_predictions_are_for_others_unless_the_file_says_so(
         check_addresses(make_config(None, **{key: value, "allow_remote": others}))
     (line,) = check_addresses(make_config(None, **{key: value, "allow_remote": key}))
     assert line.startswith(f"{key}={value}: whoever reaches it can ")
-    with pytest.raises(NotReadyError, match="allow_remote names inference, true; it takes man"):
+    with pytest.raises(NotReadyError, match="allow_remote=true, inference: it takes a list of man"):
         check_addresses(make_config(None, allow_remote="true, inference"))
 
 
