@@ -3,7 +3,6 @@
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from catdog_serving.torchserve.private_config import free_ports
 from tests.support.processes import wait_until
 
 CPUS = 2
@@ -33,7 +33,7 @@ def ray_cluster() -> Iterator[dict[str, str]]:
     """One node with two CPUs; gives the environment that reaches it, by --address auto."""
     # In a short folder: Ray's sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        port = _free_port()
+        (port,) = free_ports(1)
         environment = _ray_environment(folder) | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
         log = Path(folder, "head.log")
         options = [
@@ -78,12 +78,6 @@ def end_tree(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
         except psutil.NoSuchProcess:  # it went with its parent
             continue
     psutil.wait_procs(tree, timeout=10)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 _PROGRESS = re.compile(r"\d+ of (\d+|more) files, .*\n")  # on a slow machine

@@ -5,14 +5,19 @@ meet it: not its ports, not its model store, not its run directory.
 """
 
 import json
+import os
 import shutil
 import socket
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 from catdog.results import MODEL_NAME
 from catdog_serving.torchserve.properties import write_properties
 from catdog_serving.torchserve.serving_config import ADDRESSES, GRPC, ServingConfig
+
+_held: deque[int] = deque()  # file descriptors
+_MOST_HELD = 200  # of the 1,024 files that a process may open where nobody raised it
 
 
 def private_config(
@@ -52,9 +57,19 @@ def private_config(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that the system says are free."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
+    """Ports that are free on every IPv4 address, and given to nobody else for a while.
+
+    A socket that is bound and does not listen holds each of them: a server that sets SO_REUSEADDR,
+    as all of ours do, may listen there, while the system picks the port for no other server and no
+    outgoing connection (socket(7), ip(7)). The last 200 are held, until this process ends.
+    """
+    ports = []
+    for _ in range(count):
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("0.0.0.0", 0))  # noqa: S104 - it never listens
+        ports.append(holder.getsockname()[1])
+        _held.append(holder.detach())
+    while len(_held) > _MOST_HELD:
+        os.close(_held.popleft())
     return ports

@@ -1,8 +1,12 @@
 """A private configuration meets nothing of the one it comes from."""
 
+import socket
 from pathlib import Path
 
-from catdog_serving.torchserve.private_config import private_config
+import pytest
+
+from catdog_serving.torchserve.listeners import is_taken
+from catdog_serving.torchserve.private_config import free_ports, private_config
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.paths import ROOT
@@ -32,3 +36,16 @@ def test_addresses_off_loopback_do_not_come_along(tmp_path: Path) -> None:
     source = ServingConfig.read(ROOT / "config" / "config.properties")
     public = ServingConfig(source.path, source.values | {"grpc_inference_address": "0.0.0.0"})
     assert private_config(public, tmp_path, None).is_loopback_only()
+
+
+def test_a_free_port_stays_free_until_its_server_listens() -> None:
+    """The system once gave one to a connection, before the server that it was for had started."""
+    first, *others = free_ports(5)
+    assert len({first, *others}) == 5
+    with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+        stranger.bind(("127.0.0.1", first))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", first))
+    for host in ("127.0.0.1", "0.0.0.0"):
+        assert not is_taken(host, first)
+        socket.create_server((host, first)).close()
