@@ -53,6 +53,7 @@ def test_a_moved_server_is_found_and_restarts_where_it_was(
         config.path.write_text(text.replace("job_queue_size=48", "job_queue_size=32"))
         changed = "changed  batchSize 8 -> 16, job_queue_size 48 -> 32: catdog restart\n"
         assert changed in here("serve")
+        assert changed in here("status")
         elsewhere = catdog_here("serve", "--config", config.path, "--port", 1)
         assert elsewhere.returncode == 3
         assert f"the server runs already, at http://127.0.0.1:{port}; " in elsewhere.stderr

@@ -18,19 +18,15 @@ from catdog_serving.cli.options import (
     print_line,
     progress,
 )
-from catdog_serving.cli.status import print_line_without_java, print_status
+from catdog_serving.cli.status import print_running
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import socket_path
 from catdog_serving.model_archive import file_sha256
-from catdog_serving.monitoring.snapshot import ServerStatus, read_status
+from catdog_serving.monitoring.snapshot import read_status
 from catdog_serving.torchserve.loaded_libraries import missing_packages
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.start_checks import check_addresses
-from catdog_serving.torchserve.start_options import (
-    HIGHEST_PORT,
-    StartOptions,
-    changes_since_start,
-)
+from catdog_serving.torchserve.start_options import HIGHEST_PORT, StartOptions
 
 
 class ServerName(StrEnum):
@@ -137,9 +133,7 @@ def _warn(line: str) -> None:
 def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
     status = read_status(server)
-    print_status(status, console)
-    _print_changes(server, status)
-    print_line_without_java(server)
+    print_running(server, status)
     archive = server.config.archive
     sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
     print_line(f"archive  {sha256}")
@@ -156,10 +150,3 @@ def _print_ready(server: TorchServe) -> None:
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     image = shlex.quote(os.path.relpath(sample_images.CAT))
     print_line(f"try      {curl(server, 'inference', '/predictions/catdog', '-T', image)}")
-
-
-def _print_changes(server: TorchServe, status: ServerStatus) -> None:
-    """What was edited since the start, and does not run."""
-    served = status.models[0] if status.models else None
-    if changes := changes_since_start(server.config, server.run, served):
-        print_line(f"changed  {', '.join(changes)}: catdog restart")

@@ -26,6 +26,7 @@ from catdog_serving.monitoring.snapshot import (
     take_snapshots,
 )
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.start_options import changes_since_start
 
 _TOLD = ("Netty", "log4j")  # of Java's libraries; --json has them all
 
@@ -59,16 +60,19 @@ def status(
     if as_json:
         console.print_json(data=found.to_dict())
     else:
-        print_status(found, console)
-        print_line_without_java(server)
+        print_running(server, found)
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     if not found.is_ready:
         why = f"; the last one failed: {found.failure}" if found.failure else ""
         raise NotReadyError(f"no worker is READY{why}")
 
 
-def print_line_without_java(server: TorchServe) -> None:
-    """What to know of a server that is not TorchServe."""
+def print_running(server: TorchServe, status: ServerStatus) -> None:
+    """What runs, and what was edited since the start and does not run."""
+    print_status(status, console)
+    served = status.models[0] if status.models else None
+    if changes := changes_since_start(server.config, server.run, served):
+        print_line(f"changed  {', '.join(changes)}: catdog restart")
     if server.run.runs_without_java():
         print_line("server   without Java, one worker; scale, autoscale and deploy need TorchServe")
 
