@@ -17,7 +17,7 @@ from catdog_serving.cli.options import (
     errors,
     print_line,
 )
-from catdog_serving.errors import NotReadyError, ServerError, UsageError
+from catdog_serving.errors import CatDogError, NotReadyError, ServerError, UsageError
 from catdog_serving.monitoring.metrics import Rates
 from catdog_serving.monitoring.snapshot import (
     ServerStatus,
@@ -121,10 +121,10 @@ def _watch(server: TorchServe, interval_s: float) -> None:
         return  # how a watch ends
 
 
-def watch_line(snapshot: Snapshot | ServerError) -> str:
+def watch_line(snapshot: Snapshot | CatDogError) -> str:
     """One line in the style of the request log: what a program or a log can keep."""
     stamp = datetime.now().isoformat(timespec="seconds")
-    if isinstance(snapshot, ServerError):
+    if isinstance(snapshot, CatDogError):
         return f"{stamp} down: {' '.join(str(snapshot).split())}"
     workers = [worker for model in snapshot.status.models for worker in model.workers]
     facts = snapshot.status.facts
@@ -151,10 +151,10 @@ def watch_line(snapshot: Snapshot | ServerError) -> str:
     return " ".join([stamp, *(f"{key}={value}" for key, value in pairs.items())])
 
 
-def watch_screen(snapshot: Snapshot | ServerError) -> Group:
+def watch_screen(snapshot: Snapshot | CatDogError) -> Group:
     """What a terminal shows."""
     stamp = f"{datetime.now():%H:%M:%S}  (Ctrl-C ends this)"
-    if isinstance(snapshot, ServerError):
+    if isinstance(snapshot, CatDogError):
         return Group(Text(f"{stamp}\n\n{snapshot}", style="red"))
     status = snapshot.status
     up = "" if snapshot.uptime_s is None else f", up {_duration(snapshot.uptime_s)}"

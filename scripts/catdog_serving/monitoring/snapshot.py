@@ -17,7 +17,7 @@ import psutil
 from catdog.cpu import VISIBLE_GPUS_VARIABLE
 from catdog.model_info import Agreement
 from catdog.results import ModelId
-from catdog_serving.errors import ServerError
+from catdog_serving.errors import CatDogError, ServerError
 from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
 from catdog_serving.torchserve.gpus import Gpu, visible_gpus
 from catdog_serving.torchserve.loaded_libraries import LoadedLibrary, loaded_libraries
@@ -192,8 +192,10 @@ def _named_gpus(server: TorchServe) -> str | None:
 
 def take_snapshots(
     server: TorchServe, interval_s: float, *, with_gpus: bool = False
-) -> Iterator[Snapshot | ServerError]:
-    """A snapshot every `interval_s` seconds, without end; while the server is away, its error.
+) -> Iterator[Snapshot | CatDogError]:
+    """A snapshot every `interval_s` seconds, without end; while there is none to have, its error.
+
+    That is a server which is away, or whose files are not whole while it starts again.
 
     Args:
         server: To be asked.
@@ -218,7 +220,7 @@ def take_snapshots(
             rates = Rates.between(before, now) if before else None
             before = now
             yield Snapshot(status, rates, _memory(models), _uptime_s(server))
-        except ServerError as error:
+        except CatDogError as error:
             before = None
             yield error
         time.sleep(max(0.0, start + interval_s - time.monotonic()))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from catdog_serving.errors import CatDogError, ServerError, UsageError
+from catdog_serving.errors import CatDogError, UsageError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 
@@ -151,9 +151,9 @@ class Autoscaler:
         self._retry_s = -math.inf  # nothing is changed before
         self._told_s: dict[str, float] = {}  # when a line of that kind was last told
 
-    def act_on(self, snapshot: Snapshot | ServerError) -> None:
+    def act_on(self, snapshot: Snapshot | CatDogError) -> None:
         """Decide on what one snapshot shows, and carry it out."""
-        if isinstance(snapshot, ServerError):
+        if isinstance(snapshot, CatDogError):
             self._stabiliser.forget()
             if not self._is_away:
                 self._is_away = True

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from catdog_serving.cli.status import print_status, watch_line, watch_screen
-from catdog_serving.errors import ServerError
+from catdog_serving.errors import CatDogError
 from catdog_serving.monitoring.snapshot import Snapshot, read_status, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.configs import MakeConfig
@@ -32,17 +32,17 @@ def asked(fake: FakeServer, make_config: MakeConfig) -> TorchServe:
 
 
 @pytest.fixture
-def watched(asked: TorchServe) -> Iterator[Snapshot | ServerError]:
+def watched(asked: TorchServe) -> Iterator[Snapshot | CatDogError]:
     return take_snapshots(asked, 0.01, with_gpus=True)
 
 
 def test_a_server_that_is_away_is_waited_for(
-    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | CatDogError]
 ) -> None:
     assert isinstance(next(watched), Snapshot)
     fake.down = True
-    assert isinstance(next(watched), ServerError)
-    assert isinstance(next(watched), ServerError)
+    assert isinstance(next(watched), CatDogError)
+    assert isinstance(next(watched), CatDogError)
     fake.down, fake.text = False, metrics(5, 4, 1)
     back = next(watched)
     assert isinstance(back, Snapshot)
@@ -53,8 +53,24 @@ def test_a_server_that_is_away_is_waited_for(
     assert again.rates.requests_per_s == 0
 
 
+def test_tokens_that_are_not_written_yet_are_waited_for(
+    asked: TorchServe, watched: Iterator[Snapshot | CatDogError]
+) -> None:
+    """A server that starts again makes its key file anew."""
+    assert isinstance(next(watched), Snapshot)
+    asked.run.create()
+    asked.run.key_file.write_text("{}")
+    for _ in range(2):
+        told = watch_line(next(watched))
+        assert "down: " in told
+        assert "holds no tokens" in told
+    asked.run.key_file.unlink()
+    assert isinstance(next(watched), Snapshot)
+    asked.run.remove()
+
+
 def test_nonsense_at_the_metrics_address_is_named_in_one_line(
-    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | CatDogError]
 ) -> None:
     fake.text = "<html>\nnot found\n</html>"
     told = watch_line(next(watched))
@@ -63,7 +79,7 @@ def test_nonsense_at_the_metrics_address_is_named_in_one_line(
 
 
 def test_facts_are_asked_for_once_per_set_of_workers_and_never_while_requests_wait(
-    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | CatDogError]
 ) -> None:
     fake.pending = 3
     assert [snapshot_facts(next(watched)) for _ in range(2)] == [None, None]
@@ -78,13 +94,13 @@ def test_facts_are_asked_for_once_per_set_of_workers_and_never_while_requests_wa
     assert fake.facts_asked == 2
 
 
-def snapshot_facts(snapshot: Snapshot | ServerError) -> dict[str, object] | None:
+def snapshot_facts(snapshot: Snapshot | CatDogError) -> dict[str, object] | None:
     assert isinstance(snapshot, Snapshot)
     return snapshot.status.facts
 
 
 def test_a_line_and_a_screen_say_what_was_measured(
-    fake: FakeServer, watched: Iterator[Snapshot | ServerError]
+    fake: FakeServer, watched: Iterator[Snapshot | CatDogError]
 ) -> None:
     next(watched)
     fake.text = metrics(150, 120, 30)
@@ -124,7 +140,7 @@ ON_GPUS = {
 def test_each_gpu_has_a_line_with_its_workers_whatever_nvidia_smi_says(
     fake: FakeServer,
     asked: TorchServe,
-    watched: Iterator[Snapshot | ServerError],
+    watched: Iterator[Snapshot | CatDogError],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     does: str,

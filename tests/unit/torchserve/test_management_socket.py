@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from catdog_serving.errors import NotReadyError, ServerError, ServerUnavailableError
+from catdog_serving.errors import CatDogError, NotReadyError, ServerUnavailableError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.java import why_no_socket
 from catdog_serving.torchserve.management import ManagementClient
@@ -174,7 +174,7 @@ def test_a_watch_goes_on_when_the_server_comes_back_on_a_socket(
             assert snapshot_management(next(watched)) == moved
 
 
-def snapshot_management(snapshot: Snapshot | ServerError) -> str:
+def snapshot_management(snapshot: Snapshot | CatDogError) -> str:
     assert isinstance(snapshot, Snapshot)
     return snapshot.status.management
 
