@@ -3,13 +3,11 @@
 What it answers as TorchServe does is asked of both in other modules: see the fixture `served`.
 """
 
-import asyncio
 import json
 import os
 import re
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +27,7 @@ from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.archive_cache import repack
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
+from tests.support.http_servers import running_uvicorn
 from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import (
     assert_nothing_left,
@@ -242,16 +241,8 @@ def small_server(archive: Path, folder: Path) -> Iterator[tuple[str, int]]:
         gpu_id=None,
     )
     server = process_module.make_server(settings)
-    thread = threading.Thread(
-        target=lambda: asyncio.run(server.serve(process_module.listen(settings)))
-    )
-    thread.start()
-    try:
-        wait_until(lambda: server.started, "the start")
+    with running_uvicorn(server, process_module.listen(settings)):
         yield "127.0.0.1", ports[0]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def post_of(size: int) -> bytes:

@@ -1,11 +1,18 @@
-"""A small HTTP server, on loopback or a Unix socket, that answers as a test tells it to."""
+"""HTTP servers of a test: one that answers as it is told to, and the product's own in a thread."""
 
+import socket
 import socketserver
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
+
+from tests.support.processes import wait_until
+
+if TYPE_CHECKING:
+    import uvicorn
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
@@ -66,3 +73,16 @@ def send(
     request.wfile.write(body)
     if length is not None:
         request.close_connection = True
+
+
+@contextmanager
+def running_uvicorn(server: "uvicorn.Server", sockets: list[socket.socket]) -> Iterator[None]:
+    """Run it in a thread of this process, and end it."""
+    thread = Thread(target=server.run, args=(sockets,))
+    thread.start()
+    try:
+        wait_until(lambda: server.started, "the start")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
