@@ -4,16 +4,16 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from catdog_serving.image_formats import folder_decoder
 from catdog_serving.reports.folder_report import write_folder_report
 from catdog_serving.viewer import gallery
-from catdog_serving.viewer.gallery import thumbnails
+from catdog_serving.viewer.gallery import thumbnail
 from tests.support.browser import PHONE, axe_faults, cards, fits_in_width, opened
 from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
@@ -30,8 +30,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [MARKUP, "</script><script>alert(2)<", "a&b.png", "line\u2028.png", "\"'.png"]
     names.append(os.fsdecode(b"byte-\xff.png"))
     rows = [image(str(root / name.replace("/", "_")), 0.3, 0.1) for name in names]
-    for row in rows:
-        Path(row["path"]).write_bytes(encode(noise(64, 64)))
+    for name in names:
+        (root / name.replace("/", "_")).write_bytes(encode(noise(64, 64)))
     rows += [image(str(root / f"dog{i}.png"), 0.01, 0.4 + i / 100) for i in range(40)]
     rows += [image(str(root / f"cup{i}.png"), 0.01, 0.02, label="neither") for i in range(5)]
     rows += [failure(MARKUP, "cannot decode <b>12</b> bytes"), failure("empty.jpg", "no bytes")]
@@ -42,13 +42,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_image_under_the_pointer_shows_map_and_box(browser: Browser, tmp_path: Path) -> None:
-    with_map = image(str(tmp_path / "cat.png"), 0.9, 0.05) | {
+    found = {
         "box": [50, 0, 100, 60],
         "map": {"size": [100, 60], "view": [20, 0, 80, 60], "grid": [[0, 1], [0, 1]]},
     }
+    with_map = image(str(tmp_path / "cat.png"), 0.9, 0.05, **found)
     without = image(str(tmp_path / "old.png"), 0.8, 0.05)
-    for row in (with_map, without):
-        Path(row["path"]).write_bytes(encode(noise(100, 60)))
+    for name in ("cat.png", "old.png"):
+        (tmp_path / name).write_bytes(encode(noise(100, 60)))
     write_folder_report(tmp_path / "report.html", [with_map, without], [folder(2)], MODEL)
     with opened(browser, tmp_path / "report.html") as page:
         old, cat = page.locator(".card").all()
@@ -101,8 +102,7 @@ def test_wrong_ones_are_marked_and_exported(browser: Browser, tmp_path: Path) ->
 
 
 def test_breeds_are_searched_too(browser: Browser, tmp_path: Path) -> None:
-    rows = [image("a.png", 0.9, 0), image("b.png", 0.3, 0), image("tabby.png", 0, 0.9)]
-    rows[2]["breed"] = rows[2]["breed"] | {"name": "pug"}
+    rows = [image("a.png", 0.9, 0), image("b.png", 0.3, 0), image("tabby.png", 0, 0.9, breed="pug")]
     write_folder_report(tmp_path / "x.html", rows, [folder(3)], MODEL)
     with opened(browser, tmp_path / "x.html") as page:
         page.get_by_label("Search names and breeds").fill("Tabby")
@@ -239,12 +239,10 @@ def test_untrained_weights_are_called_so_and_everybody_can_use_it(
 def test_ten_thousand_images_are_shown_a_few_at_a_time(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = list(thumbnails(sorted(SAMPLES.iterdir())))  # 10,000 would take half a minute
-
-    def reused(paths: Iterable[Path | None]) -> Iterator[str | None]:
-        return (thumbnail for _, thumbnail in zip(paths, cycle(few), strict=False))
-
-    monkeypatch.setattr(gallery, "thumbnails", reused)
+    decoder = folder_decoder()
+    few = cycle([thumbnail(path, decoder) for path in sorted(SAMPLES.iterdir())])
+    # 10,000 would take half a minute
+    monkeypatch.setattr(gallery, "thumbnail", lambda path, decoder: next(few))
     rows = [image(f"photo-{i:05}.jpg", 0.3 + i / 20_000, 0.0) for i in range(12_000)]
     write_folder_report(tmp_path / "report.html", rows, [folder(12_000)], MODEL)
     with opened(browser, tmp_path / "report.html") as page:

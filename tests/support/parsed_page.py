@@ -14,7 +14,7 @@ class ParsedPage(HTMLParser):
     Attributes:
         title: The text of <title>.
         policy: The content security policy, directive -> sources.
-        blocks: The JSON blocks by name.
+        data: What its scripts read, from the JSON block.
         inline: The texts of <style> and of scripts that run, by tag.
         tags: Every start tag in order.
         texts: The texts of elements that hold nothing else, by id, spaces put together.
@@ -24,7 +24,7 @@ class ParsedPage(HTMLParser):
         super().__init__()
         self.title = ""
         self.policy: dict[str, list[str]] = {}
-        self.blocks: dict[str, Any] = {}
+        self.data: dict[str, Any] = {}
         self.inline: dict[str, list[str]] = {"style": [], "script": []}
         self.tags: list[str] = []
         self.texts: dict[str, str] = {}
@@ -53,7 +53,7 @@ class ParsedPage(HTMLParser):
         if tag == "title":
             self.title = self._text
         elif attributes.get("type") == "application/json":
-            self.blocks[(attributes["id"] or "").removeprefix("data-")] = json.loads(self._text)
+            self.data = json.loads(self._text)
         elif tag in self.inline:
             self.inline[tag].append(self._text)
 

@@ -1,6 +1,10 @@
 """Rows of a folder's report, and names that a page must show as text."""
 
+from pathlib import Path
 from typing import Any
+
+from catdog.results import Prediction
+from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>.jpg",
@@ -18,17 +22,16 @@ HOSTILE = [
 MODEL = {"network": "net", "weights": "ids", "precision": "fp32", "untrained": False}
 
 
-def image(path: str, cat: float, dog: float, label: str | None = None) -> dict[str, Any]:
-    return {
-        "path": path,
-        "size": 1234,
-        "mtime_ns": 1,
-        "sha256": "0" * 64,
+def image(
+    path: str, cat: float, dog: float, label: str | None = None, breed: str = "tabby", **more: Any
+) -> ImageResult:
+    """One that was classified; `more` are keys of the answer."""
+    answer = {
         "label": label or ("cat" if cat > dog else "dog"),
         "cat": cat,
         "dog": dog,
         "other": round(1 - cat - dog, 6),
-        "breed": {"name": "tabby", "index": 281, "share": 0.5, "probability": cat / 2},
+        "breed": {"name": breed, "index": 281, "share": 0.5, "probability": cat / 2},
         "top": [{"index": 281, "name": "tabby", "probability": cat}],
         "box": None,
         "network": "net",
@@ -36,11 +39,11 @@ def image(path: str, cat: float, dog: float, label: str | None = None) -> dict[s
         "precision": "fp32",
         "version": "1.0",
     }
+    return ImageResult(FileInfo(Path(path), 1234), Prediction.from_dict(answer | more))
 
 
-def failure(path: str, message: str = "cannot decode") -> dict[str, Any]:
-    nothing = {"size": None, "mtime_ns": None, "sha256": None}
-    return {"path": path, **nothing, "error": {"type": "InvalidImage", "message": message}}
+def failure(path: str, message: str = "cannot decode", kind: str = "InvalidImage") -> ImageResult:
+    return ImageResult(FileInfo(Path(path)), ImageFailure(kind, message))
 
 
 def folder(images: int, failed: int = 0) -> dict[str, Any]:

@@ -78,18 +78,52 @@ def drop(page: Page, *paths: Path) -> None:
     page.locator("#files").set_input_files([str(path) for path in paths])
 
 
+# A file in the browser's hands, as what a paste or a drop brings.
+_TRANSFER = """
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const data = new DataTransfer();
+  data.items.add(new File([bytes], name));
+  const dropped = { dataTransfer: data, bubbles: true, cancelable: true };
+"""
+
+
 def give(page: Page, kind: str, content: bytes, name: str) -> bool:
     """Paste a file, or drop it on the heading; says whether the page took it from the browser."""
-    script = """([kind, content, name]) => {
-      const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-      const data = new DataTransfer();
-      data.items.add(new File([bytes], name));
+    script = f"""([kind, content, name]) => {{
+      {_TRANSFER}
       const event = kind === "paste"
-        ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
-        : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+        ? new ClipboardEvent("paste", {{ clipboardData: data, bubbles: true }})
+        : new DragEvent("drop", dropped);
       return !document.querySelector("h1").dispatchEvent(event);
-    }"""
+    }}"""
     return bool(page.evaluate(script, [kind, base64.b64encode(content).decode(), name]))
+
+
+def drop_to_drawn_s(page: Page, content: bytes, name: str) -> float:
+    """Drop a file, wait until its card is drawn, and give how long it took.
+
+    By the page's own clock: what drives the browser is no part of it.
+    """
+    script = f"""async ([content, name, limit_ms]) => {{
+      {_TRANSFER}
+      const frame = () => new Promise(requestAnimationFrame);
+      const image = () => document.querySelector(`[title="${{name}}"] img`);
+      const start = performance.now();
+      document.body.dispatchEvent(new DragEvent("drop", dropped));
+      while (!image()?.complete) {{
+        if (performance.now() - start > limit_ms) throw new Error(`${{name}} is not drawn`);
+        await frame();
+      }}
+      await image().decode();
+      await frame(); // which draws it
+      await frame(); // it was drawn
+      const {{ top, bottom }} = image().getBoundingClientRect();
+      if (bottom < 0 || top > innerHeight) throw new Error(`${{name}} is not in the window`);
+      return performance.now() - start;
+    }}"""
+    limit_ms = 30_000
+    given = [base64.b64encode(content).decode(), name, limit_ms]
+    return float(page.evaluate(script, given)) / 1000
 
 
 def crops(folder: Path, count: int = 20) -> list[Path]:

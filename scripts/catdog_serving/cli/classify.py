@@ -274,11 +274,8 @@ def _end_run(
     if options.sort_into is not None:
         _sort(options, options.sort_into, state)
     if options.report is not None:  # its thumbnails and links are of where an image lies by now
-        values = (
-            row.to_dict() | {"path": str(row.file.moved_to or row.path)} for row in state.rows()
-        )
         folders = [report.to_dict() for report in reports]
-        write_folder_report(options.report, values, folders, model.to_dict())
+        write_folder_report(options.report, state.rows(), folders, model.to_dict())
     unreadable = sum(report.unreadable for report in reports)
     if unreadable and state.path is not None and not options.keep_state:
         print_line(

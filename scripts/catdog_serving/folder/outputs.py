@@ -159,18 +159,23 @@ def to_csv(
         yield codecs.BOM_UTF8
     yield _csv_line(columns)
     for row in rows:
-        flat = row.to_dict()
-        breed, error = flat.get("breed") or {}, flat.get("error") or {}
-        flat |= {
-            "breed": breed.get("name"),
-            "breed_index": breed.get("index"),
-            "breed_share": breed.get("share"),
-            "breed_probability": breed.get("probability"),
-            "box": " ".join(map(str, flat.get("box") or ())),
-            "error_type": error.get("type"),
-            "error_message": error.get("message"),
-        }
-        yield _csv_line([_inert(flat.get(column)) for column in columns])
+        yield csv_row(row, columns)
+
+
+def csv_row(row: ImageResult, columns: Sequence[str] = _CSV_COLUMNS) -> bytes:
+    """A file's line of `to_csv`."""
+    flat = row.to_dict()
+    breed, error = flat.get("breed") or {}, flat.get("error") or {}
+    flat |= {
+        "breed": breed.get("name"),
+        "breed_index": breed.get("index"),
+        "breed_share": breed.get("share"),
+        "breed_probability": breed.get("probability"),
+        "box": " ".join(map(str, flat.get("box") or ())),
+        "error_type": error.get("type"),
+        "error_message": error.get("message"),
+    }
+    return _csv_line([_inert(flat.get(column)) for column in columns])
 
 
 def _inert(value: object) -> object:

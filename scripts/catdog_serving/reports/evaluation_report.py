@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from catdog.overlay import overlay_style
+from catdog_serving.folder.own_outputs import write_own
 from catdog_serving.viewer.gallery import gallery_items
-from catdog_serving.viewer.page import write_page
+from catdog_serving.viewer.page import page_parts
 
 MAX_FAILURES = 1_000
 
@@ -28,7 +29,7 @@ def write_evaluation_report(
     values = {
         **figures,
         "title": f"catdog: evaluation of {figures['folder']}",
-        "overlay": overlay_style(),
+        "data": {"overlay": overlay_style()},
         "failed": len(figures["failures"]),
         "failures": figures["failures"][:MAX_FAILURES],
         "plots": {
@@ -36,8 +37,8 @@ def write_evaluation_report(
             for title, png in plots.items()
         },
     }
-    mistakes = [_as_taken(mistake) for mistake in figures["mistakes"]]
-    write_page(target, "reports/evaluation_report.html", values, gallery_items(mistakes, target))
+    items = gallery_items([_as_taken(mistake) for mistake in figures["mistakes"]], target)
+    write_own(target, page_parts("reports/evaluation_report.html", values, items))
 
 
 def _as_taken(mistake: dict[str, Any]) -> dict[str, Any]:

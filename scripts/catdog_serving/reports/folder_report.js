@@ -2,15 +2,7 @@
 // A folder report: its charts, which cover every image, and its gallery.
 {
   const { bars, byId, count, make, plural } = catdog;
-  const LABELS = ["cat", "dog", "neither"];
-  const charts = catdog.readBlock("charts");
-
-  const showLabels = (labels) => {
-    const numbers = LABELS.map((label) => labels[label] ?? 0);
-    const images = Math.max(1, numbers.reduce((sum, n) => sum + n, 0));
-    const shares = LABELS.map((label, i) => [label, numbers[i] / images, label, count(numbers[i])]);
-    byId("labels").append(bars(shares));
-  };
+  const charts = catdog.data.charts;
 
   /** Columns over [0, 1]; what is not zero is at least one pixel high. */
   const histogram = (kind, counts) => {
@@ -30,9 +22,10 @@
     ];
   };
 
-  showLabels(charts.labels);
+  byId("labels").append(bars(Object.entries(charts.labels).map(
+    ([label, number]) => [label, number / Math.max(1, charts.images), label, count(number)])));
   for (const kind of ["cat", "dog"]) {
     byId(`${kind}-histogram`).append(...histogram(kind, charts.histograms[kind]));
   }
-  catdog.view(catdog.readBlock("items"));
+  catdog.view(catdog.data.items);
 }

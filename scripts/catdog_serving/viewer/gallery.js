@@ -1,32 +1,30 @@
 
 // A gallery of any length: only the cards near the window are in the document.
 {
-  const { make } = catdog;
+  const { byId, make } = catdog;
   const GAP = 8; // px, between cards, as in viewer.css
   const CARD_TEXT = 47; // px, the two lines below a card's image
   const OVERSCAN = 400; // px above and below the window that are drawn too
 
   catdog.Gallery = class {
-    #element;
-    #toolbar;
+    #element = byId("gallery");
+    #toolbar = byId("toolbar");
     #cells = new Map(); // item -> its list item in the document
-    #frame = 0;
 
     items = [];
     active = null; // the item that Tab and the arrow keys go from
 
     /** `open(item)` is called when a card is pressed; the toolbar covers the window's top. */
-    constructor(element, toolbar, open) {
-      this.#element = element;
-      this.#toolbar = toolbar;
-      element.addEventListener("click", (event) => {
+    constructor(open) {
+      this.#element.addEventListener("click", (event) => {
         const card = event.target.closest("button");
         if (card) open(card.item);
       });
-      element.addEventListener("keydown", (event) => this.#onKey(event));
-      window.addEventListener("scroll", () => this.renderSoon(), { passive: true });
-      window.addEventListener("resize", () => this.renderSoon());
-      new ResizeObserver(() => this.renderSoon()).observe(element);
+      this.#element.addEventListener("keydown", (event) => this.#onKey(event));
+      const renderSoon = catdog.inNextFrame(() => this.#render());
+      window.addEventListener("scroll", renderSoon);
+      window.addEventListener("resize", renderSoon);
+      new ResizeObserver(renderSoon).observe(this.#element);
     }
 
     /** Show other items, from the first one on. */
@@ -43,13 +41,10 @@
       this.#render();
     }
 
-    /** Draw an item's card anew, if it is near. */
-    redraw(item) {
-      const card = this.#cells.get(item)?.firstChild;
-      if (!card) return;
-      const fresh = catdog.card(item);
-      fresh.tabIndex = card.tabIndex;
-      card.replaceWith(fresh);
+    /** Take an item's card away; if it is near, the next update draws it anew. */
+    forget(item) {
+      this.#cells.get(item)?.remove();
+      this.#cells.delete(item);
     }
 
     /** Bring an item's card into the window and focus it. */
@@ -64,13 +59,6 @@
       else if (excess > 0) window.scrollBy(0, excess);
       this.#render();
       this.#cells.get(item)?.firstChild.focus({ preventScroll: true });
-    }
-
-    renderSoon() {
-      this.#frame ||= requestAnimationFrame(() => {
-        this.#frame = 0;
-        this.#render();
-      });
     }
 
     #grid() {
@@ -94,11 +82,7 @@
         paddingBottom: `${Math.max(0, rows - Math.max(1, endRow)) * rowHeight}px`,
       });
       const kept = new Set(near);
-      for (const [item, cell] of this.#cells) {
-        if (kept.has(item)) continue;
-        cell.remove();
-        this.#cells.delete(item);
-      }
+      for (const item of this.#cells.keys()) if (!kept.has(item)) this.forget(item);
       // Tab and screen readers follow the document's order, so each cell is put before the next.
       const reachable = kept.has(this.active) ? this.active : near[0];
       let following = null;

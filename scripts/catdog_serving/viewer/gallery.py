@@ -3,7 +3,8 @@
 import base64
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +14,8 @@ from PIL import Image
 from catdog.cpu import usable_cores
 from catdog.decode import Decoder
 from catdog.invalid_image import InvalidImage
-from catdog.results import UNCERTAIN_BELOW
 from catdog.transforms import fit_size
+from catdog_serving.folder.image_result import ImageFailure, ImageResult
 from catdog_serving.image_formats import folder_decoder
 from catdog_serving.ordered_map import ordered_map
 
@@ -24,62 +25,52 @@ _LONGER_SIDE = 256
 # same look has 3.4 KB.
 _WEBP = {"quality": 45, "method": 2}
 
-# The number that stands behind each label: its certainty.
-_NUMBER_OF_LABEL = {"cat": "cat", "dog": "dog", "neither": "other"}
-_SHOWN = ("path", "size", "label", "cat", "dog", "other", "breed", "top", "box", "map")
+_SHOWN = ("label", "cat", "dog", "other", "breed", "top", "box", "map")  # of a prediction
 
 
-def shown_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a run as an item: what is shown of it, and its certainty.
-
-    Args:
-        row: As `ImageResult.to_dict` gives it.
-    """
-    if "error" in row:
-        return {key: row.get(key) for key in ("path", "size", "error")}
-    certainty = row[_NUMBER_OF_LABEL[row["label"]]]
-    item = {key: row.get(key) for key in _SHOWN} | {"certainty": certainty}
-    return item if certainty >= UNCERTAIN_BELOW else item | {"breed": None}
+def shown_row(row: ImageResult) -> dict[str, Any]:
+    """A row of a run as an item: what is shown of it, where it lies by now, and its certainty."""
+    file, answer = row.file, row.outcome
+    item = {"path": str(file.moved_to or file.path), "size": file.size}
+    if isinstance(answer, ImageFailure):
+        return item | {"error": asdict(answer)}
+    values = replace(answer, breed=answer.certain_breed).to_dict(with_map=True)
+    return item | {key: values.get(key) for key in _SHOWN} | {"certainty": answer.certainty}
 
 
 def gallery_items(items: Sequence[dict[str, Any]], page: Path) -> Iterator[dict[str, Any]]:
-    """Add to each item what shows its file, as it is asked for.
+    """Add to each item what shows its file, on all cores, as it is asked for.
 
     Args:
         items: With a `path`, relative to the working directory; with an `error` if it failed.
         page: The .html file that will show them.
 
     Returns:
-        The items in order with a `link` (see `file_link`) and a `thumbnail` (see `thumbnails`),
+        The items in order with a `link` (see `file_link`) and a `thumbnail` (see `thumbnail`),
         which is None for what failed.
     """
-    folder = os.path.abspath(page.parent)
-    images = thumbnails(None if "error" in item else Path(item["path"]) for item in items)
-    for item, image in zip(items, images, strict=True):
-        yield item | {"link": file_link(item["path"], folder), "thumbnail": image}
+    decoder, folder = folder_decoder(), os.path.abspath(page.parent)
+
+    def with_file(item: dict[str, Any]) -> dict[str, Any]:
+        path = item["path"]
+        image = None if "error" in item else thumbnail(Path(path), decoder)
+        return item | {"link": file_link(path, folder), "thumbnail": image}
+
+    return ordered_map(with_file, items, usable_cores())
 
 
-def thumbnails(paths: Iterable[Path | None]) -> Iterator[str | None]:
-    """Make a thumbnail of each image, on all cores.
-
-    Returns:
-        For each path, in order, the data URI of a WebP image, upright, about 128 px
-        on its shorter side and at most 256 px on the longer; None if there is no
-        readable image.
-    """
-    decoder = folder_decoder()
-    return ordered_map(lambda path: _thumbnail(path, decoder), paths, usable_cores())
-
-
-def _thumbnail(path: Path | None, decoder: Decoder) -> str | None:
+def thumbnail(path: Path, decoder: Decoder) -> str | None:
+    """What `make_thumbnail` makes of a file; None if there is no readable image."""
     try:
-        return None if path is None else make_thumbnail(path.read_bytes(), decoder)
+        return make_thumbnail(path.read_bytes(), decoder)
     except (OSError, ValueError, InvalidImage):  # ValueError: the path cannot be a file's
         return None
 
 
 def make_thumbnail(content: bytes, decoder: Decoder) -> str:
-    """One image of `thumbnails`.
+    """A small image as the data URI of a WebP one, upright.
+
+    It has about 128 px on its shorter side and at most 256 px on the longer.
 
     Raises:
         InvalidImage: If it is none.

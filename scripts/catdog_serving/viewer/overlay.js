@@ -2,9 +2,10 @@
 // An image's map and box, drawn as two canvases that lie over the image and are fitted like it.
 {
   const { make } = catdog;
+  const style = catdog.data.overlay;
   const SIDE = 512; // px, a canvas's longer side
 
-  /** Map and box of an item, as far as it has them; `catdog.style` says how they look. */
+  /** Map and box of an item, as far as it has them; `overlay.py` says how they look. */
   catdog.overlay = (item) => {
     if (!item.map) return [];
     const [width, height] = item.map.size;
@@ -30,7 +31,7 @@
     return [map, sheet("box", (pen) => {
       const [left, top, right, bottom] = item.box;
       const inset = 3 / scale;
-      for (const [colour, line] of [["#000", 6], [catdog.style.box, 4]]) {
+      for (const [colour, line] of [["#000", 6], [style.box, 4]]) {
         pen.strokeStyle = colour;
         pen.lineWidth = line / scale;
         pen.strokeRect(
@@ -41,15 +42,11 @@
 
   /** One pixel for each cell, clear where it is 0; enlarging it interpolates between them. */
   const mapCells = (grid) => {
-    const { colours } = catdog.style;
+    const pixels = grid.flat().flatMap(
+      (value) => [...style.colours[Math.round(value * (style.colours.length - 1))], 255 * value]);
     const cells = make("canvas", { width: grid[0].length, height: grid.length });
-    const pen = cells.getContext("2d");
-    const pixels = pen.createImageData(cells.width, cells.height);
-    grid.flat().forEach((value, place) => {
-      const colour = colours[Math.round(value * (colours.length - 1))];
-      pixels.data.set([...colour, Math.round(255 * value)], 4 * place);
-    });
-    pen.putImageData(pixels, 0, 0);
+    const image = new ImageData(Uint8ClampedArray.from(pixels), cells.width);
+    cells.getContext("2d").putImageData(image, 0, 0);
     return cells;
   };
 }

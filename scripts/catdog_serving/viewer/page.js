@@ -6,13 +6,9 @@ const catdog = {};
 
 catdog.byId = (id) => document.getElementById(id);
 
-/** The value of a JSON block; the block's text is let go. */
-catdog.readBlock = (name) => {
-  const block = catdog.byId(`data-${name}`);
-  const value = JSON.parse(block.textContent);
-  block.remove();
-  return value;
-};
+/** What the template has for the scripts; the block's text is let go. */
+catdog.data = JSON.parse(catdog.byId("data").textContent);
+catdog.byId("data").remove();
 
 /** An element; children that are strings become text, never markup. */
 catdog.make = (tag, attributes = {}, ...children) => {
@@ -28,6 +24,17 @@ catdog.labelOf = (item) => (item.error ? "failed" : item.label);
 
 /** "1 image", "1,200 images". */
 catdog.plural = (number, what) => `${catdog.count(number)} ${what}${number === 1 ? "" : "s"}`;
+
+/** A function that has `draw` called in the next frame: once, however often it is called. */
+catdog.inNextFrame = (draw) => {
+  let frame = 0;
+  return () => {
+    frame ||= requestAnimationFrame(() => {
+      frame = 0;
+      draw();
+    });
+  };
+};
 
 /** Rows of name, a bar for a share in [0, 1] in its kind's colour, and the share or another text. */
 catdog.bars = (rows) => {

@@ -17,44 +17,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import catdog
-from catdog_serving.folder.own_outputs import write_own
 
 _NAMES = ("page", "overlay", "gallery", "panel", "filters", "viewer")
 _VIEWER_SCRIPTS = [f"viewer/{name}.js" for name in _NAMES]
 
 
-def write_page(
-    target: Path, template: str, values: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
-) -> None:
-    """Write one page; `target` is replaced when all of it is there.
-
-    Args:
-        target: The .html file; its folder is made if missing.
-        template: By its path in this package, such as "reports/folder_report.html".
-        values: What the template shows, plain: `title`, `model` (network, weights, precision,
-            untrained; or None), and what else it names.
-        items: What the page's script draws, taken as they are written, so that they need not be
-            in memory at once.
-
-    Raises:
-        NotReadyError: If the file cannot be written.
-        RefusedError: If what has the name by then was not made by catdog.
-        UndefinedError: If the template names a value that is not there.
-    """
-    write_own(target, page_parts(template, values, items))
-
-
 def page_parts(
     template: str, values: Mapping[str, Any], items: Iterable[Mapping[str, Any]] = ()
 ) -> Iterator[bytes]:
-    """The page in UTF-8, part by part; see `write_page`."""
+    """A page in UTF-8, part by part.
+
+    Args:
+        template: By its path in this package, such as "reports/folder_report.html".
+        values: What the template shows, plain: `title`, `model` (network, weights, precision,
+            untrained; or None), `data` for its scripts, and what else it names.
+        items: What its scripts draw, taken as they are written, so that they need not be
+            in memory at once.
+
+    Raises:
+        UndefinedError: If the template names a value that is not there.
+    """
     made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     own = {"made": made, "version": catdog.__version__, "items": items}
     parts = environment().get_template(template).generate({**values, **own})

@@ -2,10 +2,10 @@
 // One image in detail, in the dialog of viewer.html: the original beside its map, and the answer.
 {
   const { bars, byId, count, fileName, make, plural } = catdog;
+  const dialog = byId("detail");
   const PAUSE_MS = 200; // so long an item stays open before the whole image is looked at
 
   catdog.Panel = class {
-    #dialog = byId("detail");
     #gallery;
     #explain;
     #changed;
@@ -20,14 +20,12 @@
       this.#gallery = gallery;
       this.#explain = explain;
       this.#changed = changed;
-      const dialog = this.#dialog;
       byId("close").addEventListener("click", () => dialog.close());
       byId("previous").addEventListener("click", () => this.#move(-1));
       byId("next").addEventListener("click", () => this.#move(1));
       byId("wrong").addEventListener("click", () => this.#mark());
-      byId("opacity").addEventListener("input", () => {
-        document.documentElement.style.setProperty("--opacity", byId("opacity").value / 100);
-      });
+      byId("opacity").addEventListener("input", setOpacity);
+      setOpacity();
       dialog.addEventListener("keydown", (event) => {
         if (event.target.type === "range" || event.ctrlKey || event.altKey || event.metaKey) return;
         if (event.key === "ArrowLeft") this.#move(-1);
@@ -51,7 +49,7 @@
       this.#gallery.active = item;
       this.#draw(item);
       byId("detail-body").scrollTop = 0;
-      if (!this.#dialog.open) this.#dialog.showModal();
+      if (!dialog.open) dialog.showModal();
       if (this.#explain && !item.error && !item.explained) this.#look(item, this.#looking.signal);
     }
 
@@ -79,8 +77,7 @@
     /** Draw the item again when the whole image was looked at, unless another took its place. */
     async #look(item, signal) {
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
-      if (signal.aborted) return;
-      await this.#explain(item, signal);
+      if (!signal.aborted) await this.#explain(item, signal);
       if (signal.aborted) return;
       this.#changed(item);
       this.#draw(item);
@@ -107,18 +104,20 @@
     }
   };
 
+  const setOpacity = () =>
+    document.documentElement.style.setProperty("--opacity", byId("opacity").value / 100);
+
   const answerParts = (item) => {
     const breed = item.breed ? ` · ${item.breed.name} (${Math.round(100 * item.breed.probability)}%)` : "";
     const truth = item.truth ? ` · in truth ${item.truth}` : "";
     const kind = make("span", { class: "kind" }, item.label);
-    const parts = [
+    const classes = item.top?.map((entry) => [entry.name, entry.probability, ""]);
+    return [
       ...pair(item),
       make("p", { class: `answer ${item.label}` }, kind, breed, truth),
       bars(["cat", "dog", "other"].map((name) => [name, item[name], name])),
+      ...(classes ? [make("h3", {}, "Most probable classes"), bars(classes)] : []),
     ];
-    if (!item.top) return parts;
-    const classes = item.top.map((entry) => [entry.name, entry.probability, ""]);
-    return [...parts, make("div", {}, make("h3", {}, "Most probable classes"), bars(classes))];
   };
 
   /** The original, and beside it the same with map and box over it. */
@@ -142,15 +141,15 @@
   ];
 
   const fileFacts = (item) => {
-    const facts = { Path: item.path };
-    if (item.size != null) facts.Size = plural(item.size, "byte");
-    if (item.model) facts.Model = item.model;
-    if (item.link) {
-      const target = { href: item.link, target: "_blank", rel: "noopener" };
-      facts.Original = make("a", target, "open the file");
-    }
+    const link = { href: item.link, target: "_blank", rel: "noopener" };
+    const facts = {
+      Path: item.path,
+      Size: item.size != null && plural(item.size, "byte"),
+      Model: item.model,
+      Original: item.link && make("a", link, "open the file"),
+    };
     const cells = Object.entries(facts).flatMap(
-      ([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+      ([name, value]) => (value ? [make("dt", {}, name), make("dd", {}, value)] : []));
     return make("dl", {}, ...cells);
   };
 }

@@ -1,7 +1,7 @@
 
 // Gallery, panel and filters of one page, and the cards of the gallery.
 {
-  const { byId, fileName, labelOf, make } = catdog;
+  const { fileName, labelOf, make } = catdog;
 
   /**
    * Show items: each has a `path` and a `thumbnail` (a URL, or null), and either `error`, or
@@ -9,14 +9,10 @@
    * Gives the filters, to call `changed` when `items` has others; `explain` is the panel's.
    */
   catdog.view = (items, explain) => {
-    catdog.style = catdog.readBlock("overlay"); // how maps and boxes look: overlay.py
-    document.documentElement.style.setProperty("--opacity", catdog.style.opacity);
-    byId("opacity").value = 100 * catdog.style.opacity;
-    const open = (item) => panel.open(item);
-    const gallery = new catdog.Gallery(byId("gallery"), byId("toolbar"), open);
+    const gallery = new catdog.Gallery((item) => panel.open(item));
     const filters = new catdog.Filters(items, gallery);
     const panel = new catdog.Panel(gallery, explain, (item) => {
-      gallery.redraw(item);
+      gallery.forget(item);
       filters.update();
     });
     return filters;
@@ -28,16 +24,17 @@
     const name = fileName(item.path);
     const certainty = item.error ? "" : item.certainty.toFixed(2);
     const spoken = `${name}: ${label} ${certainty}${item.wrong ? ", marked as wrong" : ""}`;
-    const image = make("div", { class: "image" }, small(item));
-    const card = make(
-      "button",
-      {
-        type: "button",
-        class: `card ${label}${item.wrong ? " wrong" : ""}`,
-        title: item.path,
-        "aria-label": spoken,
-      },
-      image,
+    const small = item.thumbnail
+      ? make("img", { src: item.thumbnail, alt: "", decoding: "async" })
+      : make("div", { class: "reason" }, item.error?.message ?? "the image cannot be shown");
+    const image = make("div", { class: "image" }, small);
+    const attributes = {
+      type: "button",
+      class: `card ${label}${item.wrong ? " wrong" : ""}`,
+      title: item.path,
+      "aria-label": spoken,
+    };
+    const card = make("button", attributes, image,
       make("div", { class: "answer" }, make("span", { class: "kind" }, label), certainty),
       make("div", { class: "name" }, item.truth ? `${item.truth}: ${name}` : name),
     );
@@ -48,12 +45,5 @@
       });
     }
     return card;
-  };
-
-  /** The image, or why there is none to see. */
-  const small = (item) => {
-    if (item.error) return make("div", { class: "reason" }, item.error.message);
-    if (!item.thumbnail) return make("div", { class: "reason" }, "the image cannot be shown");
-    return make("img", { src: item.thumbnail, alt: "", decoding: "async" });
   };
 }

@@ -8,8 +8,7 @@ read: each body and all together in bytes, and in time; what is asked for at onc
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,21 +29,16 @@ from catdog.results import Explanation, Prediction
 from catdog.structure import detect_format
 from catdog_serving.asgi.http_server import Answer, Bodies
 from catdog_serving.client import CatDogClient
-from catdog_serving.errors import CatDogError, InvalidImageError, ServerBusyError, ServerError
-from catdog_serving.folder.image_result import (
-    INVALID_IMAGE,
-    FileInfo,
-    ImageFailure,
-    ImageResult,
-)
-from catdog_serving.folder.outputs import to_csv
+from catdog_serving.errors import CatDogError, InvalidImageError
+from catdog_serving.folder.image_result import FileInfo, ImageFailure, ImageResult
+from catdog_serving.folder.outputs import csv_row, to_csv
 from catdog_serving.image_formats import folder_decoder
 from catdog_serving.sample_images import SAMPLES
 from catdog_serving.viewer.gallery import make_thumbnail, shown_row
 from catdog_serving.viewer.page import page_parts
 from catdog_serving.web.guard import Guard
 from catdog_serving.web.server import CONCURRENCY, WebSettings
-from catdog_serving.web.service import Service
+from catdog_serving.web.service import Service, server_problem
 
 _Found = TypeVar("_Found", Prediction, Explanation)
 
@@ -60,13 +54,13 @@ def make_application(settings: WebSettings, client: CatDogClient) -> ASGIApp:
     application = Starlette(
         routes=[
             Route("/", page.show),
-            Route("/predictions", page.predict, methods=["POST"]),
-            Route("/explanations", page.explain, methods=["POST"]),
+            Route("/predictions", partial(page.answer, ask=page.classified), methods=["POST"]),
+            Route("/explanations", partial(page.answer, ask=page.explained), methods=["POST"]),
             Route("/service", page.service),
             Mount("/samples", StaticFiles(directory=SAMPLES)),
         ]
     )
-    return Guard(application, settings.host, settings.auth, settings.origins)
+    return Guard(application, settings)
 
 
 class _Page:
@@ -85,74 +79,56 @@ class _Page:
             "max_images": MAX_IMAGES,
             "at_once": AT_ONCE,
             "samples": sorted(path.name for path in SAMPLES.iterdir()),
+            "csv_header": b"".join(to_csv(())).decode(),
         }
-        values = {"title": "catdog", "model": None, "overlay": overlay_style(), "limits": limits}
+        data = {"overlay": overlay_style(), "limits": limits}
+        values = {"title": "catdog", "model": None, "data": data}
         self._html = b"".join(page_parts("web/page.html", values))
 
     async def show(self, request: Request) -> Response:
         # The rest of the policy is in the page itself, where it cannot say this.
-        return HTMLResponse(
-            self._html, headers={"Content-Security-Policy": "frame-ancestors 'none'"}
-        )
+        headers = {"Content-Security-Policy": "frame-ancestors 'none'"}
+        return HTMLResponse(self._html, headers=headers)
 
     async def service(self, request: Request) -> Response:
         async with self._looking:
             return JSONResponse(await run_in_threadpool(self._service.view))
 
-    async def predict(self, request: Request) -> Response:
-        return await self._answer(request, self._classified)
-
-    async def explain(self, request: Request) -> Response:
-        return await self._answer(request, self._explained)
-
-    async def _answer(
-        self, request: Request, ask: Callable[[bytes, str], dict[str, Any]]
-    ) -> Response:
+    async def answer(self, request: Request, ask: Callable[[bytes, str], Any]) -> Response:
         """What became of one image, which is the body; its name is in a header."""
+        body = bytearray()
+        size = 0  # of a body that came
         try:
-            async with self._body(request) as body:
-                if isinstance(body, Answer):
-                    return body.to_response()
-                name = unquote(request.headers.get("x-file-name", "")) or "image"
-                async with self._turns:
-                    return JSONResponse(await run_in_threadpool(ask, body, name))
+            refusal = await self._bodies.read(request, body)
+            size, content = len(body), bytes(body)
+            body.clear()  # once in memory is enough
+            if refusal is not None:
+                return refusal.to_response()
+            name = unquote(request.headers.get("x-file-name", "")) or "image"
+            async with self._turns:
+                return JSONResponse(await run_in_threadpool(ask, content, name))
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except CatDogError as error:
             sentence = server_problem(error, self._client.url)
             return Answer.error(503, type(error).__name__, sentence).to_response()
-
-    @asynccontextmanager
-    async def _body(self, request: Request) -> AsyncIterator[bytes | Answer]:
-        """The body, or why it is refused; it takes room until the block ends."""
-        body = bytearray()
-        size = 0
-        try:
-            try:
-                refusal = await self._bodies.read(request, body)
-            finally:
-                size = len(body)
-            content = bytes(body)
-            body.clear()
-            yield refusal or content
         finally:
-            self._bodies.release(size)
+            self._bodies.release(size or len(body))
 
-    def _classified(self, content: bytes, name: str) -> dict[str, Any]:
-        """A row of `catdog classify`: to be shown, as JSON, and as CSV with its header."""
+    def classified(self, content: bytes, name: str) -> dict[str, Any]:
+        """A row of `catdog classify`: to be shown, as JSON, and as a line of CSV."""
         outcome = self._outcome(content, partial(self._client.classify, with_map=True))
         file = FileInfo(Path(name), len(content), sha256=hashlib.sha256(content).hexdigest())
         result = ImageResult(file, outcome)
-        row = result.to_dict()
-        item = shown_row(row)
+        item, row = shown_row(result), result.to_dict()
         if isinstance(outcome, Prediction):
             item["model"] = f"{outcome.model}, version {outcome.version}"
             if detect_format(content) not in HTTP_FORMATS:  # few browsers show it
                 item["thumbnail"] = make_thumbnail(content, folder_decoder())
         row.pop("map", None)
-        return {"item": item, "row": row, "csv": b"".join(to_csv([result])).decode()}
+        return item | {"row": row, "csv": csv_row(result).decode()}
 
-    def _explained(self, content: bytes, _: str) -> dict[str, Any]:
+    def explained(self, content: bytes, _: str) -> dict[str, Any]:
         """Map and box of the whole image, and whether the animal fills it; or why there is none."""
         found = self._outcome(content, self._client.explain)
         if isinstance(found, ImageFailure):
@@ -164,19 +140,8 @@ class _Page:
         name = detect_format(content)
         if not self._settings.all_formats and name not in (None, *HTTP_FORMATS):
             text = f"the page does not take {format_name(name)}; save it as JPEG"
-            return ImageFailure(INVALID_IMAGE, text)
+            return ImageFailure.refused(text)
         try:
             return ask(content)
         except InvalidImageError as error:
             return ImageFailure.refused(error.message)
-
-
-def server_problem(error: CatDogError, url: str) -> str:
-    """What a person can do about a server that did not answer, or not with a prediction."""
-    if not isinstance(error, ServerError):  # it was not asked: its file holds no token
-        return f"No prediction: {error}"
-    if error.status is None:
-        return f"The server at {url} does not answer. Start it with: catdog serve, then try again."
-    if isinstance(error, ServerBusyError) or error.status in (500, 507):
-        return "The server has too much to do, or no worker yet. Wait a moment, then try again."
-    return f"No prediction: {error.message}"

@@ -5,17 +5,17 @@ Origin, and one whose name was pointed at this machine (DNS rebinding) by the Ho
 """
 
 import base64
-import binascii
 import hmac
 import ipaddress
 import socket
-from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catdog_serving.asgi.http_server import Answer
+from catdog_serving.web.server import WebSettings
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -27,27 +27,15 @@ _HEADERS = {
 
 
 class Guard:
-    """An application before another one.
+    """An application before another one, for whom and from where the settings say."""
 
-    Args:
-        application: What is guarded.
-        host: Where it listens.
-        auth: User and password, or None for everybody.
-        origins: Where a proxy shows it, such as https://catdog.example.org.
-    """
-
-    def __init__(
-        self,
-        application: ASGIApp,
-        host: str,
-        auth: tuple[str, str] | None,
-        origins: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, application: ASGIApp, settings: WebSettings) -> None:
         self._application = application
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._origins = frozenset(origin.lower() for origin in settings.origins)
         named = {urlsplit(origin).hostname for origin in self._origins}
-        self._names = {"localhost", host.lower(), socket.gethostname().lower(), *named}
-        self._password = None if auth is None else ":".join(auth).encode()
+        self._names = {"localhost", settings.host.lower(), socket.gethostname().lower(), *named}
+        user = settings.auth
+        self._credentials = None if user is None else base64.b64encode(":".join(user).encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
@@ -57,46 +45,34 @@ class Guard:
                 headers.setdefault("Content-Security-Policy", "default-src 'none'; sandbox")
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope))
-        if refusal is None:
-            await self._application(scope, receive, send_with_headers)
-        else:
-            challenge = {"WWW-Authenticate": 'Basic realm="catdog", charset="UTF-8"'}
-            headers = refusal.headers | (challenge if refusal.status == 401 else {})
-            response = refusal._replace(headers=headers).to_response()
-            await response(scope, receive, send_with_headers)
+        answering = self._refusal(Headers(scope=scope)) or self._application
+        await answering(scope, receive, send_with_headers)
 
-    def _refusal(self, headers: Headers) -> Answer | None:
+    def _refusal(self, headers: Headers) -> Response | None:
         host = headers.get("host", "").lower()
         if not self._is_own(host):
             text = f"the page has no name {host!r}; start catdog web with --origin"
-            return Answer.error(421, "MisdirectedRequest", text)
+            return Answer.error(421, "MisdirectedRequest", text).to_response()
         origin = headers.get("origin", f"http://{host}").lower()
         if origin != f"http://{host}" and origin not in self._origins:
             text = f"the page is not {origin!r}; start catdog web with --origin"
-            return Answer.error(403, "Forbidden", text)
-        if self._password is not None:
-            given = _basic(headers.get("authorization", ""))
-            if not hmac.compare_digest(given, self._password):
-                return Answer.error(401, "Unauthorized", "the user or the password is wrong")
+            return Answer.error(403, "Forbidden", text).to_response()
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if self._credentials is not None and not (
+            scheme.lower() == "basic" and hmac.compare_digest(given.encode(), self._credentials)
+        ):
+            text = "the user or the password is wrong"
+            refusal = Answer.error(401, "Unauthorized", text).to_response()
+            refusal.headers["WWW-Authenticate"] = 'Basic realm="catdog", charset="UTF-8"'
+            return refusal
         return None
 
     def _is_own(self, host: str) -> bool:
         """Whether a Host is this machine's: an address is, as no name leads to it."""
         try:
-            name = urlsplit(f"//{host}").hostname
-            if name in self._names:
-                return True
-            ipaddress.ip_address(name or "")
+            name = urlsplit(f"//{host}").hostname or ""
+            if name not in self._names:
+                ipaddress.ip_address(name)
         except ValueError:
             return False
         return True
-
-
-def _basic(authorization: str) -> bytes:
-    """USER:PASSWORD of a header; empty if it holds none."""
-    scheme, _, value = authorization.partition(" ")
-    try:
-        return base64.b64decode(value, validate=True) if scheme.lower() == "basic" else b""
-    except (binascii.Error, ValueError):
-        return b""

@@ -1,12 +1,9 @@
 
 /** A good answer of the page's own server; what it throws is a sentence. */
 catdog.fetched = async (path, options) => {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
+  const response = await fetch(path, options).catch(() => {
     throw new Error("The page's own server does not answer. Start catdog web, then try again.");
-  }
+  });
   if (response.ok) return response;
   const { message } = await response.json().catch(() => ({}));
   throw new Error(message ?? `The page's server answered ${response.status}.`);
@@ -15,20 +12,18 @@ catdog.fetched = async (path, options) => {
 // The page's images: they go to the page's own server, a few at once, and are shown as it answers.
 {
   const { byId, count, plural } = catdog;
-  const limits = catdog.readBlock("limits");
+  const limits = catdog.data.limits;
   const THUMBNAIL_SIDE = 256; // px
 
   const items = [];
   const waiting = []; // files
   let working = 0; // how many are under way
   let asked = 0; // files since nothing was left to do
-  let ended = new AbortController(); // aborted when the page is cleared
-  let frame = 0;
 
   /** Ask about files, after those before them. */
   const add = (files) => {
     const room = limits.max_images - items.length - waiting.length - working;
-    const taken = [...files].slice(0, Math.max(0, room));
+    const taken = [...files].slice(0, room);
     say(taken.length === files.length ? "" : `${count(limits.max_images)} images at most are ` +
       "shown here: clear the page, or use: catdog classify FOLDER");
     asked += taken.length;
@@ -37,49 +32,44 @@ catdog.fetched = async (path, options) => {
     go();
   };
 
+  /** Ask about what waits, a few at once, unless there is a problem. */
   const go = () => {
-    while (working < limits.at_once && waiting.length) answer(waiting.shift());
+    while (byId("again").hidden && working < limits.at_once && waiting.length) {
+      answer(waiting.shift());
+    }
     showSoon();
   };
 
   /** Ask about one file, and go on with the next; if nothing answers it waits, with a sentence. */
   const answer = async (file) => {
-    const { signal } = ended;
     working += 1;
     try {
-      const item = await itemOf(file, signal);
-      if (!signal.aborted) items.push(item);
+      items.push(await itemOf(file));
     } catch (problem) {
-      if (signal.aborted) return;
       waiting.unshift(file);
       say(problem.message, true);
-    } finally {
-      if (!signal.aborted) {
-        working -= 1;
-        if (byId("again").hidden) go();
-        else showSoon();
-      }
     }
+    working -= 1;
+    go();
   };
 
-  const itemOf = async (file, signal) => {
+  const itemOf = async (file) => {
     const failed = (type, message) => {
       const row = { path: file.name, size: file.size, error: { type, message } };
-      return { ...row, row, csv: null };
+      return { ...row, row };
     };
     if (file.size > limits.max_bytes) {
       const most = Math.round(limits.max_bytes / 2 ** 20);
       return failed("TooLarge", `the file is larger than ${most} MiB; send a smaller image`);
     }
-    try {
-      await file.slice(0, 1).arrayBuffer();
-    } catch {
+    const isReadable = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    if (!isReadable) {
       return failed("Unreadable", "it cannot be read: drop the images of a folder, not the folder");
     }
-    const { item, row, csv } = await ask("predictions", file, signal);
-    if (item.error) return { ...item, row, csv };
+    const item = await ask("predictions", file);
+    if (item.error) return item;
     const thumbnail = item.thumbnail ?? (await thumbnailOf(file));
-    return { ...item, row, csv, file, thumbnail, link: URL.createObjectURL(file) };
+    return { ...item, file, thumbnail, link: URL.createObjectURL(file) };
   };
 
   const ask = async (path, file, signal) => {
@@ -94,8 +84,7 @@ catdog.fetched = async (path, options) => {
     try {
       const bitmap = await createImageBitmap(file, { resizeWidth: THUMBNAIL_SIDE, resizeQuality: "medium" });
       const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-      canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      bitmap.close();
+      canvas.getContext("bitmaprenderer").transferFromImageBitmap(bitmap);
       return URL.createObjectURL(await canvas.convertToBlob({ type: "image/webp", quality: 0.8 }));
     } catch {
       return null; // a format that this browser does not show
@@ -110,7 +99,7 @@ catdog.fetched = async (path, options) => {
       const caption = fills ? "it fills the image" : "map and box of the whole image";
       Object.assign(item, { box, map, caption, explained: true });
     } catch (problem) {
-      item.caption = problem.message;
+      if (!signal.aborted) item.caption = problem.message;
     }
   };
 
@@ -123,51 +112,32 @@ catdog.fetched = async (path, options) => {
     byId("problem").hidden = !text;
   };
 
-  const showSoon = () => {
-    frame ||= requestAnimationFrame(() => {
-      frame = 0;
-      show();
-    });
-  };
-
   const show = () => {
     const left = waiting.length + working;
+    byId("results").hidden = !items.length;
+    view.changed(); // it measures, and so comes before what else is written
     byId("working").hidden = !left;
     byId("progress").max = Math.max(1, asked);
     byId("progress").value = asked - left;
     byId("so-far").textContent = `${count(asked - left)} of ${count(asked)}`;
-    byId("results").hidden = !items.length;
-    view.changed();
     byId("message").textContent = left || !items.length ? "" : summary();
     if (!left) asked = 0;
   };
 
+  const showSoon = catdog.inNextFrame(show);
+
   const summary = () => {
     const parts = ["cat", "dog", "neither", "failed"].flatMap((label) => {
-      const number = items.filter((item) => catdog.labelOf(item) === label).length;
+      const number = view.numberOf(label);
       return number ? [`${count(number)} ${label}`] : [];
     });
     return `${plural(items.length, "image")}: ${parts.join(", ")}`;
   };
 
-  const clear = () => {
-    ended.abort();
-    ended = new AbortController();
-    for (const item of items) {
-      for (const url of [item.link, item.thumbnail]) if (url) URL.revokeObjectURL(url);
-    }
-    items.length = waiting.length = working = asked = 0;
-    byId("zone").classList.remove("small");
-    say("");
-    show();
-  };
-
   const save = { // the rows of `catdog classify`; those that the page refused have no line of CSV
     csv: () => {
-      const tables = items.flatMap((item) => item.csv ?? []);
-      const afterHeader = (table) => table.slice(table.indexOf("\r\n") + 2); // names have such, too
-      const lines = tables.map((table, place) => (place ? afterHeader(table) : table));
-      catdog.download("catdog.csv", "text/csv", lines.join(""));
+      const lines = items.map((item) => item.csv ?? "");
+      catdog.download("catdog.csv", "text/csv", limits.csv_header + lines.join(""));
     },
     json: () => {
       const images = items.map((item) => item.row);
@@ -176,14 +146,11 @@ catdog.fetched = async (path, options) => {
   };
 
   const trySamples = async () => {
-    try {
-      add(await Promise.all(limits.samples.map(async (name) => {
-        const response = await catdog.fetched(`samples/${name}`);
-        return new File([await response.blob()], name);
-      })));
-    } catch (problem) {
-      say(problem.message);
-    }
+    const files = limits.samples.map(async (name) => {
+      const response = await catdog.fetched(`samples/${name}`);
+      return new File([await response.blob()], name);
+    });
+    await Promise.all(files).then(add, (problem) => say(problem.message));
   };
 
   for (const [button, input] of [["choose", "files"], ["camera", "photo"]]) {
@@ -194,27 +161,25 @@ catdog.fetched = async (path, options) => {
     });
   }
   byId("samples").addEventListener("click", trySamples);
-  byId("clear").addEventListener("click", clear);
+  byId("clear").addEventListener("click", () => location.reload());
   byId("csv").addEventListener("click", save.csv);
   byId("json").addEventListener("click", save.json);
   byId("again").addEventListener("click", () => {
     say("");
     go();
   });
-  document.addEventListener("paste", (event) => {
-    if (event.clipboardData.files.length) add(event.clipboardData.files);
-  });
   // All of the page is the drop zone: beside it a browser would open the image instead.
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    document.body.classList.add("dragging");
-  });
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) document.body.classList.remove("dragging");
-  });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    document.body.classList.remove("dragging");
-    if (event.dataTransfer.files.length) add(event.dataTransfer.files);
-  });
+  for (const type of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(type, (event) => {
+      event.preventDefault();
+      const isOver = type === "dragover" || Boolean(event.relatedTarget);
+      document.body.classList.toggle("dragging", isOver);
+    });
+  }
+  for (const type of ["drop", "paste"]) {
+    document.addEventListener(type, (event) => {
+      const { files } = event.dataTransfer ?? event.clipboardData;
+      if (files.length) add(files);
+    });
+  }
 }

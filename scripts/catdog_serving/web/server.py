@@ -57,16 +57,8 @@ def serve_page(settings: WebSettings, announce: Callable[[str], None]) -> None:
             "no address of this machine; choose another with --port or --host"
         ) from error
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    with (
-        listening,
-        open_client(
-            settings.server_url,
-            settings.config.path,
-            token=settings.token,
-            retries=RETRIES,
-            connections=CONCURRENCY,
-        ) as client,
-    ):
+    options = {"token": settings.token, "retries": RETRIES, "connections": CONCURRENCY}
+    with listening, open_client(settings.server_url, settings.config.path, **options) as client:
         server = http_server(make_application(settings, client))
         announce(f"http://{host}:{listening.getsockname()[1]}")
         server.run([listening])

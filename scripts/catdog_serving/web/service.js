@@ -3,24 +3,17 @@
 {
   const { byId, make } = catdog;
   const INTERVAL_MS = 2000;
-  let ended = new AbortController(); // aborted when a tab is chosen
+  let next = 0; // the timer of the next look
 
-  const look = async (signal) => {
-    const view = await viewOf(signal);
-    if (signal.aborted) return; // another one looks now, or none
+  const look = async () => {
+    const view = await catdog.fetched("service").then((answer) => answer.json())
+      .catch((problem) => ({ facts: {}, problem: problem.message }));
     byId("service-problem").textContent = view.problem ?? "";
     byId("service-problem").hidden = !view.problem;
     byId("facts").replaceChildren(...Object.entries(view.facts).map(
       ([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
-    setTimeout(() => signal.aborted || look(signal), INTERVAL_MS);
-  };
-
-  const viewOf = async (signal) => {
-    try {
-      return await (await catdog.fetched("service", { signal })).json();
-    } catch (problem) {
-      return { facts: {}, problem: problem.message };
-    }
+    clearTimeout(next); // of another look, which a quick hand began
+    if (!byId("service").hidden) next = setTimeout(look, INTERVAL_MS);
   };
 
   for (const name of ["images", "service"]) {
@@ -29,9 +22,8 @@
         byId(other).hidden = other !== name;
         byId(`${other}-tab`).ariaSelected = other === name;
       }
-      ended.abort();
-      ended = new AbortController();
-      if (name === "service") look(ended.signal);
+      clearTimeout(next);
+      if (name === "service") look();
     });
   }
 }

@@ -1,10 +1,12 @@
-"""The page's service tab: which model answers, its workers, its queue and its rate."""
+"""The page's service tab: which model answers, its workers, its queue and its rate.
+
+And what the page says when the server does not answer.
+"""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
-from catdog_serving.errors import CatDogError, ServerError
+from catdog_serving.errors import CatDogError, ServerBusyError, ServerError
 from catdog_serving.monitoring.snapshot import Snapshot, take_snapshots
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -17,7 +19,7 @@ class Service:
 
     def __init__(self, config: ServingConfig) -> None:
         self._server = TorchServe(config)
-        self._snapshots = self._new_snapshots()
+        self._snapshots = take_snapshots(self._server, 0)
         self._view: dict[str, Any] = {}
         self._taken = 0.0
 
@@ -27,39 +29,37 @@ class Service:
         For one caller at a time.
         """
         if not self._view or time.monotonic() - self._taken >= SHORTEST_INTERVAL_S:
-            snapshot = self._next_snapshot()
-            if isinstance(snapshot, CatDogError):
-                self._view = {"facts": {}, "problem": self._away(snapshot)}
-            else:
-                self._view = _facts(snapshot)
+            self._view = self._look()
             self._taken = time.monotonic()
         return self._view
 
-    def _next_snapshot(self) -> Snapshot | CatDogError:
+    def _look(self) -> dict[str, Any]:
         try:
-            return next(self._snapshots)
-        except Exception as error:  # it ends the snapshots, and the next one starts them anew
-            self._snapshots = self._new_snapshots()
-            if isinstance(error, CatDogError):
-                return error
-            raise  # a bug
-
-    def _new_snapshots(self) -> Iterator[Snapshot | ServerError]:
-        return take_snapshots(self._server, 0)
-
-    def _away(self, error: CatDogError) -> str:
-        if not isinstance(error, ServerError):
-            return str(error)
-        if error.status is None:
+            snapshot = next(self._snapshots)
+        except Exception:  # a bug: it ends the snapshots, and the next look starts them anew
+            self._snapshots = take_snapshots(self._server, 0)
+            raise
+        if isinstance(snapshot, CatDogError):
             url = self._server.served.inference_url
-            return f"The server at {url} is not running. Start it with: catdog serve"
-        return f"The server does not say how it is: {error.message}"
+            return {"facts": {}, "problem": server_problem(snapshot, url)}
+        return _facts(snapshot)
+
+
+def server_problem(error: CatDogError, url: str) -> str:
+    """What a person can do about a server that did not answer, or not as it should."""
+    if isinstance(error, ServerError):
+        if error.status is None:
+            return f"The server at {url} does not answer. Start it with: catdog serve"
+        if isinstance(error, ServerBusyError) or error.status in (500, 507):
+            return "The server has too much to do, or no worker yet. Wait a moment, then try again."
+    return str(error)
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
     status = snapshot.status
     ready = sum(model.ready_workers for model in status.models)
     rates = snapshot.rates
+    mean_s = rates and rates.request_s
     rows = {
         "Model": status.model_line,
         "Versions": ", ".join(
@@ -68,10 +68,8 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         "Workers": f"{ready} of {sum(len(model.workers) for model in status.models)} ready",
         "Queue": f"{sum(model.pending_requests for model in status.models)} queued, "
         f"{sum(model.queue_free for model in status.models)} free",
-        "Requests": "measuring ..." if rates is None else f"{rates.requests_per_s:.1f} per second",
-        "Time": "no requests"
-        if rates is None or rates.request_s is None
-        else f"{rates.request_s * 1000:.0f} ms mean",
+        "Requests": f"{rates.requests_per_s:.1f} per second" if rates else "measuring ...",
+        "Time": f"{mean_s * 1000:.0f} ms mean" if mean_s else "no requests",
         "Memory": f"{sum(snapshot.memory_bytes.values()) / 1e6:.0f} MB in workers",
         "Address": status.url,
     }

@@ -149,7 +149,7 @@ def test_the_page_of_a_run_that_moves_links_to_where_the_images_are_now(
     run_classify(
         RunOptions((album,), report=page, sort_into=tmp_path / "sorted", move=True), NameBackend()
     )
-    items = ParsedPage(page).blocks["items"]
+    items = ParsedPage(page).data["items"]
     links = {Path(item["path"]).name: item["link"] for item in items}
     assert links["cat.jpg"] == "./sorted/cat/cat.jpg"
     assert links["bad.jpg"] == "./sorted/failed/bad.jpg"

@@ -10,7 +10,8 @@ from urllib.parse import unquote_to_bytes, urljoin
 import pytest
 from PIL import Image
 
-from catdog_serving.viewer.gallery import file_link, gallery_items, thumbnails
+from catdog_serving.image_formats import folder_decoder
+from catdog_serving.viewer.gallery import file_link, gallery_items, thumbnail
 from tests.support.images import encode, noise, quadrants
 
 ORIENTATION = 0x0112
@@ -26,8 +27,7 @@ def decoded(uri: str | None) -> Image.Image:
 def thumbnail_of(tmp_path: Path, content: bytes) -> str | None:
     path = tmp_path / "image"
     path.write_bytes(content)
-    (uri,) = thumbnails([path])
-    return uri
+    return thumbnail(path, folder_decoder())
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
@@ -69,13 +69,15 @@ def test_what_is_no_file_has_none_and_the_order_stays(tmp_path: Path) -> None:
     good = tmp_path / os.fsdecode(b"good-\xff.png")
     good.write_bytes(encode(quadrants()))
     paths = [tmp_path / "gone.jpg", good, tmp_path, Path("nul\x00.jpg"), Path("\ud800.jpg"), good]
-    assert [uri is not None for uri in thumbnails(paths)] == [
+    items = gallery_items([{"path": str(path)} for path in paths], tmp_path / "report.html")
+    assert [item["thumbnail"] is not None for item in items] == [
         *(False, True, False, False, False, True)
     ]
 
 
 def test_thumbnails_of_photos_are_a_few_kilobytes(photos: list[Path]) -> None:
-    sizes = [len(uri or "") for uri in thumbnails(photos[::5])]
+    decoder = folder_decoder()
+    sizes = [len(thumbnail(path, decoder) or "") for path in photos[::5]]
     assert all(300 < size < 8000 for size in sizes), sizes
     assert sum(sizes) / len(sizes) < 4000
 

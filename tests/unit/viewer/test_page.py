@@ -13,7 +13,8 @@ from jinja2 import UndefinedError
 
 import catdog_serving
 from catdog_serving.errors import NotReadyError
-from catdog_serving.viewer.page import environment, write_page
+from catdog_serving.folder.own_outputs import write_own
+from catdog_serving.viewer.page import environment, page_parts
 from tests.support.parsed_page import ParsedPage, policy_hash
 from tests.support.report_rows import HOSTILE, MODEL
 
@@ -22,9 +23,9 @@ SOURCES = [path for folder in ("viewer", "reports", "web") for path in (PACKAGE 
 
 
 def write(target: Path, items: Iterable[dict[str, Any]] = (), **values: object) -> None:
-    parts = {"sources": "img-src data:", "scripts": ["viewer/page.js"]}
+    parts = {"sources": "img-src data:", "scripts": ["viewer/page.js"], "data": {}}
     shown = parts | {"title": "title", "heading": "heading", "model": None} | values
-    write_page(target, "viewer/page.html", shown, items)
+    write_own(target, page_parts("viewer/page.html", shown, items))
 
 
 def written(tmp_path: Path, *texts: str, **values: object) -> ParsedPage:
@@ -34,8 +35,10 @@ def written(tmp_path: Path, *texts: str, **values: object) -> ParsedPage:
 
 def test_hostile_texts_come_back_as_they_were_and_add_no_element(tmp_path: Path) -> None:
     harmless = written(tmp_path, *("x" for _ in HOSTILE), model=MODEL)
-    hostile = written(tmp_path, *HOSTILE, model=MODEL | {"network": "".join(HOSTILE)})
-    assert hostile.blocks == {"items": [{text: text} for text in HOSTILE]}
+    more = {text: text for text in HOSTILE}
+    model = MODEL | {"network": "".join(HOSTILE)}
+    hostile = written(tmp_path, *HOSTILE, model=model, data={"more": more})
+    assert hostile.data == {"more": more, "items": [{text: text} for text in HOSTILE]}
     assert hostile.tags == harmless.tags
 
 

@@ -30,15 +30,16 @@ from catdog_serving.errors import (
     ServerUnavailableError,
 )
 from catdog_serving.extras import install_hint
+from catdog_serving.folder.outputs import to_csv
 from catdog_serving.torchserve.tokens import KeyFile
-from catdog_serving.web.app import make_application, server_problem
+from catdog_serving.web.app import make_application
 from catdog_serving.web.guard import Guard
 from catdog_serving.web.server import CONCURRENCY, WebSettings
-from catdog_serving.web.service import Service
+from catdog_serving.web.service import Service, server_problem
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FakeServer
-from tests.support.http_servers import Answer, http_server, send
+from tests.support.http_servers import Answer, http_server, running_uvicorn, send
 from tests.support.images import encode, noise
 from tests.support.paths import SAMPLES
 from tests.support.processes import wait_until
@@ -57,15 +58,8 @@ def served(make_config: MakeConfig, answer: Answer, **settings: object) -> Itera
     with http_server(answer) as url, CatDogClient(url, retries=0) as client:
         values = WebSettings("127.0.0.1", 0, None, url, config, **settings)  # type: ignore[arg-type]
         listening = listen_at("127.0.0.1", 0)
-        server = asgi_server(make_application(values, client))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            wait_until(lambda: server.started, "the start")
+        with running_uvicorn(asgi_server(make_application(values, client)), [listening]):
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def slow_client(address: str, length: str = "Content-Length: 1000000") -> socket.socket:
@@ -144,9 +138,11 @@ def test_without_starlette_it_says_what_to_install() -> None:
     ],
 )
 def test_only_its_own_pages_and_who_knows_the_password(
-    headers: dict[str, str], status: int
+    make_config: MakeConfig, headers: dict[str, str], status: int
 ) -> None:
-    page = Guard(PlainTextResponse("the page"), "::1", ("me", "geheim-ß"), (NGINX + "/",))
+    config = make_config(None)
+    settings = WebSettings("::1", 0, ("me", "geheim-ß"), HERE, config, origins=(NGINX,))
+    page = Guard(PlainTextResponse("the page"), settings)
     sent: list[Message] = []
 
     async def send_message(message: Message) -> None:
@@ -167,8 +163,8 @@ def test_only_its_own_pages_and_who_knows_the_password(
         (ServerUnavailableError("no answer"), "Start it with: catdog serve"),
         (ServerUnavailableError("lost", status=500), "Wait a moment, then try again"),
         (ServerBusyError("full", status=503), "Wait a moment, then try again"),
-        (ServerError("a wrong token", status=400), "No prediction: a wrong token"),
-        (NotReadyError("no tokens"), "No prediction: no tokens"),
+        (ServerError("a wrong token", status=400), "a wrong token"),
+        (NotReadyError("no tokens"), "no tokens"),
     ],
 )
 def test_a_server_problem_says_what_to_do(error: CatDogError, sentence: str) -> None:
@@ -182,14 +178,14 @@ def test_what_only_folders_read_needs_the_operators_leave(make_config: MakeConfi
     }
     with served(make_config, lambda request, _: send(request, 500, b"it was sent")) as address:
         for name, content in images.items():
-            item = post(address, content).json()["item"]
+            item = post(address, content).json()
             assert item["error"]["message"] == f"the page does not take {name}; save it as JPEG"
     with served(make_config, answer_a_cat, all_formats=True) as address:
         for content in images.values():
-            item = post(address, content).json()["item"]
+            item = post(address, content).json()
             assert (item["label"], item["map"]["size"]) == ("cat", [40, 30])
             assert item["thumbnail"].startswith("data:image/webp")  # no browser shows them all
-        assert "thumbnail" not in post(address, CAT).json()["item"]
+        assert "thumbnail" not in post(address, CAT).json()
 
 
 def test_a_row_is_that_of_the_command(make_config: MakeConfig) -> None:
@@ -199,9 +195,11 @@ def test_a_row_is_that_of_the_command(make_config: MakeConfig) -> None:
         explained = requests.post(f"{address}/explanations", b"x", headers=headers, timeout=9)
     assert answer["row"]["path"] == '<b>\r\n".png'
     assert answer["row"]["error"] == {"type": "InvalidImage", "message": "no image"}
-    (row,) = csv.DictReader(io.StringIO(answer["csv"], newline=""))
+    header = b"".join(to_csv(())).decode()
+    (row,) = csv.DictReader(io.StringIO(header + answer["csv"], newline=""))
     assert row["path"] == '<b>\r\n".png'
-    assert answer["item"] == {key: answer["row"][key] for key in ("path", "size", "error")}
+    shown = {key: value for key, value in answer.items() if key not in ("row", "csv")}
+    assert shown == {key: answer["row"][key] for key in ("path", "size", "error")}
     assert explained.json() == {"error": answer["row"]["error"]}
 
 
@@ -225,7 +223,7 @@ def test_visitors_together_do_not_fill_the_queue(make_config: MakeConfig) -> Non
 
     with served(make_config, answer) as address, ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(post, [address] * 60, [CAT] * 60))
-    assert all("error" in answer.json()["item"] for answer in answers)
+    assert all("error" in answer.json() for answer in answers)
     assert not too_many.is_set()
 
 
@@ -252,7 +250,7 @@ def test_what_has_not_come_takes_no_room(make_config: MakeConfig) -> None:
             for _ in range(8):
                 connections.enter_context(slow_client(address, length))
         requests.get(address, timeout=30)
-        assert post(address, CAT).json()["item"]["label"] == "cat"
+        assert post(address, CAT).json()["label"] == "cat"
 
 
 def test_the_service_tab_outlives_another_program_at_the_port(
@@ -291,7 +289,7 @@ def test_the_service_tab_says_what_was_refused(make_config: MakeConfig) -> None:
     with http_server(lambda request, _: send(request, 400, refusal)) as url:
         found = Service(make_config(None, management_address=url, metrics_address=url)).view()
     assert "answered 400: a wrong token" in found["problem"]
-    assert "not running" not in found["problem"]
+    assert "does not answer" not in found["problem"]
 
 
 def test_a_file_without_tokens_is_a_sentence_everywhere(
