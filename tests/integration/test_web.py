@@ -7,7 +7,6 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median, quantiles
 
 import pytest
 import requests
@@ -27,7 +26,6 @@ from tests.support.web_pages import (
     answer_a_cat,
     crops,
     drop,
-    drop_to_drawn_s,
     started_page,
     web_page,
 )
@@ -105,25 +103,6 @@ def test_twenty_images_and_their_tables(
             name: answer.cat for name, answer in answers.items()
         }
         assert images[paths[0].name]["size"] == paths[0].stat().st_size
-
-
-def test_two_hundred_images_from_drop_to_drawn(
-    browser: Browser, address: str, tmp_path: Path
-) -> None:
-    """One after another, the real server's prediction included; docs/web.md keeps the figures."""
-    took_s = []
-    with web_page(browser, address) as page:
-        page.locator("#order").evaluate("order => { order.value = 'name'; }")
-        for number, path in enumerate(crops(tmp_path, 200)):
-            name = f"{999 - number}.png"  # the newest comes first, where it is seen
-            took_s.append(drop_to_drawn_s(page, path.read_bytes(), name))
-        expect(page.locator("#message")).to_contain_text("200 images:")
-    p99_s = quantiles(took_s, n=100)[98]
-    print(
-        f"\n200 images, each from drop to drawn: median {median(took_s):.3f} s, p99 {p99_s:.3f} s, "
-        f"longest {max(took_s):.3f} s"
-    )
-    assert median(took_s) < 1
 
 
 def test_the_page_names_no_other_host(browser: Browser, address: str) -> None:
