@@ -87,7 +87,7 @@ class CatDogClient:
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._connections = connections
-        if token is None and auth is None and named and self.url == named.rstrip("/"):
+        if token is None and named and self.url == named.rstrip("/"):
             token = os.environ.get("CATDOG_TOKEN")  # that server's key is sent to no other
         self._auth = _BearerAuth(token) if token else auth
         self._retries = retries

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from requests.auth import AuthBase
 
 from catdog_serving import (
     CatDogClient,
@@ -37,6 +38,7 @@ def test_the_environment_names_server_and_key(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("CATDOG_URL", url + "/")
         monkeypatch.setenv("CATDOG_TOKEN", "from-environment\n")
         for options, key in (({}, "from-environment"), ({"url": url}, "from-environment"),
+                             ({"auth": AuthBase()}, "from-environment"),
                              ({"token": "given"}, "given")):  # fmt: skip
             with CatDogClient(**options) as client:
                 client.classify(b"data")
