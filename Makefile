@@ -32,7 +32,7 @@ INSTALL := $(BIN)/python tools/install.py --torch $(TORCH) --torch-index $(TORCH
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev programs run serve stop status classify package wheel check test test-all unit integration integration-bundled stress soak bench gpu-check requirements sbom bench-document lint format clean
+.PHONY: help install install-dev programs run serve stop status classify package wheel check test test-all unit integration integration-bundled stress soak image-test bench gpu-check requirements sbom bench-document lint format clean
 
 help: ## list the targets
 	@echo "catdog: cats from dogs, on TorchServe"
@@ -95,6 +95,16 @@ stress: $(VENV)/.installed-dev programs
 # With KILLS: so many SIGKILLs of each command instead, at moments that CATDOG_KILLS_SEED gives.
 soak: $(VENV)/.installed-dev ## half an hour of steady load; KILLS=60: 60 kills a file command, 40 a server command
 	@$(if $(KILLS),CATDOG_KILLS=$(KILLS)) $(BIN)/pytest -s $(if $(KILLS),tests/stress/test_kills_*.py,tests/soak)
+
+# The image in real containers, as root and on Debian: base, build and runs take minutes, and 10 GB meanwhile.
+# BUILD_ARGS are more arguments of the build, as in BUILD_ARGS="NETWORK=resnet152 WEIGHTS=seeded".
+BUILD_ARGS ?=
+IMAGE_PROGRAMS := buildah podman runc mmdebstrap podman-compose
+image-test: $(VENV)/.installed-dev programs ## build the image, and run it with the documented options (needs root)
+	@for program in $(IMAGE_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
+	test -z "$$missing" || { echo "installing $(IMAGE_PROGRAMS) ..."; \
+	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(IMAGE_PROGRAMS) >/dev/null; }
+	@TORCH_INDEX="$(TORCH_INDEX)" CATDOG_TEST_BUILD_ARGS="$(BUILD_ARGS)" $(BIN)/pytest tests/image
 
 # Debian's programs that the tests start, and jars; a test without its own is skipped with the reason.
 PROGRAMS := chromium nginx openssl curl prometheus promtool nft
