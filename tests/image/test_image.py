@@ -21,7 +21,7 @@ def test_what_it_says_of_itself(engine: Engine, image: str) -> None:
     config = engine.inspected(image)["Config"]
     assert config["User"] == f"{USER}:{USER}"
     assert config["StopSignal"] == "SIGTERM"
-    assert engine.inspected(image)["HealthCheck"]["Test"] == ["CMD", *HEALTHCHECK]
+    assert engine.inspected(image)["Healthcheck"]["Test"] == ["CMD", *HEALTHCHECK]
 
 
 def test_nothing_of_a_used_checkout_is_in_it_but_what_it_needs(engine: Engine, image: str) -> None:
