@@ -26,9 +26,9 @@ def test_what_it_says_of_itself(engine: Engine, image: str) -> None:
 
 def test_nothing_of_a_used_checkout_is_in_it_but_what_it_needs(engine: Engine, image: str) -> None:
     find = ("find", "/", "-xdev", "-type", "f")
-    files = engine.podman("run", "--rm", f"--entrypoint={json.dumps(find)}", image).stdout.split(
-        "\n"
-    )
+    files = engine.podman(
+        "run", "--rm", "--network=none", f"--entrypoint={json.dumps(find)}", image
+    ).stdout.split("\n")
     assert "/opt/catdog/model-store/catdog.mar" in files
     assert "/opt/catdog/config/nginx/routes.conf" in files
     assert [file for file in files if file.endswith(PRIVATE)] == []
