@@ -99,12 +99,15 @@ soak: $(VENV)/.installed-dev ## half an hour of steady load; KILLS=60: 60 kills 
 # The image in real containers, as root and on Debian: base, build and runs take minutes, and 10 GB meanwhile.
 # BUILD_ARGS are more arguments of the build, as in BUILD_ARGS="NETWORK=resnet152 WEIGHTS=seeded".
 BUILD_ARGS ?=
-IMAGE_PROGRAMS := buildah podman runc mmdebstrap podman-compose
+IMAGE_PROGRAMS := buildah podman runc mmdebstrap
+# Debian's podman-compose does not know `network_mode: service:NAME`.
+COMPOSE := .cache/podman-compose/bin
 image-test: $(VENV)/.installed-dev programs ## build the image, and run it with the documented options (needs root)
 	@for program in $(IMAGE_PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 	test -z "$$missing" || { echo "installing $(IMAGE_PROGRAMS) ..."; \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(IMAGE_PROGRAMS) >/dev/null; }
-	@TORCH_INDEX="$(TORCH_INDEX)" CATDOG_TEST_BUILD_ARGS="$(BUILD_ARGS)" $(BIN)/pytest tests/image
+	@test -x $(COMPOSE)/podman-compose || { $(PYTHON) -m venv $(dir $(COMPOSE)) && $(COMPOSE)/pip install --quiet podman-compose==1.6.0; }
+	@PATH="$(CURDIR)/$(COMPOSE):$$PATH" TORCH_INDEX="$(TORCH_INDEX)" CATDOG_TEST_BUILD_ARGS="$(BUILD_ARGS)" $(BIN)/pytest tests/image
 
 # Debian's programs that the tests start, and jars; a test without its own is skipped with the reason.
 PROGRAMS := chromium nginx openssl curl prometheus promtool nft

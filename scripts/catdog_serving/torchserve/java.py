@@ -27,6 +27,8 @@ _QUIET = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
+# Java's numbers for jstat would lie in /tmp, whatever TMPDIR says: all else is in the run directory.
+_NO_FILE_IN_TMP = "-XX:-UsePerfData"
 # A newer Netty would not load its native file because TorchServe's jar has one of that name, too.
 _FIRST_NATIVE_FILE = "-Dio.netty.native.detectNativeLibraryDuplicates=false"
 
@@ -92,6 +94,7 @@ def start_java(
     command = [
         str(find_java()),
         *_QUIET,
+        _NO_FILE_IN_TMP,
         _FIRST_NATIVE_FILE,
         f"-Xlog:class+load=info:file={run.logs.classes.relative_to(run.path)}:none:filecount=0",
         f"-Dmodel_server_home={run.torchserve_home}",
