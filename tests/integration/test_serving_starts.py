@@ -214,3 +214,10 @@ def test_a_server_that_ends_while_a_start_waits_for_it_is_started_anew(
         second.wait()
         server.stop()
     assert_nothing_left(server)
+
+
+def test_java_has_no_file_in_tmp(server: TorchServe) -> None:
+    """TMPDIR does not move what it keeps there for jstat."""
+    java = server.run.process()
+    assert java is not None
+    assert not Path("/tmp", f"hsperfdata_{java.username()}", str(java.pid)).exists()
