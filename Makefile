@@ -19,10 +19,18 @@ EXTRAS ?=
 TORCH ?= auto
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
+# A path that a user gave, whatever is in its name: ~/ at its begin is the home, and a word for the shell.
+define newline
+
+
+endef
+expanded = $(subst $(newline),,$(subst $(newline)~/,$(HOME)/,$(newline)$(1)))
+quoted = '$(subst ','\'',$(expanded))'
+
 # Another config.properties, as in CONFIG=~/production.properties
 CONFIG ?=
 ifneq ($(CONFIG),)
-export CATDOG_CONFIG := $(abspath $(patsubst ~/%,$(HOME)/%,$(CONFIG)))
+export CATDOG_CONFIG := $(if $(filter /% ~/%,$(firstword $(CONFIG))),,$(CURDIR)/)$(call expanded,$(CONFIG))
 endif
 
 comma := ,
@@ -48,7 +56,7 @@ install-dev: $(VENV)/.installed-dev
 run: $(if $(CONFIG),| $(VENV)/.installed,$(ARCHIVE)) ## do everything: install, package, serve, classify the samples (or DIR=...)
 	@$(CATDOG) serve
 	@echo
-	@$(CATDOG) classify $(DIR) || test $$? -eq 1  # some images failed, and their rows say why
+	@$(CATDOG) classify $(call quoted,$(DIR)) || test $$? -eq 1  # some images failed, and their rows say why
 	@echo
 	@echo "The server stays up until: make stop"
 
@@ -62,10 +70,10 @@ status: | $(VENV)/.installed ## show models, workers and queue
 	@$(CATDOG) status
 
 classify: | $(VENV)/.installed ## classify DIR=... with the running server
-	@$(CATDOG) classify $(DIR)
+	@$(CATDOG) classify $(call quoted,$(DIR)) || test $$? -eq 1
 
 package: | $(VENV)/.installed ## build the archive: NETWORK=..., WEIGHTS=...
-	@$(CATDOG) package --network $(NETWORK) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	@$(CATDOG) package --network $(NETWORK) $(if $(WEIGHTS),--weights $(call quoted,$(WEIGHTS)))
 
 wheel: | $(VENV)/.installed ## build dist/catdog_serving-...whl, which needs no checkout
 	@rm -f dist/catdog_serving-*.whl
@@ -121,7 +129,7 @@ programs:
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES) >/dev/null; }
 
 bench: | $(VENV)/.installed-report ## measure this machine (half an hour; PICTURES=...), and put the figures into the docs
-	@$(CATDOG) bench --output docs/performance/bench.json $(if $(PICTURES),--pictures $(PICTURES))
+	@$(CATDOG) bench --output docs/performance/bench.json $(if $(PICTURES),--pictures $(call quoted,$(PICTURES)))
 	@$(MAKE) --no-print-directory bench-document
 
 # On a bare machine with CUDA and torch: WHEELS is a folder of what else it lacks, Java included.
@@ -131,8 +139,8 @@ WHEELS ?=
 PHOTOS ?=
 OUTPUT ?= gpu-check
 gpu-check: ## check and measure a GPU, without network; PARTS=..., WHEELS=..., PHOTOS=..., OUTPUT=...
-	@$(GPU_PYTHON) tools/gpu_check.py --parts $(PARTS) --device $(DEVICE) --output $(OUTPUT) $(if $(SMALL),--small) \
-		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(PHOTOS),--photos $(PHOTOS))
+	@$(GPU_PYTHON) tools/gpu_check.py --parts $(PARTS) --device $(DEVICE) --output $(call quoted,$(OUTPUT)) $(if $(SMALL),--small) \
+		$(if $(WHEELS),--wheels $(call quoted,$(WHEELS))) $(if $(PHOTOS),--photos $(call quoted,$(PHOTOS)))
 
 # After a change of requirements.lock or pyproject.toml. uv is in a folder of its own: .venv has no use for it.
 UV := .cache/uv/bin/uv
@@ -146,7 +154,7 @@ SBOM_TOOLS := .cache/sbom-tools
 sbom: $(VENV)/.installed ## list every component (CycloneDX, SBOM=...), and ask pip-audit for known advisories
 	@test -x $(SBOM_TOOLS)/bin/pip-audit || { $(PYTHON) -m venv $(SBOM_TOOLS) && \
 		$(SBOM_TOOLS)/bin/pip install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1; }
-	@$(BIN)/python -m tools.sbom $(SBOM) $(SBOM_TOOLS)/bin
+	@$(BIN)/python -m tools.sbom $(call quoted,$(SBOM)) $(SBOM_TOOLS)/bin
 
 bench-document: | $(VENV)/.installed
 	@$(BIN)/python -m tools.bench_document docs/performance/bench.json README.md docs/performance.md docs/scale-and-deploy.md
