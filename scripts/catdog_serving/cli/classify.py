@@ -305,5 +305,5 @@ def _sort(options: RunOptions, target: Path, state: RunState) -> None:
         on_stay=state.stays,
         again=f"the same command{' with --resume' if state.path else ''}",
     )
-    for line in sorted_lines(report, options.dry_run):
+    for line in sorted_lines(report, target, options.dry_run):
         print_line(line, shown_on)

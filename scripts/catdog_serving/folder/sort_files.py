@@ -40,12 +40,14 @@ class SortReport:
 
     Attributes:
         sorted: How many went into each folder, or would have.
-        unchanged: Files that were there already: themselves, or a copy of them.
+        unchanged: Files that stay where they are: they are there already, or a copy of them.
+        duplicates: Files that a move took away, or would, because a copy of them is there.
         left: Files that were left where they are, each with the reason.
     """
 
     sorted: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
+    duplicates: int = 0
     left: list[str] = field(default_factory=list)
 
 
@@ -116,7 +118,10 @@ def sort_files(
             report.left.append(f"{source}: {reason}")
             continue
         try:
-            place = _bring(row, source, target / folder, on_move if move else None, dry)
+            is_there = _lies_in(source, target / folder)
+            place = None
+            if not is_there:
+                place = _bring(row, source, target / folder, on_move if move else None, dry)
         except OSError as error:
             if (dry_run or os.path.isdir(target / folder)) and _is_of_one_image(error, source):
                 report.left.append(f"{source}: {error.strerror}")
@@ -127,7 +132,10 @@ def sort_files(
                 f"nothing was lost, and {again} goes on"
             ) from error
         if place is None:
-            report.unchanged += 1
+            if move and not is_there:
+                report.duplicates += 1
+            else:
+                report.unchanged += 1
             continue
         if dry_run:
             on_step(f"{source} -> {place}")
@@ -135,12 +143,18 @@ def sort_files(
     return report
 
 
-def sorted_lines(report: SortReport, dry_run: bool) -> Iterator[str]:
+def sorted_lines(report: SortReport, target: Path, dry_run: bool) -> Iterator[str]:
     """How many files went where, and the names of those that were left."""
     counts = ", ".join(f"{count} to {folder}/" for folder, count in sorted(report.sorted.items()))
     yield f"{'would be sorted' if dry_run else 'sorted'}: {counts or 'nothing'}"
     if report.unchanged:
         yield f"{report.unchanged} were there already"
+    if count := report.duplicates:
+        many, goes = count > 1, "would be" if dry_run else "were" if count > 1 else "was"
+        yield (
+            f"{count} duplicate{'s' * many}: the same content is in {target}, so the "
+            f"original{'s' * many} {goes} removed"
+        )
     yield from (f"left alone: {line}" for line in report.left)
 
 
@@ -167,15 +181,12 @@ def _is_of_one_image(error: OSError, source: Path) -> bool:
 def _bring(
     row: ImageResult, source: Path, folder: Path, on_move: _OnMove | None, dry: _Ahead | None
 ) -> Path | None:
-    """Put a file into a folder, or if `dry` is given only note it; None if it was there already.
+    """Put a file into a folder, or if `dry` is given only note it; None if a copy is there.
 
     It is copied, or moved if `on_move` is given.
     """
     if dry is None:
         make_folder(folder)
-    if _lies_in(source, folder):
-        return None
-    if dry is None:
         return _place(row, source, folder, on_move)
     place, is_there = _find_place(row, source, folder, dry)
     dry.note(row, source, None if is_there else place, on_move is not None)

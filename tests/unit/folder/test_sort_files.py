@@ -11,7 +11,7 @@ from catdog_serving.errors import NotReadyError
 from catdog_serving.find_images import find_sources
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.process_folder import process_sources
-from catdog_serving.folder.sort_files import SortReport, sort_files
+from catdog_serving.folder.sort_files import SortReport, sort_files, sorted_lines
 from tests.support.sorted_files import (
     SORTED,
     both,
@@ -103,8 +103,31 @@ def test_a_repeated_run_adds_nothing(album: Path, tmp_path: Path, move: bool) ->
     sort(rows, tmp_path / "sorted", move=False)
     report = sort(rows, tmp_path / "sorted", move)
     assert tree(tmp_path / "sorted") == SORTED
-    assert report.unchanged == 4
+    assert (report.duplicates if move else report.unchanged) == 4
     assert (tree(album) == {}) is move
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_move_says_that_originals_went_because_of_a_duplicate(
+    album: Path, tmp_path: Path, dry_run: bool
+) -> None:
+    target, rows = tmp_path / "sorted", classified(album)
+    sort(rows, target)
+    copied = list(sorted_lines(sort(rows, target, dry_run=dry_run), target, dry_run))
+    assert copied[1:] == ["4 were there already"]
+    moved = list(sorted_lines(sort(rows, target, True, dry_run), target, dry_run))
+    goes = "would be" if dry_run else "were"
+    assert moved[1:] == [
+        f"4 duplicates: the same content is in {target}, so the originals {goes} removed"
+    ]
+    assert (tree(album) == {}) is not dry_run
+
+
+def test_what_lies_in_its_folder_already_is_no_duplicate_that_was_removed(tmp_path: Path) -> None:
+    touch(tmp_path / "sorted", "cat/cat.jpg")
+    report = sort(classified(tmp_path / "sorted/cat"), tmp_path / "sorted", move=True)
+    assert (report.unchanged, report.duplicates) == (1, 0)
+    assert tree(tmp_path / "sorted") == {"cat/cat.jpg": "cat/cat.jpg"}
 
 
 def test_a_file_that_changed_since_is_left_alone(album: Path, tmp_path: Path) -> None:
@@ -179,7 +202,7 @@ def test_a_hard_link_of_another_file_is_a_copy(album: Path, tmp_path: Path) -> N
     (tmp_path / "elsewhere.jpg").write_text("cup.jpg")
     (tmp_path / "sorted/neither").mkdir(parents=True)
     (tmp_path / "sorted/neither/cup.jpg").hardlink_to(tmp_path / "elsewhere.jpg")
-    assert both(classified(album), tmp_path / "sorted", move=True).unchanged == 1
+    assert both(classified(album), tmp_path / "sorted", move=True).duplicates == 1
     assert tree(tmp_path / "sorted") == SORTED
 
 
@@ -240,7 +263,7 @@ def test_two_names_of_one_file_are_both_kept(tmp_path: Path, links: bool) -> Non
     else:
         (tmp_path / "album/b/cat.jpg").write_text("a/cat.jpg")
     report = both(classified(tmp_path / "album"), tmp_path / "sorted", move=True)
-    assert report.unchanged == (0 if links else 1)
+    assert report.duplicates == (0 if links else 1)
     assert len(tree(tmp_path / "sorted")) == (2 if links else 1)
     assert tree(tmp_path / "album") == {}
 
