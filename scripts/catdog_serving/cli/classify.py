@@ -25,6 +25,7 @@ from catdog_serving.cli.options import (
     JobsOption,
     TokenOption,
     UrlOption,
+    beside_results,
     console,
     errors,
     files_of_server,
@@ -36,6 +37,7 @@ from catdog_serving.find_images import ImageFiles, Shard
 from catdog_serving.folder import outputs
 from catdog_serving.folder.backends import Backend
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
+from catdog_serving.folder.outputs import is_stream
 from catdog_serving.folder.process_folder import check_any, process_sources
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.folder.run_state import RunState
@@ -169,6 +171,7 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
         if state is not None:
             stack.enter_context(state)
         progress = FolderProgress(to_count)
+        reports: list[FolderReport] | None = None
         try:
             with progress:
                 show = _live_output(options, backend.model, progress)
@@ -181,7 +184,7 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
                 reports = process_sources(to_classify, backend, on_row, state, on_reused)
             stays = state is None or _end_run(options, backend.model, state, reports, to_classify)
         except BaseException as error:
-            _say_interrupted(error, state, begun=progress.done > 0)
+            _say_interrupted(error, options, state, progress.done > 0, reports is not None)
             raise
         if state is not None and not stays:
             state.delete()
@@ -229,7 +232,9 @@ def _say_written(options: RunOptions, reports: Sequence[FolderReport]) -> None:
             print_line(line, errors)
 
 
-def _say_interrupted(error: BaseException, state: RunState | None, begun: bool) -> None:
+def _say_interrupted(
+    error: BaseException, options: RunOptions, state: RunState | None, begun: bool, ended: bool
+) -> None:
     """Say how to go on, and what the state holds; it may be more than what was counted.
 
     What was refused before it had begun does not go on, and a state without rows stays in
@@ -246,6 +251,13 @@ def _say_interrupted(error: BaseException, state: RunState | None, begun: bool) 
                     f"interrupted; {count} files are in {state.path}; "
                     "to go on: the same command with --resume"
                 )
+    elif is_lost and options.sort_into is not None:
+        done = "moved" if options.move else "copied"
+        said += (
+            f"; what was {done} stays, and the same command goes on"
+            if ended and not options.dry_run
+            else f"; nothing was {done}; with --output FILE a run can be resumed"
+        )
     if said:
         print_line(said, errors)
 
@@ -294,7 +306,11 @@ def _end_run(
 
 def _sort(options: RunOptions, target: Path, state: RunState) -> None:
     on_stdout = options.output_format == "table" and options.output is None
-    shown_on = console if on_stdout else errors
+    if options.dry_run:  # the plan is its result
+        is_free = options.output is not None and not is_stream(options.output)
+        shown_on = console if on_stdout or is_free else beside_results
+    else:
+        shown_on = console if on_stdout else errors
     report = sort_files(
         state.rows(),
         target,
@@ -307,3 +323,7 @@ def _sort(options: RunOptions, target: Path, state: RunState) -> None:
     )
     for line in sorted_lines(report, target, options.dry_run):
         print_line(line, shown_on)
+    if options.dry_run and state.path is not None:  # which stays, and refuses the same command
+        replaced = "--restart and --dry-run" if options.restart else "--dry-run"
+        how = "without" if options.resume else "with --resume instead of"
+        print_line(f"to do it: the same {how} {replaced}", shown_on)

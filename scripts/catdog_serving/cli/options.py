@@ -37,6 +37,7 @@ class _Console(Console):
 
 console = _Console()  # standard output
 errors = _Console(stderr=True)
+beside_results = _Console(stderr=True)  # a result, where standard output holds another
 
 
 def be_quiet(quiet: bool, *, also_on_stdout: bool) -> None:

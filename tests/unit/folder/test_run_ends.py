@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from catdog_serving.cli.classify import run_classify
+from catdog_serving.cli.options import errors
 from catdog_serving.cli.progress import FolderProgress
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.folder.image_result import ImageResult
@@ -154,3 +156,86 @@ def test_the_page_of_a_run_that_moves_links_to_where_the_images_are_now(
     assert links["cat.jpg"] == "./sorted/cat/cat.jpg"
     assert links["bad.jpg"] == "./sorted/failed/bad.jpg"
     assert all((tmp_path / link).exists() for link in links.values())
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({}, "with --resume instead of --dry-run"),
+        ({"resume": True}, "without --dry-run"),
+        ({"restart": True}, "with --resume instead of --restart and --dry-run"),
+    ],
+)
+def test_a_dry_run_says_how_to_do_it(
+    how: dict[str, bool],
+    said: str,
+    album: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sort = {"output": tmp_path / "out.csv", "sort_into": tmp_path / "sorted"}
+    if how:
+        classify(album, keep_state=True, **sort)  # type: ignore[arg-type]
+        capsys.readouterr()
+    classify(album, dry_run=True, **how, **sort)  # type: ignore[arg-type]
+    assert capsys.readouterr().out.splitlines()[-1] == f"to do it: the same {said}"
+    assert classify(album, resume=True, **sort) == []  # type: ignore[arg-type]
+    assert (tmp_path / "sorted/cat/cat.jpg").exists()
+    assert not state_of(tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "on_stdout"),
+    [({"output": "out.csv"}, True), ({}, True), ({"format": "json"}, False)],
+    ids=str,
+)
+def test_the_plan_of_a_dry_run_is_its_result_and_quiet_keeps_it(
+    given: dict[str, str],
+    on_stdout: bool,
+    album: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(errors, "quiet", True)
+    options: dict[str, Any] = {
+        **given,
+        **({"output": Path("out.csv")} if "output" in given else {}),
+    }
+    run_classify(
+        RunOptions((album,), sort_into=tmp_path / "sorted", dry_run=True, **options), NameBackend()
+    )
+    shown = capsys.readouterr()
+    assert f"{album}/cat.jpg -> {tmp_path}/sorted/cat/cat.jpg" in (
+        shown.out if on_stdout else shown.err
+    )
+
+
+@pytest.mark.parametrize(("move", "done"), [(False, "copied"), (True, "moved")])
+def test_an_interruption_before_the_sorting_says_that_nothing_was_sorted(
+    move: bool, done: str, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = RunOptions((album,), sort_into=tmp_path / "sorted", move=move)
+    with pytest.raises(KeyboardInterrupt):
+        run_classify(options, Ends(KeyboardInterrupt()))
+    said = f"interrupted; nothing was {done}; with --output FILE a run can be resumed\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_an_interruption_of_the_sorting_does_not_say_that_nothing_was_copied(
+    album: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("catdog_serving.cli.classify.sort_files", end)
+    with pytest.raises(KeyboardInterrupt):
+        run_classify(RunOptions((album,), sort_into=tmp_path / "sorted"), NameBackend())
+    assert capsys.readouterr().err.endswith(
+        "interrupted; what was copied stays, and the same command goes on\n"
+    )
