@@ -15,7 +15,7 @@ from rich.text import Text
 
 from catdog.results import LABELS, ModelId, Prediction
 from catdog_serving.atomic_write import atomic_file
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.own_outputs import check_own, write_own
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # An output's format follows its suffix; any other is a table.
 FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+PAGE_SUFFIXES = (".html", ".htm")
+SPREADSHEET_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 
 STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}
 _BREED_WIDTH = 30
@@ -268,6 +270,16 @@ def written_lines(written: Sequence[Path], reports: Sequence[FolderReport]) -> I
     for row in total.first_failed[:1]:
         if isinstance(row.outcome, ImageFailure):
             yield f"first failed: {row.path}: {row.outcome.message}"
+
+
+def check_page_suffix(report: Path) -> None:
+    """Refuse another name for a page.
+
+    Raises:
+        UsageError: If it has the suffix of something else, or none.
+    """
+    if report.suffix.lower() not in PAGE_SUFFIXES:
+        raise UsageError(f"--report writes an HTML page: name it .html; got {report}")
 
 
 def check_parquet() -> None:

@@ -14,7 +14,14 @@ from catdog_serving.find_images import (
     check_outside,
     find_sources,
 )
-from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, check_parquet, is_stream
+from catdog_serving.folder.outputs import (
+    FORMAT_OF_SUFFIX,
+    PAGE_SUFFIXES,
+    SPREADSHEET_SUFFIXES,
+    check_page_suffix,
+    check_parquet,
+    is_stream,
+)
 from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.folder.state_file import files_of, refuse_first_edition, state_of
 from catdog_serving.image_names import IMAGE_SUFFIXES
@@ -115,8 +122,13 @@ class RunOptions:
     def _check_format(self) -> None:
         if self.output is not None:
             suffix = self.output.suffix.lower()
-            if suffix in (".html", ".htm"):
+            if suffix in PAGE_SUFFIXES:
                 raise UsageError(f"an HTML page is made by --report {self.output}")
+            if suffix in SPREADSHEET_SUFFIXES:
+                raise UsageError(
+                    f"{self.output} is none of the files that catdog writes; use .csv, with --bom "
+                    "for Excel"
+                )
             if self.format not in (None, FORMAT_OF_SUFFIX.get(suffix, self.format)):
                 raise UsageError(
                     f"--format {self.format} and --output {self.output} say two things; leave out "
@@ -150,6 +162,8 @@ class RunOptions:
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 raise UsageError(f"{path} is an image by its name, and no image is written")
             check_own(path)
+        if self.report is not None:
+            check_page_suffix(self.report)
         if self.state is not None and not self.restart:
             first = self.state.with_name(self.state.stem)
             refuse_first_edition((first, first.with_name(f"{first.name}.journal.jsonl")))

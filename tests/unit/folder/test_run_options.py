@@ -335,3 +335,20 @@ def test_a_long_name_that_can_be_written_is(album: Path, tmp_path: Path) -> None
     output = tmp_path / ("x" * 236 + ".csv")
     classify(album, output=output)
     assert output.exists()
+
+
+@pytest.mark.parametrize("name", ["pics.xlsx", "pics.XLS", "pics.ods"])
+@pytest.mark.parametrize("given", [{}, {"format": "csv"}], ids=str)
+def test_a_spreadsheets_suffix_is_no_format(
+    name: str, given: dict[str, str], album: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"pics\.\w+ is none of .*; use \.csv, with --bom"):
+        options(album, output=tmp_path / name, **given)
+
+
+@pytest.mark.parametrize("name", ["page.csv", "page.txt", "page"])
+def test_a_page_has_a_pages_suffix(name: str, album: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--report writes an HTML page: name it \.html; got "):
+        options(album, report=tmp_path / name)
+    for right in ("page.html", "page.HTM"):
+        options(album, report=tmp_path / right)
