@@ -38,7 +38,7 @@ from catdog_serving.evaluation.metrics import Share
 from catdog_serving.evaluation.plots import check_matplotlib, draw_plots
 from catdog_serving.find_images import check_not_read, find_sources
 from catdog_serving.folder.image_result import FolderReport
-from catdog_serving.folder.outputs import written_lines
+from catdog_serving.folder.outputs import check_page_suffix, written_lines
 from catdog_serving.folder.own_outputs import check_own
 from catdog_serving.printable import printable
 from catdog_serving.reports.evaluation_report import write_evaluation_report
@@ -84,8 +84,12 @@ def evaluate(
     for path in written:
         check_own(path)
     if report:
+        check_page_suffix(report)
         check_matplotlib()
-    sources = list(LabelledFolder.find(directory, exclude or ()).sources.values())
+    labelled = LabelledFolder.find(directory, exclude or ())
+    if labelled.failed:
+        print_line(f"{labelled.failed} is passed over: it has no class", errors)
+    sources = list(labelled.sources.values())
     with (
         open_backend(backend.value, config, archive, url, jobs, token=token) as opened,
         FolderProgress(sources, errors) as progress,

@@ -11,6 +11,7 @@ from catdog_serving.find_images import ImageFiles, find_sources, list_folder
 from catdog_serving.folder.image_result import FolderReport, ImageResult
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, render, to_csv
 from catdog_serving.folder.own_outputs import write_own
+from catdog_serving.real_folders import Entry, count_files
 
 TRUTHS = ("cat", "dog", "neither")
 _FOLDER_NAMES = {
@@ -70,10 +71,13 @@ class LabelledFolder:
     Attributes:
         sources: Truth -> the images of its folder; no image is of two.
         other_files: Files beside the class folders, which are none of a class.
+        failed: The folder of images that could not be classified, if `classify --copy-to` made
+            one beside the others; it is passed over, and its files are among `other_files`.
     """
 
     sources: dict[str, ImageFiles]
     other_files: int
+    failed: Path | None = None
 
     @classmethod
     def find(cls, directory: Path, exclude: Sequence[str] = ()) -> "LabelledFolder":
@@ -82,7 +86,7 @@ class LabelledFolder:
         Raises:
             NotReadyError: If one is missing, empty, there twice, or of another name.
         """
-        folders, other_files = _class_folders(directory, exclude)
+        folders, other_files, failed = _class_folders(directory, exclude)
         for truth in ("cat", "dog"):
             if truth not in folders:
                 raise NotReadyError(
@@ -94,7 +98,7 @@ class LabelledFolder:
             if next(iter(source), None) is None:
                 raise NotReadyError(f"{source.root} holds no images; every class needs one")
         sources = {source.root: source for source in find_sources(roots, exclude=exclude)}
-        return cls({truth: sources[folders[truth]] for truth in truths}, other_files)
+        return cls({truth: sources[folders[truth]] for truth in truths}, other_files, failed)
 
     @property
     def skipped(self) -> int:
@@ -102,13 +106,20 @@ class LabelledFolder:
         return self.other_files + sum(source.skipped for source in self.sources.values())
 
 
-def _class_folders(directory: Path, exclude: Sequence[str]) -> tuple[dict[str, Path], int]:
-    """The folder of each truth that is there, and how many files lie beside them."""
+def _class_folders(
+    directory: Path, exclude: Sequence[str]
+) -> tuple[dict[str, Path], int, Path | None]:
+    """The folder of each truth that is there, how many files lie beside them, and `failed/`."""
     if not directory.is_dir():
         raise NotReadyError(f"there is no folder {directory}")
     folders, other_files = list_folder(directory, exclude)
     found: dict[str, Path] = {}
+    failed: Path | None = None
     for path in folders:
+        if path.name == "failed":
+            failed = path
+            other_files += count_files(Entry(path, is_folder=True, is_link=path.is_symlink()))
+            continue
         truth = _FOLDER_NAMES.get(path.name.lower())
         if truth is None:
             raise NotReadyError(
@@ -118,4 +129,4 @@ def _class_folders(directory: Path, exclude: Sequence[str]) -> tuple[dict[str, P
         if truth in found:
             raise NotReadyError(f"{found[truth]} and {path} are the same class; keep one")
         found[truth] = path
-    return found, other_files
+    return found, other_files, failed

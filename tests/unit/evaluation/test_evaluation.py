@@ -300,3 +300,13 @@ def test_an_image_of_two_classes_is_of_the_first_whatever_the_links_are_called(
     with NameBackend() as backend:
         samples = evaluate_folder(tmp_path / "set", backend, lambda failed: None).samples
     assert [sample.truth for sample in samples if sample.path.name == "y.jpg"] == ["cat"]
+
+
+def test_the_failed_images_that_catdog_sorted_out_are_passed_over(tmp_path: Path) -> None:
+    names = ("cat/a.jpg", "dog/b.jpg", "neither/c.jpg", "failed/bad.jpg", "failed/x/bad.jpg")
+    touch(tmp_path, *names)
+    labelled = LabelledFolder.find(tmp_path)
+    assert list(labelled.sources) == ["cat", "dog", "neither"]
+    assert labelled.failed == tmp_path / "failed"
+    assert labelled.skipped == 2
+    assert LabelledFolder.find(tmp_path, ("failed",)).failed is None
