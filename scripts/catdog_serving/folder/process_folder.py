@@ -144,6 +144,11 @@ def check_any(sources: Iterable[ImageFiles]) -> None:
 
 
 def _check_found(source: ImageFiles) -> None:
+    if source.is_folder and not source.found and (patterns := source.selection.patterns):
+        named = " or ".join(f"'{pattern}'" for pattern in patterns)
+        raise NotReadyError(
+            f"no file in {source.root} matches --glob {named} ({source.skipped} other files)"
+        )
     if source.is_folder and not source.found:
         raise NotReadyError(
             f"{source.root} holds no images ({source.skipped} other files); "

@@ -12,7 +12,7 @@ from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.find_images import find_sources
 from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
-from catdog_serving.folder.process_folder import process_sources
+from catdog_serving.folder.process_folder import check_any, process_sources
 from catdog_serving.folder.read_image import read_file
 from catdog_serving.folder.run_state import RunState
 from catdog_serving.remote_path import AnyPath
@@ -157,3 +157,10 @@ def test_seconds_and_rate_are_of_the_new_images_alone(
     assert (len(old), len(new)) == (5, 2)
     assert (report.images, report.reused, report.images_per_s) == (7, 5, 2 / report.seconds)
     assert report.seconds == 12  # a look at the second of the new ones is on its way
+
+
+def test_a_pattern_that_nothing_matches_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.jpg")
+    sources = find_sources([tmp_path], ("*.png", "x*"))
+    with pytest.raises(NotReadyError, match=r"no file in .* matches --glob '\*\.png' or 'x\*' \(2"):
+        check_any(sources)
