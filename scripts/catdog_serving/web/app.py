@@ -139,7 +139,10 @@ class _Page:
     def _outcome(self, content: bytes, ask: Callable[[bytes], _Found]) -> _Found | ImageFailure:
         name = detect_format(content)
         if not self._settings.all_formats and name not in (None, *HTTP_FORMATS):
-            text = f"the page does not take {format_name(name)}; save it as JPEG"
+            text = (
+                f"the page does not take {format_name(name)}; save it as JPEG, or start the page "
+                "with: catdog web --all-formats"
+            )
             return ImageFailure.refused(text)
         try:
             return ask(content)

@@ -179,7 +179,10 @@ def test_what_only_folders_read_needs_the_operators_leave(make_config: MakeConfi
     with served(make_config, lambda request, _: send(request, 500, b"it was sent")) as address:
         for name, content in images.items():
             item = post(address, content).json()
-            assert item["error"]["message"] == f"the page does not take {name}; save it as JPEG"
+            assert item["error"]["message"] == (
+                f"the page does not take {name}; save it as JPEG, or start the page with: "
+                "catdog web --all-formats"
+            )
     with served(make_config, answer_a_cat, all_formats=True) as address:
         for content in images.values():
             item = post(address, content).json()
