@@ -149,7 +149,8 @@ def _cached_or_downloaded(url: str, base_url: str | None, on_work: Callable[[str
     except NotReadyError as error:
         raise NotReadyError(
             f"{error}. Put {name} into {cached.parent}{os.sep}, or name a file with --weights, "
-            "or a mirror with --weights-url"
+            "or a mirror with --weights-url, or pack the small network: "
+            "--network efficientnet_lite0"
         ) from error
     return cached
 

@@ -169,7 +169,11 @@ class _Command(TyperCommand):
             value or bool(parent and parent.params["quiet"]), also_on_stdout=self._line.only_steps
         )
         command.params.append(quiet)
-        return command.make_context(info_name, args, parent=parent, **extra)
+        try:
+            return command.make_context(info_name, args, parent=parent, **extra)
+        except typer.BadParameter as error:  # pydantic says what kind of Python's errors it was
+            error.message = error.message.removeprefix("Value error, ")
+            raise
 
 
 class _Commands(TyperGroup):

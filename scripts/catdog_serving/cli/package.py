@@ -23,7 +23,7 @@ from catdog_serving.cli.options import (
     print_line,
     progress,
 )
-from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, UsageError
 from catdog_serving.find_images import ImageFiles, check_not_read
 from catdog_serving.model_archive import archive_facts, file_sha256
 from catdog_serving.torchserve.server import TorchServe
@@ -171,6 +171,8 @@ def _gain(archive: Path, on_work: Callable[[str], None]) -> float | None:
 
 def _check_own(output: Path) -> None:
     """Refuse to replace what is no archive; in the default place a torn one may lie."""
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; name a file in it, such as {output / 'new.mar'}")
     try:
         if output.exists() and output.stat().st_size:
             archive_facts(output)

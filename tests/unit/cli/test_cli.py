@@ -53,6 +53,8 @@ from tests.support.run_states import left_beside, rows_done
             "autoscale --min 1 --max 2 --interval 0",
             "Input should be greater than or equal to 0.5",
         ),
+        ("classify x.jpg --backend foo", "'--backend': 'foo' is not one of"),
+        ("package --output {}/ --network efficientnet_lite0", "such as {}/new.mar"),
         ("classify x --resume", "--resume needs --output or --report"),
         ("classify x --dry-run", "--dry-run goes with --copy-to or --move-to"),
         ("classify x --copy-to a --move-to b", "choose one of --copy-to and --move-to"),
@@ -60,10 +62,11 @@ from tests.support.run_states import left_beside, rows_done
         ("classify x --copy-to x/sorted", "lies inside x"),
     ],
 )
-def test_wrong_usage_is_exit_2_and_says_what(words: str, complaint: str) -> None:
-    result = catdog_here(*words.split(), COLUMNS="300")
+def test_wrong_usage_is_exit_2_and_says_what(words: str, complaint: str, tmp_path: Path) -> None:
+    result = catdog_here(*words.format(tmp_path).split(), COLUMNS="300")
     assert result.returncode == 2
-    assert complaint in result.stderr
+    assert complaint.format(tmp_path) in result.stderr
+    assert "delete it" not in result.stderr
     if result.stderr.startswith("catdog: "):
         assert result.stderr.count("\n") == 1
 
@@ -127,6 +130,7 @@ def test_packaging_resnet_without_weights_never_falls_back(
     working, complaint = result.stderr.splitlines()
     assert working == "loading the weights of resnet152"
     assert "resnet152-394f9c45.pth" in complaint
+    assert complaint.endswith("or pack the small network: --network efficientnet_lite0")
     assert not config.archive.exists()
     assert list(config.model_store.iterdir()) == []
 
