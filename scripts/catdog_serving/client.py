@@ -8,6 +8,7 @@ A client may be used by several threads at once, before and after a fork, and ca
 """
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 90.0  # longer than the server's own responseTimeout
 RETRIES = 4
+# OpenSSL's own words, without where in its source they stand.
+_CERTIFICATE_ERROR = re.compile(r"certificate verify failed: ([^(]+?) \(")
 FIRST_PAUSE_S = 0.2  # at most; doubled with every retry
 LONGEST_PAUSE_S = 10.0
 CONCURRENCY = 16  # fills the batches of one worker twice
@@ -230,10 +233,7 @@ class CatDogClient:
         except requests.RequestException as error:
             if _is_too_large(session, url, len(body), error):
                 raise InvalidImageError(TOO_LARGE, status=413) from error
-            raise ServerUnavailableError(
-                f"no answer from {self.url} ({type(error).__name__}); "
-                "is it running? start it with: catdog serve"
-            ) from error
+            raise ServerUnavailableError(_why_none(self.url, error)) from error
         if response.status_code != 200:
             raise _server_error(response)
         try:
@@ -295,6 +295,21 @@ def _is_too_large(session: requests.Session, url: str, size: int, lost: Exceptio
     except requests.RequestException:
         return False  # it waits; or it cannot be reached, as the upload's own error says
     return answer.status_code == 413
+
+
+def _why_none(url: str, error: requests.RequestException) -> str:
+    """Why there is no answer, and what to do."""
+    if isinstance(error, requests.exceptions.SSLError):
+        found = _CERTIFICATE_ERROR.search(str(error))
+        if found:
+            return (
+                f"the certificate of {url} is not trusted ({found[1]}); "
+                "REQUESTS_CA_BUNDLE=FILE names those to trust"
+            )
+        return f"no TLS connection to {url}; does it speak https?"
+    took_long = isinstance(error, requests.Timeout)
+    how = f" ({type(error).__name__})" if took_long else ""
+    return f"no answer from {url}{how}; is it running? start it with: catdog serve"
 
 
 class _BearerAuth(AuthBase):

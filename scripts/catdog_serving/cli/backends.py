@@ -5,7 +5,7 @@ from pathlib import Path
 
 from catdog.cpu import ENGINE_VARIABLE
 from catdog.model_info import check_engine
-from catdog_serving.errors import UsageError
+from catdog_serving.errors import ServerUnavailableError, UsageError
 from catdog_serving.folder.backends import Backend, HttpBackend
 from catdog_serving.folder.local_backend import LocalBackend
 from catdog_serving.on_ray.ray_backend import RayBackend
@@ -28,7 +28,12 @@ def open_backend(
         NotReadyError, ServerError: If it cannot answer.
     """
     if name == "http":
-        return HttpBackend.open(config, url, jobs, with_maps, token)
+        try:
+            return HttpBackend.open(config, url, jobs, with_maps, token)
+        except ServerUnavailableError as error:
+            if not str(error).endswith("catdog serve"):
+                raise
+            raise ServerUnavailableError(f"{error}, or do without: --backend local") from error
     archive = archive or ServingConfig.read(config).archive
     if name == "ray":
         return RayBackend(archive, address, jobs, with_maps)

@@ -12,6 +12,7 @@ import pytest
 
 from catdog_serving.cli import deploy, rollback, scale
 from catdog_serving.rollout.deploy import DeployTimes
+from catdog_serving.torchserve.private_config import free_ports
 from catdog_serving.torchserve.server import READY_TIMEOUT_S
 from tests.support.answers import ANSWER
 from tests.support.command_line import CATDOG, catdog, catdog_here
@@ -283,3 +284,14 @@ def test_a_file_that_is_no_state_is_exit_4_and_stays(
         "a.jpg",
         "out.csv.catdog",
     ]
+
+
+def test_without_a_server_an_archive_is_offered(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("a")
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    result = catdog_here("classify", tmp_path, "--url", url, "--config", make_config(None).path)
+    assert result.returncode == 3
+    assert result.stderr == (
+        f"catdog: no answer from {url}; is it running? start it with: catdog serve, or do without: "
+        "--backend local\n"
+    )
