@@ -147,17 +147,20 @@ def classify(
         backend.value, config, archive, url, jobs, with_maps, address, token
     ) as opened:
         exit_on(signal.SIGTERM)  # again: Ray takes it for itself
-        reports = run_classify(options, opened)
+        reports = run_classify(options, opened, url if backend is FolderBackendName.http else None)
     if any(one.failed for one in reports):
         raise typer.Exit(1)
 
 
-def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
+def run_classify(
+    options: RunOptions, backend: Backend, at: str | None = None
+) -> list[FolderReport]:
     """Classify, and write what was asked for.
 
     Args:
         options: What to do.
         backend: Where to classify.
+        at: The server's address, to name it; None: the configuration's.
 
     Returns:
         A report for each folder, and one for all files named by themselves.
@@ -190,7 +193,7 @@ def run_classify(options: RunOptions, backend: Backend) -> list[FolderReport]:
             state.delete()
     _say_written(options, reports)
     if options.output_format == "table" and options.output is None:
-        for line in outputs.summary_lines(reports, backend.model):
+        for line in outputs.summary_lines(reports, backend.model, at):
             print_line(line)
     return reports
 

@@ -231,8 +231,13 @@ def failed_row(path: str, reason: str) -> Text:
     return Text.assemble(("failed ", STYLES["failed"]), f"  {printable(path)}: {printable(reason)}")
 
 
-def summary_lines(reports: Sequence[FolderReport], model: ModelId) -> Iterator[str]:
-    """What became of each folder, its means as the reference has them, and which model it was."""
+def summary_lines(
+    reports: Sequence[FolderReport], model: ModelId, at: str | None = None
+) -> Iterator[str]:
+    """What became of each folder, its means as the reference has them, and which model it was.
+
+    `at` is the server that was asked, where it is not the configuration's.
+    """
     for report in reports:
         yield ""
         if report.is_folder:
@@ -240,7 +245,7 @@ def summary_lines(reports: Sequence[FolderReport], model: ModelId) -> Iterator[s
         yield f"  {summary_line(report)}"
         if report.mean_cat is not None and report.mean_dog is not None:
             yield f"  mean cat {report.mean_cat:.2f}, dog {report.mean_dog:.2f}"
-    yield f"model: {model}"
+    yield f"model: {model}{f' at {at}' if at else ''}"
 
 
 def summary_line(report: FolderReport) -> str:

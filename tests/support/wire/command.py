@@ -93,7 +93,7 @@ def render_command(tmp_path: Path) -> dict[str, str]:
     written = {name: (tmp_path / f"out.{name}").read_bytes().decode() for name in TEXT_FORMATS}
     return {
         "exit-codes.txt": exit_codes(ends),
-        "classify.table.txt": _without_times(ends[SOME_FAILED].shown),
+        "classify.table.txt": _without_port(_without_times(ends[SOME_FAILED].shown)),
         "classify.parquet.txt": "".join(f"{field.name}: {field.type}\n" for field in schema),
         **{f"classify.{name}": _without_times(text) for name, text in written.items()},
         "evaluate.json.txt": shape(json.loads(ends[EVALUATED].shown)) + "\n",
@@ -189,7 +189,8 @@ def _without_times(text: str) -> str:
 
 
 def _without_port(text: str) -> str:
-    """A status with the management port that it usually has."""
+    """A text with the ports that the server usually has."""
+    text = re.sub(r"(?m)( at http://127.0.0.1):\d+$", r"\1:8080", text)
     text = re.sub(r'("management": "http://127.0.0.1):\d+', r"\1:8081", text)
     return re.sub(r"(http://127.0.0.1):\d+(?=/models)", r"\1:8081", text)
 

@@ -295,3 +295,29 @@ def test_without_a_server_an_archive_is_offered(make_config: MakeConfig, tmp_pat
         f"catdog: no answer from {url}; is it running? start it with: catdog serve, or do without: "
         "--backend local\n"
     )
+
+
+def test_the_summary_names_a_server_that_is_not_the_configurations(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    def answer(request: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(request, 200, json.dumps(ANSWER).encode())
+
+    (tmp_path / "a.jpg").write_text("a")
+    with http_server(answer) as url:
+        result = catdog_here(
+            "classify", tmp_path, "--url", url, "--jobs", "1", "--config", make_config(None).path
+        )
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("model: ")
+    assert last.endswith(f" at {url}")
+
+
+def test_an_evaluations_page_has_a_pages_suffix(tmp_path: Path) -> None:
+    for name in ("cats/a.png", "dogs/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    result = catdog_here("evaluate", tmp_path, "--report", tmp_path / "x.csv")
+    assert result.returncode == 2
+    assert "--report writes an HTML page: name it .html" in result.stderr
