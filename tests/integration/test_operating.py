@@ -10,6 +10,7 @@ from catdog import __version__ as catdog_version
 from catdog_serving.client import CatDogClient
 from catdog_serving.model_archive import archive_version, file_sha256
 from catdog_serving.rollout.scale import scale
+from catdog_serving.torchserve.loaded_archive import archive_change, loaded_sha256
 from catdog_serving.torchserve.server import TorchServe
 from tests.support.archive_cache import BuildArchive
 from tests.support.operators import (
@@ -39,7 +40,7 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     assert "catdog.previous.mar to go back to: nothing was deployed yet" in too_early.stderr
     # `catdog package` writes over what is served; then that is deployed from its place.
     config.archive.write_bytes(untrained.read_bytes())
-    assert running.archive_is_newer()
+    assert archive_change(running.run, config.archive)
     with steady_load(config.inference_url, [CAT], per_s=5) as answers:
         scaled_up = catdog(running, "scale", 2)  # of what is served, not of what lies there now
         assert scaled_up.returncode == 0, scaled_up.stderr
@@ -61,7 +62,8 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     assert weights == {first: {TRAINED}, scaled: {TRAINED}, second: {"seeded"}}
     print(f"\n{len(answers)} requests, slowest {max(a.seconds for a in answers):.2f} s")
 
-    assert not running.archive_is_newer()
+    assert archive_change(running.run, config.archive) is None
+    assert loaded_sha256(running.run) == file_sha256(config.archive)
     assert file_sha256(config.previous_archive) == first_sha
     # TorchServe's own launcher takes the batch settings of that version alone.
     assert archive_version(config.archive) == config.named_version == "1.0"

@@ -15,6 +15,7 @@ import requests
 
 from catdog_serving.client import CatDogClient
 from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
 from tests.support.archive_cache import repack
@@ -59,11 +60,16 @@ def test_serve_status_classify_stop(archive: Path, make_config: MakeConfig) -> N
     again = catdog("serve", "--config", config.path)
     assert again.returncode == 0
     assert again.stdout.startswith("the server runs already\n")
-    assert "older archive" not in again.stdout
-    assert not server.archive_is_newer()
-    os.utime(config.archive)
-    assert server.archive_is_newer()
-    assert "with an older archive" in catdog("serve", "--config", config.path).stdout
+    assert "changed" not in again.stdout
+    loaded = config.archive.read_bytes()
+    sha256 = file_sha256(config.archive)
+    config.archive.write_bytes(b"another")
+    another = f"archive {sha256[:8]} -> {file_sha256(config.archive)[:8]}"
+    shown = catdog("serve", "--config", config.path).stdout
+    assert f"changed  {another}: catdog restart\n" in shown
+    assert f"archive  SHA-256 {sha256}\n" in shown
+    config.archive.write_bytes(loaded)
+    assert "changed" not in catdog("serve", "--config", config.path).stdout
 
     as_cron = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/", "TMPDIR=/nonexistent", sys.executable]
     for_cron = [*as_cron, "-m", "catdog_serving", "status", "--config", config.path]

@@ -21,7 +21,6 @@ from catdog_serving.cli.options import (
 from catdog_serving.cli.status import print_running
 from catdog_serving.errors import NotReadyError
 from catdog_serving.http_session import socket_path
-from catdog_serving.model_archive import file_sha256
 from catdog_serving.monitoring.snapshot import read_status
 from catdog_serving.torchserve.loaded_libraries import missing_packages
 from catdog_serving.torchserve.server import TorchServe
@@ -67,8 +66,6 @@ def serve(
     if not foreground and _joined(server):
         _check_same(server, kind, port, management_socket)
         console.print("the server runs already")
-        if server.archive_is_newer():
-            console.print("with an older archive; to load the new one: catdog restart")
         _print_ready(server)
     else:
         start(server, StartOptions(port, management_socket, kind is ServerName.asgi))
@@ -134,9 +131,6 @@ def _print_ready(server: TorchServe) -> None:
     """What runs, and a command to go on with; it carries the token where one is needed."""
     status = read_status(server)
     print_running(server, status)
-    archive = server.config.archive
-    sha256 = f"SHA-256 {file_sha256(archive)}" if archive.is_file() else f"{archive} is gone"
-    print_line(f"archive  {sha256}")
     if packages := missing_packages(server.config, status.java_libraries):
         print_line(
             "note     TorchServe's own get no more fixes; Debian's do: "

@@ -25,6 +25,7 @@ from catdog_serving.monitoring.snapshot import (
     read_status,
     take_snapshots,
 )
+from catdog_serving.torchserve.loaded_archive import archive_change
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.start_options import changes_since_start
 
@@ -71,10 +72,16 @@ def print_running(server: TorchServe, status: ServerStatus) -> None:
     """What runs, and what was edited since the start and does not run."""
     print_status(status, console)
     served = status.models[0] if status.models else None
-    if changes := changes_since_start(server.config, server.run, served):
+    changes = changes_since_start(server.config, server.run, served)
+    if status.archive_sha256 and (another := archive_change(server.run, server.config.archive)):
+        changes.append(another)
+    if changes:
         print_line(f"changed  {', '.join(changes)}: catdog restart")
     if server.run.runs_without_java():
         print_line("server   without Java, one worker; scale, autoscale and deploy need TorchServe")
+    if status.archive_sha256:
+        gone = "" if server.config.archive.is_file() else f"; {server.config.archive} is gone"
+        print_line(f"archive  SHA-256 {status.archive_sha256}{gone}")
 
 
 def print_status(status: ServerStatus, console: Console) -> None:

@@ -20,6 +20,7 @@ from catdog.results import ModelId
 from catdog_serving.errors import CatDogError, ServerError
 from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
 from catdog_serving.torchserve.gpus import Gpu, visible_gpus
+from catdog_serving.torchserve.loaded_archive import loaded_sha256
 from catdog_serving.torchserve.loaded_libraries import LoadedLibrary, loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
 from catdog_serving.torchserve.server import TorchServe
@@ -70,6 +71,8 @@ class ServerStatus:
         failure: While none is, the last line of the traceback that ended a worker.
         gpus: Those of the machine, as far as nvidia-smi was asked; none if no worker was given one.
         java_libraries: What its Java loaded; none if `catdog serve` did not start it.
+        archive_sha256: Of the archive that it has loaded; None if nobody knows, as while two
+            versions are loaded.
     """
 
     url: str
@@ -79,6 +82,7 @@ class ServerStatus:
     failure: str | None
     gpus: tuple[GpuStatus, ...] = ()
     java_libraries: tuple[LoadedLibrary, ...] = ()
+    archive_sha256: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -120,6 +124,7 @@ class ServerStatus:
             "versions": [asdict(model) for model in self.models],
             "gpus": [asdict(gpu) for gpu in self.gpus],
             "java_libraries": [asdict(library) for library in self.java_libraries],
+            "archive_sha256": self.archive_sha256,
             "model": facts,
         }
 
@@ -160,7 +165,10 @@ def read_status(server: TorchServe) -> ServerStatus:
     failure = None if ready else server.run.why_a_worker_died()
     url, gpus = server.served.inference_url, _gpus(models, _devices(server, models))
     libraries = tuple(loaded_libraries(server.run)) if server.is_running() else ()
-    return ServerStatus(url, management.url, tuple(models), facts, failure, gpus, libraries)
+    archive = loaded_sha256(server.run) if len(models) == 1 and server.is_running() else None
+    return ServerStatus(
+        url, management.url, tuple(models), facts, failure, gpus, libraries, archive
+    )
 
 
 def _devices(server: TorchServe, models: Sequence[ModelStatus]) -> list[Gpu] | None:

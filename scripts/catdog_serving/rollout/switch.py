@@ -25,6 +25,7 @@ from catdog_serving.atomic_write import replace_file
 from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.rollout.drain import drain
+from catdog_serving.torchserve.loaded_archive import record_deployed
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
@@ -147,7 +148,7 @@ def switch(
         with _signals_held():
             write_pending(server.run, committed)
             decided = True
-            _replace(server.run, committed)
+            _replace(server, committed)
             management.unregister(old)
             remove_pending(server.run)
     except BaseException as error:
@@ -165,7 +166,7 @@ def switch(
         raise
 
 
-def _replace(run: RunDirectory, pending: PendingSwitch) -> None:
+def _replace(server: TorchServe, pending: PendingSwitch) -> None:
     for file in pending.files:
         try:
             replace_file(Path(file.staged), Path(file.target))
@@ -177,8 +178,10 @@ def _replace(run: RunDirectory, pending: PendingSwitch) -> None:
                 f"{file.staged}: {error.strerror}; mend that, and the next command such as "
                 "catdog deploy goes on, or restart the server: it serves what is there then"
             ) from error
-    if pending.files:
-        run.record_loaded()
+    archive = server.config.archive
+    for file in pending.files:
+        if Path(file.target) == archive:
+            record_deployed(server.run, archive, file.sha256)
 
 
 def write_pending(run: RunDirectory, pending: PendingSwitch) -> None:
@@ -214,7 +217,7 @@ def remove_pending(run: RunDirectory) -> None:
 
 def _finish(server: TorchServe, management: ManagementClient, pending: PendingSwitch) -> None:
     """Replace files, make sure that one version is the default, and let the other one go."""
-    _replace(server.run, pending)
+    _replace(server, pending)
     if next_archive(server.config.model_store).exists():
         # It may have been asked for just now, by a command that did not wait for the answer.
         poll(lambda: management.version(pending.drop), REGISTERED_S, _PAUSE_S)

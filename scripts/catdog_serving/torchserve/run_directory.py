@@ -103,6 +103,11 @@ class RunDirectory:
         return self.path / "start.json"
 
     @property
+    def loaded_archive(self) -> Path:
+        """Which archive the server has loaded; see loaded_archive.py."""
+        return self.path / "archive.json"
+
+    @property
     def logs(self) -> ServerLogs:
         return ServerLogs(self.path / "logs")
 
@@ -286,14 +291,6 @@ class RunDirectory:
                 with suppress(FileNotFoundError):
                     used += os.lstat(os.path.join(folder, name)).st_blocks * 512
         return used
-
-    def loaded_at(self) -> float:
-        """When the archive was loaded, by the clock of the file system."""
-        return self._pid_file.stat().st_mtime
-
-    def record_loaded(self) -> None:
-        """Remember that the archive that is on disk now is the one that is served."""
-        self._pid_file.touch()
 
 
 def _asked_for(key: str, value: str) -> Path:

@@ -23,6 +23,7 @@ from catdog_serving.torchserve.asgi_process import start_asgi
 from catdog_serving.torchserve.java import start_java, why_no_socket
 from catdog_serving.torchserve.java_libraries import choose_libraries
 from catdog_serving.torchserve.listeners import Listener, find_listener
+from catdog_serving.torchserve.loaded_archive import file_state, record_start
 from catdog_serving.torchserve.loaded_libraries import loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
@@ -132,9 +133,11 @@ class TorchServe:
         try:
             options.record(self.config, self.run)
             config.write_for_server(self.run.config)
+            archive = file_state(config.archive)
             self._child = start_process(config, self.run)
             self.run.record(psutil.Process(self._child.pid))
             self.wait_ready(timeout_s=timeout_s)
+            record_start(self.run, config.archive, archive)
             with open_client(config.inference_url, self.config.path) as client:
                 for _ in range(_FIRST_REQUESTS):
                     client.classify(CAT)
@@ -253,14 +256,6 @@ class TorchServe:
             raise not_ready(
                 f"not within {timeout_s:g} s, and {self.run.logs.workers} has no reason"
             )
-
-    def archive_is_newer(self) -> bool:
-        """Whether the archive was replaced, and not deleted, after the server loaded it."""
-        try:
-            replaced_at = self.config.archive.stat().st_mtime
-            return self.is_running() and replaced_at > self.run.loaded_at()
-        except FileNotFoundError:
-            return False
 
     def wait(self) -> None:
         """Wait until the server that this process started is stopped, and clean up.

@@ -11,8 +11,11 @@ from rich.console import Console
 
 from catdog_serving.cli.status import print_status, watch_line, watch_screen
 from catdog_serving.errors import CatDogError
+from catdog_serving.model_archive import file_sha256
 from catdog_serving.monitoring.snapshot import Snapshot, read_status, take_snapshots
+from catdog_serving.torchserve.loaded_archive import file_state, record_start
 from catdog_serving.torchserve.server import TorchServe
+from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
 from tests.support.fake_server import FACTS, FakeServer, metrics
 from tests.support.http_servers import http_server
@@ -117,6 +120,29 @@ def test_a_line_and_a_screen_say_what_was_measured(
     assert "4.0 of 8 images (50%)" in text
     assert "200.0 ms mean, 100.0 ms of it waiting" in text
     assert "0 queued, 48 free" in text
+
+
+def test_status_tells_the_archive_that_runs_from_the_file_that_lies_there(
+    asked: TorchServe,
+) -> None:
+    run, archive = asked.run, asked.config.archive
+    run.create()
+    run.record(psutil.Process())  # as if this process were the server
+    archive.write_bytes(b"one")
+    one = file_sha256(archive)
+    record_start(run, archive, file_state(archive))
+    try:
+        shown = catdog_here("status", "--config", asked.config.path)
+        assert f"\narchive  SHA-256 {one}\n" in shown.stdout
+        assert "changed" not in shown.stdout
+        archive.write_bytes(b"another")
+        shown = catdog_here("status", "--config", asked.config.path)
+        change = f"archive {one[:8]} -> {file_sha256(archive)[:8]}"
+        assert f"\nchanged  {change}: catdog restart\n" in shown.stdout
+        assert f"\narchive  SHA-256 {one}\n" in shown.stdout
+        assert read_status(asked).to_dict()["archive_sha256"] == one
+    finally:
+        run.remove()
 
 
 THREE_WORKERS = {"9000": 1, "9001": 0, "9002": 1}

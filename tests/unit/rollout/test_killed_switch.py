@@ -27,8 +27,13 @@ from catdog_serving.rollout.switch import (
     switch,
     write_pending,
 )
+from catdog_serving.torchserve.loaded_archive import (
+    archive_change,
+    file_state,
+    loaded_sha256,
+    record_start,
+)
 from catdog_serving.torchserve.management import ManagementClient, VersionSettings
-from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.staged_files import (
     ABANDONED_S,
@@ -50,7 +55,7 @@ STEPS: list[tuple[object, str]] = [
     (module, "write_pending"),
     (module, "replace_file"),
     (module, "replace_file"),
-    (RunDirectory, "record_loaded"),
+    (module, "record_deployed"),
     (ManagementClient, "unregister"),
     (module, "remove_pending"),
 ]
@@ -105,6 +110,7 @@ def server(
         found.config.previous_archive.write_text("older")
         found.run.create()
         found.run.record(psutil.Process())  # as if this process were the server
+        record_start(found.run, found.config.archive, file_state(found.config.archive))
         try:
             yield found
         finally:
@@ -162,6 +168,8 @@ def test_memory_and_disk_agree_after_the_next_command(
     config = server.config
     found = (versions.loaded[left], config.archive.read_text(), config.previous_archive.read_text())
     assert found == (("old", "old", "older") if step < 4 else ("new", "new", "old"))
+    assert loaded_sha256(server.run) == file_sha256(config.archive)
+    assert archive_change(server.run, config.archive) is None
     assert read_pending(server.run) is None
     assert not list(config.model_store.glob(".catdog-*"))
 

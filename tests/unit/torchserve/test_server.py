@@ -1,6 +1,7 @@
 """How a server is started and stopped, where no Java needs to run."""
 
 import errno
+import hashlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,8 +12,16 @@ import psutil
 import pytest
 
 from catdog_serving.errors import NotReadyError
+from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve import server as module
 from catdog_serving.torchserve import start_checks
+from catdog_serving.torchserve.loaded_archive import (
+    archive_change,
+    file_state,
+    loaded_sha256,
+    record_deployed,
+    record_start,
+)
 from catdog_serving.torchserve.run_directory import SERVER_CLASS, RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.server_locks import start_lock
@@ -62,12 +71,54 @@ def test_a_second_start_leaves_the_first_alone(server: TorchServe) -> None:
     server.run.remove()
 
 
-def test_an_archive_that_was_deleted_is_not_newer(server: TorchServe) -> None:
-    server.run.create()
-    server.run.record(psutil.Process())  # as if this process were the server
-    assert not server.config.archive.exists()
-    assert not server.archive_is_newer()
-    server.run.remove()
+def test_the_archive_that_runs_is_told_from_the_file_that_lies_there_now(
+    server: TorchServe, tmp_path: Path
+) -> None:
+    archive, run = server.config.archive, server.run
+    run.create()
+    try:
+        archive.write_bytes(b"one")
+        assert archive_change(run, archive) is None  # nobody knows what runs
+        state = file_state(archive)
+        record_start(run, archive, state)
+        one = file_sha256(archive)
+        assert loaded_sha256(run) == one
+        assert archive_change(run, archive) is None
+        archive.write_bytes(b"another")
+        another = file_sha256(archive)
+        assert loaded_sha256(run) == one
+        assert archive_change(run, archive) == f"archive {one[:8]} -> {another[:8]}"
+        archive.write_bytes(b"one")  # the same content in another file
+        assert archive_change(run, archive) is None
+        archive.write_bytes(b"another")
+        record_deployed(run, archive, one)  # and packed over right after
+        assert archive_change(run, archive) == f"archive {one[:8]} -> {another[:8]}"
+        archive.unlink()
+        assert archive_change(run, archive) is None
+    finally:
+        run.remove()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_an_archive_that_was_replaced_during_the_start_is_not_recorded(
+    server: TorchServe, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    """Nobody knows which of the two was loaded."""
+    archive = server.config.archive
+    archive.write_bytes(b"one")
+
+    def load(*_: object, **__: object) -> None:
+        if replaced:
+            archive.write_bytes(b"two and more")
+
+    monkeypatch.setattr(TorchServe, "wait_ready", load)
+    monkeypatch.setattr(module, "_FIRST_REQUESTS", 0)
+    server.start()
+    try:
+        found = loaded_sha256(server.run)
+    finally:
+        server.stop()
+    assert found == (None if replaced else hashlib.sha256(b"one").hexdigest())
 
 
 def test_a_server_that_ends_while_it_is_stopped_is_stopped(
