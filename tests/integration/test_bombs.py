@@ -68,4 +68,6 @@ def test_a_strangers_json_costs_what_an_image_of_its_size_does(server: TorchServ
         after = server.versions()[0].workers[0]
         assert after.pid == worker.pid, name
         # Parsed, the lists alone would be 700 MB; the body itself is there a few times.
+        assert after.memory_bytes
+        assert worker.memory_bytes
         assert after.memory_bytes - worker.memory_bytes < 300e6, name

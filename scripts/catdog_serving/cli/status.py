@@ -62,6 +62,8 @@ def status(
         console.print_json(data=found.to_dict())
     else:
         print_running(server, found)
+        if found.run_directory:
+            print_line(f"files    {found.run_directory}")
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     if not found.is_ready:
         why = f"; the last one failed: {found.failure}" if found.failure else ""

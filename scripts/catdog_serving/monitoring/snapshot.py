@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import psutil
@@ -73,6 +73,7 @@ class ServerStatus:
         java_libraries: What its Java loaded; none if `catdog serve` did not start it.
         archive_sha256: Of the archive that it has loaded; None if nobody knows, as while two
             versions are loaded.
+        run_directory: Its private folder, with the logs; None if `catdog serve` did not start it.
     """
 
     url: str
@@ -83,6 +84,7 @@ class ServerStatus:
     gpus: tuple[GpuStatus, ...] = ()
     java_libraries: tuple[LoadedLibrary, ...] = ()
     archive_sha256: str | None = None
+    run_directory: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -119,6 +121,7 @@ class ServerStatus:
         return {
             "url": self.url,
             "management": self.management,
+            "run_directory": self.run_directory,
             "ready": self.is_ready,
             "failure": self.failure,
             "versions": [asdict(model) for model in self.models],
@@ -164,10 +167,14 @@ def read_status(server: TorchServe) -> ServerStatus:
                 facts = management.facts()
     failure = None if ready else server.run.why_a_worker_died()
     url, gpus = server.served.inference_url, _gpus(models, _devices(server, models))
-    libraries = tuple(loaded_libraries(server.run)) if server.is_running() else ()
-    archive = loaded_sha256(server.run) if len(models) == 1 and server.is_running() else None
-    return ServerStatus(
-        url, management.url, tuple(models), facts, failure, gpus, libraries, archive
+    found = ServerStatus(url, management.url, tuple(models), facts, failure, gpus)
+    if not server.is_running():
+        return found
+    return replace(
+        found,
+        java_libraries=tuple(loaded_libraries(server.run)),
+        archive_sha256=loaded_sha256(server.run) if len(models) == 1 else None,
+        run_directory=str(server.run.path),
     )
 
 
@@ -254,11 +261,8 @@ class _Facts:
 
 
 def _memory(models: Sequence[ModelStatus]) -> dict[str, int]:
-    found = {}
-    for worker in (worker for model in models for worker in model.workers):
-        with suppress(psutil.Error, ValueError):  # it just died, or has the pid -1 before it starts
-            found[worker.id] = psutil.Process(worker.pid).memory_info().rss
-    return found
+    workers = (worker for model in models for worker in model.workers)
+    return {w.id: w.memory_bytes for w in workers if w.memory_bytes is not None}
 
 
 def _uptime_s(server: TorchServe) -> float | None:

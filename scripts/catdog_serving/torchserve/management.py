@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+import psutil
 import requests
 from requests.auth import AuthBase
 
@@ -47,6 +48,7 @@ class WorkerStatus:
 
     Attributes:
         gpu: Whether it was given one.
+        memory_bytes: Resident memory of its process; None if it does not run here.
         gpu_id: Which: 0 for cuda:0; None without one, or if TorchServe does not say.
     """
 
@@ -54,7 +56,7 @@ class WorkerStatus:
     status: str
     pid: int
     gpu: bool
-    memory_bytes: int
+    memory_bytes: int | None
     gpu_id: int | None = None
 
 
@@ -278,7 +280,7 @@ def _model_status(entry: dict[str, Any], default_version: str) -> ModelStatus:
                 status=worker["status"],
                 pid=worker["pid"],
                 gpu=worker["gpu"],
-                memory_bytes=worker["memoryUsage"],
+                memory_bytes=_resident_bytes(worker["pid"]),
                 gpu_id=_gpu_id(worker.get("gpuUsage", "")),
             )
             for worker in entry["workers"]
@@ -286,6 +288,15 @@ def _model_status(entry: dict[str, Any], default_version: str) -> ModelStatus:
         queue_free=queue["remainingCapacity"],
         pending_requests=queue["pendingRequests"],
     )
+
+
+def _resident_bytes(pid: int) -> int | None:
+    """A process's memory: TorchServe's own `memoryUsage` is 0 with disable_system_metrics=true."""
+    try:
+        found: int = psutil.Process(pid).memory_info().rss
+    except (psutil.Error, ValueError):  # it just died, or has the pid -1 before it starts
+        return None
+    return found
 
 
 def _gpu_id(usage: str) -> int | None:

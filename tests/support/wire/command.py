@@ -28,7 +28,9 @@ MANAGED = {  # as TorchServe describes a version
     "maxBatchDelay": 1,
     "responseTimeout": 60,
     "startupTimeout": 120,
-    "workers": [{"id": "9000", "pid": 1, "status": "READY", "gpu": False, "memoryUsage": 0}],
+    "workers": [
+        {"id": "9000", "pid": os.getpid(), "status": "READY", "gpu": False, "memoryUsage": 0}
+    ],
     "jobQueueStatus": {"remainingCapacity": 48, "pendingRequests": 0},
 }
 

@@ -1,5 +1,6 @@
 """What `catdog status --watch` asks and computes, beside a stand-in for TorchServe's two ports."""
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -143,6 +144,35 @@ def test_status_tells_the_archive_that_runs_from_the_file_that_lies_there(
         assert read_status(asked).to_dict()["archive_sha256"] == one
     finally:
         run.remove()
+
+
+def test_status_says_where_the_files_of_the_server_are(asked: TorchServe) -> None:
+    def facts() -> dict[str, object]:
+        shown = catdog_here("status", "--json", "--config", asked.config.path).stdout
+        found: dict[str, object] = json.loads(shown)
+        return found
+
+    assert "files " not in catdog_here("status", "--config", asked.config.path).stdout
+    assert facts()["run_directory"] is None
+    asked.run.create()
+    asked.run.record(psutil.Process())  # as if this process were the server
+    try:
+        shown = catdog_here("status", "--config", asked.config.path, COLUMNS="40").stdout
+        assert f"\nfiles    {asked.run.path}\n" in shown
+        assert facts()["run_directory"] == str(asked.run.path)
+    finally:
+        asked.run.remove()
+
+
+def test_a_workers_memory_is_its_process_and_null_where_there_is_none(
+    fake: FakeServer, asked: TorchServe
+) -> None:
+    """TorchServe says 0 as long as its own metrics of the system are off."""
+    for pid, known in ((os.getpid(), True), (-1, False)):
+        fake.pid = pid
+        shown = catdog_here("status", "--json", "--config", asked.config.path).stdout
+        memory = json.loads(shown)["versions"][0]["workers"][0]["memory_bytes"]
+        assert memory > 10_000_000 if known else memory is None
 
 
 THREE_WORKERS = {"9000": 1, "9001": 0, "9002": 1}
