@@ -77,6 +77,7 @@ class FakeServer:
 
     url: str = ""
     down: bool = False
+    unloaded: bool = False
     pending: int = 0
     pid: int = -1
     state: str = "READY"
@@ -87,6 +88,8 @@ class FakeServer:
     def answer(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
         if self.down:
             send(request, 503, b"{}")
+        elif self.unloaded:
+            send(request, 404, b'{"code": 404, "type": "ModelNotFoundException", "message": ""}')
         elif request.path == "/metrics":
             send(request, 200, self.text.encode())
         else:

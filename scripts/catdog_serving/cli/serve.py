@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -19,9 +20,9 @@ from catdog_serving.cli.options import (
     progress,
 )
 from catdog_serving.cli.status import print_running
-from catdog_serving.errors import NotReadyError
+from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.http_session import socket_path
-from catdog_serving.monitoring.snapshot import read_status
+from catdog_serving.monitoring.snapshot import nothing_loaded, read_status
 from catdog_serving.torchserve.loaded_libraries import missing_packages
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.start_checks import check_addresses
@@ -87,9 +88,15 @@ def _joined(server: TorchServe) -> bool:
 
     Returns:
         Whether there is one; not if it ended meanwhile, such as by a stop in another shell.
+
+    Raises:
+        NotReadyError: If it serves nothing, or gets no worker READY.
     """
     if not server.is_running():
         return False
+    with suppress(ServerError):  # it does not answer yet: what it loads is there before
+        if not server.versions():
+            raise NotReadyError(nothing_loaded(server.run))
     try:
         server.wait_ready()
     except NotReadyError:

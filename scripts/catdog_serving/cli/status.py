@@ -22,6 +22,7 @@ from catdog_serving.monitoring.metrics import Rates
 from catdog_serving.monitoring.snapshot import (
     ServerStatus,
     Snapshot,
+    nothing_loaded,
     read_status,
     take_snapshots,
 )
@@ -65,9 +66,10 @@ def status(
         if found.run_directory:
             print_line(f"files    {found.run_directory}")
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
+    if not found.models:
+        raise NotReadyError(nothing_loaded(server.run))
     if not found.is_ready:
-        why = f"; the last one failed: {found.failure}" if found.failure else ""
-        raise NotReadyError(f"no worker is READY{why}")
+        raise NotReadyError(f"no worker is READY{_what_next(server, found)}")
 
 
 def print_running(server: TorchServe, status: ServerStatus) -> None:
@@ -84,6 +86,18 @@ def print_running(server: TorchServe, status: ServerStatus) -> None:
     if status.archive_sha256:
         gone = "" if server.config.archive.is_file() else f"; {server.config.archive} is gone"
         print_line(f"archive  SHA-256 {status.archive_sha256}{gone}")
+
+
+def _what_next(server: TorchServe, status: ServerStatus) -> str:
+    """The end of a sentence: why no worker is READY, or what will happen, and where to look."""
+    log = server.run.logs.workers
+    where = f"see {log}" if log.is_file() else ""
+    if status.failure:
+        return f"; the last one failed: {status.failure}{where and f'; {where}'}"
+    if server.run.runs_without_java():
+        return where and f"; {where}"
+    again = "; TorchServe starts another; look again in some seconds"
+    return f"{again}{where and f', or {where}'}"
 
 
 def print_status(status: ServerStatus, console: Console) -> None:

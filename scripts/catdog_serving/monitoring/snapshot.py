@@ -23,6 +23,7 @@ from catdog_serving.torchserve.gpus import Gpu, visible_gpus
 from catdog_serving.torchserve.loaded_archive import loaded_sha256
 from catdog_serving.torchserve.loaded_libraries import LoadedLibrary, loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
+from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 
 _NVIDIA_SMI_S = 3.0  # it answers at once while workers keep the driver loaded, or hangs
@@ -176,6 +177,12 @@ def read_status(server: TorchServe) -> ServerStatus:
         archive_sha256=loaded_sha256(server.run) if len(models) == 1 else None,
         run_directory=str(server.run.path),
     )
+
+
+def nothing_loaded(run: RunDirectory) -> str:
+    """What to say of a server that answers, and has no version of the model."""
+    why = run.logs.load_failure() or "it was unregistered"
+    return f"no catdog is loaded ({why}): catdog restart"
 
 
 def _devices(server: TorchServe, models: Sequence[ModelStatus]) -> list[Gpu] | None:

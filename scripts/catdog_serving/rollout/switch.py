@@ -259,7 +259,7 @@ def default_version(management: ManagementClient) -> ModelStatus:
     """
     versions = management.versions()
     if not versions:
-        raise NotReadyError("the server has no catdog loaded; see: catdog status")
+        raise NotReadyError("the server has no catdog loaded; load it again with: catdog restart")
     return versions[0]
 
 

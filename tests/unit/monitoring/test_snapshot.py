@@ -175,6 +175,45 @@ def test_a_workers_memory_is_its_process_and_null_where_there_is_none(
         assert memory > 10_000_000 if known else memory is None
 
 
+@pytest.mark.parametrize("command", ["status", "serve"])
+def test_a_model_that_was_unregistered_is_told_at_once(
+    fake: FakeServer, asked: TorchServe, command: str
+) -> None:
+    fake.unloaded = True
+    asked.run.create()
+    asked.run.record(psutil.Process())  # as if this process were the server
+    try:
+        shown = catdog_here(command, "--config", asked.config.path)
+        assert shown.returncode == 3
+        assert "no catdog is loaded (it was unregistered): catdog restart\n" in shown.stderr
+        asked.run.logs.console.write_text("2026-11-28T01:02:03,004 E M - Failed to load model: x\n")
+        shown = catdog_here(command, "--config", asked.config.path)
+        assert "no catdog is loaded (Failed to load model: x): catdog restart\n" in shown.stderr
+    finally:
+        asked.run.remove()
+
+
+def test_without_a_ready_worker_there_is_a_next_step(fake: FakeServer, asked: TorchServe) -> None:
+    fake.state = "UNLOADING"
+    asked.run.create()
+    log = asked.run.logs.workers
+    try:
+        shown = catdog_here("status", "--config", asked.config.path)
+        told = "no worker is READY; TorchServe starts another; look again in some seconds"
+        assert shown.returncode == 3
+        assert f"{told}\n" in shown.stderr
+        log.touch()
+        shown = catdog_here("status", "--config", asked.config.path)
+        assert f"{told}, or see {log}\n" in shown.stderr
+        stamp = "2026-11-28T01:02:03,004"
+        lines = ["Backend worker process died.", "Traceback (most recent call last):", "E: why"]
+        log.write_text("".join(f"{stamp} {line}\n" for line in lines))
+        shown = catdog_here("status", "--config", asked.config.path)
+        assert f"no worker is READY; the last one failed: E: why; see {log}\n" in shown.stderr
+    finally:
+        asked.run.remove()
+
+
 THREE_WORKERS = {"9000": 1, "9001": 0, "9002": 1}
 ON_GPUS = {
     TWO_GPUS: [

@@ -19,6 +19,7 @@ from catdog_serving.rollout import switch as module
 from catdog_serving.rollout.drain import drain
 from catdog_serving.rollout.switch import (
     PendingSwitch,
+    default_version,
     operator,
     read_pending,
     remove_pending,
@@ -104,6 +105,13 @@ def test_a_version_that_clients_name_is_not_drained(
     fake.pending = repeat(1)
     with pytest.raises(NotReadyError, match="clients ask for /predictions/catdog/1.0"):
         drain(management, "1.0")
+
+
+def test_a_server_with_nothing_loaded_is_loaded_again_by_a_restart() -> None:
+    with http_server(lambda request, _: send(request, 404, b"{}")) as url:
+        with ManagementClient(url) as management:
+            with pytest.raises(NotReadyError, match="load it again with: catdog restart"):
+                default_version(management)
 
 
 def test_nobody_waits_long_for_workers_that_are_gone(
