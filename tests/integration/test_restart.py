@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from catdog_serving.model_archive import file_sha256
 from catdog_serving.torchserve.listeners import is_taken
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.serving_config import ServingConfig
@@ -53,6 +54,15 @@ def test_a_moved_server_is_found_and_restarts_where_it_was(
         config.path.write_text(text.replace("job_queue_size=48", "job_queue_size=32"))
         changed = "changed  batchSize 8 -> 16, job_queue_size 48 -> 32: catdog restart\n"
         assert changed in here("serve")
+        assert changed in here("status")
+        loaded, sha256 = config.archive.read_bytes(), file_sha256(config.archive)
+        config.archive.write_bytes(b"another")
+        another = f"archive {sha256[:8]} -> {file_sha256(config.archive)[:8]}"
+        for shown in (here("serve"), here("status")):
+            assert f", {another}: catdog" in shown
+            assert f"\narchive  SHA-256 {sha256}\n" in shown
+        assert f"\nfiles    {server.run.path}\n" in here("status")
+        config.archive.write_bytes(loaded)
         assert changed in here("status")
         elsewhere = catdog_here("serve", "--config", config.path, "--port", 1)
         assert elsewhere.returncode == 3

@@ -117,7 +117,8 @@ class TorchServe:
         """
         config = options.apply(self.config, self.run)
         held = self.served.endpoints().values() if self.is_running() else ()
-        warnings = check_start(config, self.run, options.asgi, {port for _, port in held})
+        ports = {port for _, port in held}
+        warnings = check_start(config, self.run, options.asgi, ports, options.port)
         if options.asgi:
             return config, start_asgi, warnings
         libraries = choose_libraries(config)

@@ -18,7 +18,11 @@ _ROOM_BESIDE = 64_000_000  # bytes for sockets, keys and the first logs, beside 
 
 
 def check_start(
-    config: ServingConfig, run: RunDirectory, asgi: bool, held: Collection[int] = ()
+    config: ServingConfig,
+    run: RunDirectory,
+    asgi: bool,
+    held: Collection[int] = (),
+    first_port: int | None = None,
 ) -> list[str]:
     """Make sure that addresses, programs, archive, disk and GPUs are fit for a server.
 
@@ -27,6 +31,7 @@ def check_start(
         run: Where.
         asgi: Whether it is the one without Java.
         held: Ports that its own server has, which runs and will be stopped.
+        first_port: What `--port` said; None for the ports of the file.
 
     Returns:
         What to tell before it starts: it may lack what it could use.
@@ -44,7 +49,7 @@ def check_start(
     if asgi:
         check_packages(config.archive)
     check_room(run, config.archive, freed=run.used_bytes())  # a start begins with an empty one
-    check_ports(config, asgi, held)
+    check_ports(config, asgi, held, first_port)
     config.values_for_server()  # which raises if TorchServe would read one otherwise
     # The one without Java bounds all bodies together itself.
     others = _check_workers(config) if asgi else check_limits(config)
@@ -153,17 +158,30 @@ def check_ports_differ(config: ServingConfig, asgi: bool) -> None:
             )
 
 
-def check_ports(config: ServingConfig, asgi: bool, held: Collection[int] = ()) -> None:
+def check_ports(
+    config: ServingConfig,
+    asgi: bool,
+    held: Collection[int] = (),
+    first_port: int | None = None,
+) -> None:
     """Make sure that nobody has the ports of a server's addresses.
 
     Args:
         config: What it will run on.
         asgi: Whether it is the one without Java.
         held: Ports that its own server has, which runs and will be stopped.
+        first_port: What `--port` said; None for the ports of the file.
 
     Raises:
         NotReadyError: If somebody has.
     """
+    if first_port is None:
+        where, remedy = (
+            f"in {config.path}",
+            "choose another port there, or: catdog serve --port PORT",
+        )
+    else:
+        where, remedy = f"with --port {first_port}", "choose another with: catdog serve --port PORT"
     for key, (host, port) in config.endpoints().items():
         if port in held or (asgi and key.startswith("grpc_")):
             continue
@@ -171,8 +189,8 @@ def check_ports(config: ServingConfig, asgi: bool, held: Collection[int] = ()) -
             found = find_listener(config)
             who = f"; {found}" if found and found.port not in held else ""
             raise NotReadyError(
-                f"port {port} on {host} is taken ({key} in {config.path}); "
-                f"stop what uses it, or choose another port there{who}"
+                f"port {port} on {host} is taken ({key} {where}); stop what uses it, "
+                f"or {remedy}{who}"
             )
 
 

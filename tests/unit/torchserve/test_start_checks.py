@@ -1,6 +1,7 @@
 """What a start finds before it starts anything."""
 
 import shutil
+import socket
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from catdog_serving.torchserve.start_checks import (
     check_ports_differ,
     check_room,
 )
+from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.configs import MakeConfig
 from tests.support.java_stand_ins import server_without_java
 from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
@@ -70,6 +72,25 @@ def test_two_addresses_that_are_one_are_refused(
     config = make_config(None, inference_address=inference, management_address=management)
     with pytest.raises(NotReadyError, match="both port 8081") if refused else nullcontext():
         check_ports_differ(config, asgi)
+
+
+def test_a_taken_port_is_told_with_where_it_was_chosen(server: TorchServe) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server.config.values["metrics_address"] = f"http://127.0.0.1:{port}"
+        with pytest.raises(NotReadyError) as told:
+            server.start()
+        assert (
+            f"port {port} on 127.0.0.1 is taken (metrics_address in {server.config.path}); "
+            "stop what uses it, or choose another port there, or: catdog serve --port PORT"
+        ) in str(told.value)
+        with pytest.raises(NotReadyError) as told:
+            server.start(options=StartOptions(port))
+        assert (
+            f"port {port} on 127.0.0.1 is taken (inference_address with --port {port}); stop what "
+            "uses it, or choose another with: catdog serve --port PORT"
+        ) in str(told.value)
+        assert str(server.config.path) not in str(told.value)
 
 
 def test_a_disk_without_room_for_the_unpacked_archive_is_found_before_the_start(
