@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ _SHIPPED = _HERE.parent / "_config" / "config"  # in a wheel alone
 # What a wheel leaves out too: what belongs to one site, and what builds from a checkout alone.
 _NOT_COPIED = ("api-keys.map", "certificate.*", "docker")
 FILE = "config.properties"
+_BY_OPTION = "_CATDOG_CONFIG_OPTION"  # set: CATDOG_CONFIG is this process's, and not its shell's
 
 
 def config_folder() -> Path:
@@ -33,6 +35,19 @@ def default_config() -> Path:
         return Path(chosen)
     here = Path("config", FILE)
     return here if here.is_file() else config_folder() / FILE
+
+
+def choose_config(config: Path) -> None:
+    """Take another default for this process, as `catdog --config FILE` does."""
+    os.environ["CATDOG_CONFIG"] = str(config)
+    os.environ[_BY_OPTION] = "1"
+
+
+def command_line(config: Path, command: str) -> str:
+    """What a shell takes to run `catdog COMMAND` on a configuration; the default needs no name."""
+    if _BY_OPTION not in os.environ and config.resolve() == default_config().resolve():
+        return f"catdog {command}"
+    return f"catdog --config {shlex.quote(str(config))} {command}"
 
 
 def account_home() -> Path | None:

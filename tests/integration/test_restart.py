@@ -52,7 +52,8 @@ def test_a_moved_server_is_found_and_restarts_where_it_was(
         text = config.path.read_text()
         text = text.replace('"batchSize": 8', '"batchSize": 16')
         config.path.write_text(text.replace("job_queue_size=48", "job_queue_size=32"))
-        changed = "changed  batchSize 8 -> 16, job_queue_size 48 -> 32: catdog restart\n"
+        restart = f"catdog --config {config.path} restart"
+        changed = f"changed  batchSize 8 -> 16, job_queue_size 48 -> 32: {restart}\n"
         assert changed in here("serve")
         assert changed in here("status")
         loaded, sha256 = config.archive.read_bytes(), file_sha256(config.archive)

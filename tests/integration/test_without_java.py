@@ -82,7 +82,8 @@ def test_its_life_by_the_command_line(archive: Path, make_config: MakeConfig) ->
         assert catdog_here("serve", *at).stdout.startswith("the server runs already\n")
         other = catdog_here("serve", "--server", "torchserve", *at)
         assert other.returncode == 3
-        assert "without Java; to have it as asked: catdog stop && catdog serve\n" in other.stderr
+        assert "without Java; to have it as asked: catdog " in other.stderr
+        assert other.stderr.endswith(" serve\n")
         told = catdog_here("status", "--json", *at)
         assert json.loads(told.stdout)["ready"] is True
         assert catdog_here("classify", SAMPLES / "chelsea.png", *at).returncode == 0

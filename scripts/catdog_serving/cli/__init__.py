@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import catdog
+from catdog_serving.config_folder import choose_config
 from catdog_serving.errors import CatDogError, NotReadyError
 from catdog_serving.printable import printable_lines
 
@@ -222,7 +223,7 @@ def _print_version(wanted: bool) -> None:
 def _set_config(path: Path | None) -> None:
     """What commands take for their own --config, unless they are given one."""
     if path is not None:
-        os.environ["CATDOG_CONFIG"] = str(path)
+        choose_config(path)
 
 
 def _before_commands(

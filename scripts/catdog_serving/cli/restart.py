@@ -20,5 +20,5 @@ def restart(config: ConfigOption) -> None:
         start(server, options)
     finally:
         if not server.is_running():  # what it was started with went with its folder
-            again = f"no server runs now; to start it as it was: {options.command()}"
+            again = f"no server runs now; to start it as it was: {options.command(config)}"
             typer.echo(again, err=True)  # --quiet, too

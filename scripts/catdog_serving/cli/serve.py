@@ -20,6 +20,7 @@ from catdog_serving.cli.options import (
     progress,
 )
 from catdog_serving.cli.status import print_running
+from catdog_serving.config_folder import command_line
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.http_session import socket_path
 from catdog_serving.monitoring.snapshot import nothing_loaded, read_status
@@ -96,7 +97,7 @@ def _joined(server: TorchServe) -> bool:
         return False
     with suppress(ServerError):  # it does not answer yet: what it loads is there before
         if not server.versions():
-            raise NotReadyError(nothing_loaded(server.run))
+            raise NotReadyError(nothing_loaded(server))
     try:
         server.wait_ready()
     except NotReadyError:
@@ -123,10 +124,10 @@ def _check_same(
     if port is not None and not server.served.inference_url.endswith(f":{port}"):
         other.append(f"at {server.served.inference_url}")
     if other:
-        asked = StartOptions(port, management_socket, asgi).command()
+        asked = StartOptions(port, management_socket, asgi).command(server.config.path)
         raise NotReadyError(
             f"the server runs already, {', '.join(other)}; to have it as asked: "
-            f"catdog stop && {asked}"
+            f"{command_line(server.config.path, 'stop')} && {asked}"
         )
 
 
@@ -141,7 +142,8 @@ def _print_ready(server: TorchServe) -> None:
     if packages := missing_packages(server.config, status.java_libraries):
         print_line(
             "note     TorchServe's own get no more fixes; Debian's do: "
-            f"apt-get install {' '.join(packages)}, then: catdog restart"
+            f"apt-get install {' '.join(packages)}, then: "
+            f"{command_line(server.config.path, 'restart')}"
         )
     for line in check_addresses(server.served):
         _warn(line)

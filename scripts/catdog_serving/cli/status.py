@@ -17,6 +17,7 @@ from catdog_serving.cli.options import (
     errors,
     print_line,
 )
+from catdog_serving.config_folder import command_line
 from catdog_serving.errors import CatDogError, NotReadyError, ServerError, UsageError
 from catdog_serving.monitoring.metrics import Rates
 from catdog_serving.monitoring.snapshot import (
@@ -67,7 +68,7 @@ def status(
             print_line(f"files    {found.run_directory}")
         print_line(f"manage   {curl(server, 'management', '/models/catdog')}")
     if not found.models:
-        raise NotReadyError(nothing_loaded(server.run))
+        raise NotReadyError(nothing_loaded(server))
     if not found.is_ready:
         raise NotReadyError(f"no worker is READY{_what_next(server, found)}")
 
@@ -80,7 +81,8 @@ def print_running(server: TorchServe, status: ServerStatus) -> None:
     if status.archive_sha256 and (another := archive_change(server.run, server.config.archive)):
         changes.append(another)
     if changes:
-        print_line(f"changed  {', '.join(changes)}: catdog restart")
+        restart = command_line(server.config.path, "restart")
+        print_line(f"changed  {', '.join(changes)}: {restart}")
     if server.run.runs_without_java():
         print_line("server   without Java, one worker; scale, autoscale and deploy need TorchServe")
     if status.archive_sha256:

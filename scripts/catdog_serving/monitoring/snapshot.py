@@ -17,13 +17,13 @@ import psutil
 from catdog.cpu import VISIBLE_GPUS_VARIABLE
 from catdog.model_info import Agreement
 from catdog.results import ModelId
+from catdog_serving.config_folder import command_line
 from catdog_serving.errors import CatDogError, ServerError
 from catdog_serving.monitoring.metrics import Rates, Scrape, scrape
 from catdog_serving.torchserve.gpus import Gpu, visible_gpus
 from catdog_serving.torchserve.loaded_archive import loaded_sha256
 from catdog_serving.torchserve.loaded_libraries import LoadedLibrary, loaded_libraries
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus
-from catdog_serving.torchserve.run_directory import RunDirectory
 from catdog_serving.torchserve.server import TorchServe
 
 _NVIDIA_SMI_S = 3.0  # it answers at once while workers keep the driver loaded, or hangs
@@ -179,10 +179,10 @@ def read_status(server: TorchServe) -> ServerStatus:
     )
 
 
-def nothing_loaded(run: RunDirectory) -> str:
+def nothing_loaded(server: TorchServe) -> str:
     """What to say of a server that answers, and has no version of the model."""
-    why = run.logs.load_failure() or "it was unregistered"
-    return f"no catdog is loaded ({why}): catdog restart"
+    why = server.run.logs.load_failure() or "it was unregistered"
+    return f"no catdog is loaded ({why}): {command_line(server.config.path, 'restart')}"
 
 
 def _devices(server: TorchServe, models: Sequence[ModelStatus]) -> list[Gpu] | None:

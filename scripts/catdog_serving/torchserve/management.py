@@ -112,12 +112,18 @@ class ManagementClient:
 
     Every method raises `ServerUnavailableError` if there is no server, and those that
     change something `ServerError` if it refuses, such as for a version that is not loaded.
-    Its `url` is http://HOST:PORT, or unix:/PATH for a Unix socket.
+    Its `url` is http://HOST:PORT, or unix:/PATH for a Unix socket; `start` is the command that
+    an error names.
     """
 
     def __init__(
-        self, url: str, auth: AuthBase | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        url: str,
+        auth: AuthBase | None = None,
+        timeout_s: float = TIMEOUT_S,
+        start: str = "catdog serve",
     ) -> None:
+        self._start = start
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session, self._asked = open_session(url)
@@ -234,7 +240,7 @@ class ManagementClient:
             )
         except requests.RequestException as error:
             raise ServerUnavailableError(
-                f"no management API at {self.url}; start the server with: catdog serve"
+                f"no management API at {self.url}; start the server with: {self._start}"
             ) from error
 
     def _refused(self, method: str, path: str, response: requests.Response) -> ServerError:

@@ -17,6 +17,7 @@ from typing import Self, TypeAlias
 
 import psutil
 
+from catdog_serving.config_folder import command_line
 from catdog_serving.errors import NotReadyError, ServerError
 from catdog_serving.sample_images import CAT
 from catdog_serving.torchserve.asgi_process import start_asgi
@@ -196,7 +197,11 @@ class TorchServe:
     def management(self) -> ManagementClient:
         """A client of this server's management API, with its token where one is needed."""
         file = self.key_file
-        return ManagementClient(file.management_url, KeyFileAuth(file, "management"))
+        return ManagementClient(
+            file.management_url,
+            KeyFileAuth(file, "management"),
+            start=command_line(self.config.path, "serve"),
+        )
 
     def versions(self) -> list[ModelStatus]:
         with self.management() as client:

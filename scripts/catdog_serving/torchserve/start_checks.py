@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from catdog_serving.config_folder import command_line
 from catdog_serving.errors import NotReadyError, RefusedError
 from catdog_serving.http_session import is_loopback, socket_path
 from catdog_serving.model_archive import check_archive_format, check_owner, unpacked_bytes
@@ -175,13 +176,11 @@ def check_ports(
     Raises:
         NotReadyError: If somebody has.
     """
+    another = f"{command_line(config.path, 'serve')} --port PORT"
     if first_port is None:
-        where, remedy = (
-            f"in {config.path}",
-            "choose another port there, or: catdog serve --port PORT",
-        )
+        where, remedy = f"in {config.path}", f"choose another port there, or: {another}"
     else:
-        where, remedy = f"with --port {first_port}", "choose another with: catdog serve --port PORT"
+        where, remedy = f"with --port {first_port}", f"choose another with: {another}"
     for key, (host, port) in config.endpoints().items():
         if port in held or (asgi and key.startswith("grpc_")):
             continue

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+from catdog_serving.config_folder import command_line
 from catdog_serving.torchserve.config_keys import shown_value
 from catdog_serving.torchserve.management import ModelStatus
 from catdog_serving.torchserve.properties import parse_properties
@@ -58,9 +60,9 @@ class StartOptions:
         recorded = _recorded(run).get("options", {})  # another catdog's may have more
         return cls(**{f.name: recorded[f.name] for f in fields(cls) if f.name in recorded})
 
-    def command(self) -> str:
-        """The line that starts a server with them."""
-        words = ["catdog serve"]
+    def command(self, config: Path) -> str:
+        """The line that starts a configuration's server with them."""
+        words = [command_line(config, "serve")]
         if self.port is not None:
             words.append(f"--port {self.port}")
         if self.asgi:

@@ -75,7 +75,7 @@ def test_wrong_usage_is_exit_2_and_says_what(words: str, complaint: str, tmp_pat
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("status", "start the server with: catdog serve"),
+        ("status", "start the server with: catdog --config {config} serve\n"),
         ("scale 2", "with: catdog serve"),
         ("rollback", "start it with: catdog serve"),
         ("token", "with: catdog serve"),
@@ -97,7 +97,17 @@ def test_what_is_missing_is_one_line_and_exit_3(
     result = catdog_here(*arguments, "--config", config.path)
     assert result.returncode == 3
     assert result.stderr.count("\n") == 1
-    assert complaint in result.stderr
+    assert complaint.format(config=config.path) in result.stderr
+
+
+def test_a_hint_names_the_configuration_unless_it_is_the_default(make_config: MakeConfig) -> None:
+    config = make_config(None).path
+    told = catdog_here("status", CATDOG_CONFIG=str(config)).stderr
+    assert "start the server with: catdog serve\n" in told
+    odd = config.with_name("my own.properties")
+    odd.write_text(config.read_text())
+    told = catdog_here("--config", odd, "status").stderr
+    assert f"start the server with: catdog --config '{odd}' serve\n" in told
 
 
 def test_the_defaults_of_operating_are_those_of_the_functions() -> None:

@@ -71,8 +71,10 @@ def test_a_restart_that_failed_names_the_options_to_go_on_with(server: TorchServ
     assert StartOptions.of(server.run) == StartOptions(19_000, True, True)
     result = catdog_here("restart", "--config", server.config.path)  # it has no archive
     assert result.returncode == 3
-    line = "catdog serve --port 19000 --server asgi --management-socket"
-    assert f"no server runs now; to start it as it was: {line}\n" in result.stderr
+    line = f"catdog --config {server.config.path} serve --port 19000 --server asgi"
+    assert (
+        f"no server runs now; to start it as it was: {line} --management-socket\n" in result.stderr
+    )
 
 
 def test_what_runs_otherwise_is_told_with_all_that_was_asked_for(
@@ -83,4 +85,5 @@ def test_what_runs_otherwise_is_told_with_all_that_was_asked_for(
     asked = ("--server", "asgi", "--port", "19000")
     result = catdog_here("serve", "--config", server.config.path, *asked)
     assert f"runs already, with Java, at {server.config.inference_url}; " in result.stderr
-    assert "catdog stop && catdog serve --port 19000 --server asgi\n" in result.stderr
+    catdog = f"catdog --config {server.config.path}"
+    assert f": {catdog} stop && {catdog} serve --port 19000 --server asgi\n" in result.stderr

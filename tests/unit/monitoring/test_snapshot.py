@@ -139,7 +139,8 @@ def test_status_tells_the_archive_that_runs_from_the_file_that_lies_there(
         archive.write_bytes(b"another")
         shown = catdog_here("status", "--config", asked.config.path)
         change = f"archive {one[:8]} -> {file_sha256(archive)[:8]}"
-        assert f"\nchanged  {change}: catdog restart\n" in shown.stdout
+        restart = f"catdog --config {asked.config.path} restart"
+        assert f"\nchanged  {change}: {restart}\n" in shown.stdout
         assert f"\narchive  SHA-256 {one}\n" in shown.stdout
         assert read_status(asked).to_dict()["archive_sha256"] == one
     finally:
@@ -185,10 +186,11 @@ def test_a_model_that_was_unregistered_is_told_at_once(
     try:
         shown = catdog_here(command, "--config", asked.config.path)
         assert shown.returncode == 3
-        assert "no catdog is loaded (it was unregistered): catdog restart\n" in shown.stderr
+        restart = f"catdog --config {asked.config.path} restart\n"
+        assert f"no catdog is loaded (it was unregistered): {restart}" in shown.stderr
         asked.run.logs.console.write_text("2026-11-28T01:02:03,004 E M - Failed to load model: x\n")
         shown = catdog_here(command, "--config", asked.config.path)
-        assert "no catdog is loaded (Failed to load model: x): catdog restart\n" in shown.stderr
+        assert f"no catdog is loaded (Failed to load model: x): {restart}" in shown.stderr
     finally:
         asked.run.remove()
 

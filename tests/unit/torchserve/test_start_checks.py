@@ -75,6 +75,7 @@ def test_two_addresses_that_are_one_are_refused(
 
 
 def test_a_taken_port_is_told_with_where_it_was_chosen(server: TorchServe) -> None:
+    serve = f"catdog --config {server.config.path} serve"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server.config.values["metrics_address"] = f"http://127.0.0.1:{port}"
@@ -82,15 +83,15 @@ def test_a_taken_port_is_told_with_where_it_was_chosen(server: TorchServe) -> No
             server.start()
         assert (
             f"port {port} on 127.0.0.1 is taken (metrics_address in {server.config.path}); "
-            "stop what uses it, or choose another port there, or: catdog serve --port PORT"
+            f"stop what uses it, or choose another port there, or: {serve} --port PORT"
         ) in str(told.value)
         with pytest.raises(NotReadyError) as told:
             server.start(options=StartOptions(port))
         assert (
             f"port {port} on 127.0.0.1 is taken (inference_address with --port {port}); stop what "
-            "uses it, or choose another with: catdog serve --port PORT"
+            f"uses it, or choose another with: {serve} --port PORT"
         ) in str(told.value)
-        assert str(server.config.path) not in str(told.value)
+        assert f" in {server.config.path}" not in str(told.value)
 
 
 def test_a_disk_without_room_for_the_unpacked_archive_is_found_before_the_start(
