@@ -37,7 +37,9 @@ def test_what_is_deployed_under_load_is_served_after_a_restart_and_until_a_rollb
     first, first_sha = assert_one_version(running, 1), file_sha256(config.archive)
     too_early = catdog(running, "rollback")
     assert too_early.returncode == 3
-    assert "catdog.previous.mar to go back to: nothing was deployed yet" in too_early.stderr
+    assert (
+        "catdog.previous.mar to go back to: no other archive was deployed yet" in too_early.stderr
+    )
     # `catdog package` writes over what is served; then that is deployed from its place.
     config.archive.write_bytes(untrained.read_bytes())
     assert archive_change(running.run, config.archive)

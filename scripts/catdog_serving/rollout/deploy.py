@@ -81,8 +81,10 @@ def deploy(
     """Serve another archive, with as many workers as now, without a lost request.
 
     Afterwards it is model-store/catdog.mar, which a restart serves, and what was served before
-    is catdog.previous.mar. Both are stamped with the version that config.properties names, as
-    TorchServe's own launcher takes batch settings from there for no other.
+    is catdog.previous.mar, unless it was this same archive: then that file stays, as the way back,
+    and the deploy takes what config.properties has for its workers. Both are stamped with the version
+    that config.properties names, as TorchServe's own launcher takes batch settings from there for
+    no other.
 
     Args:
         server: One that `catdog serve` or `TorchServe.start` started.
@@ -128,7 +130,7 @@ def take_over(
     workers = max(1, len(old.workers))
     check_memory(old, workers)
     check_room(server.run, checked)
-    files = _new_files(config, checked, old)
+    files = _new_files(config, checked, old, on_step)
     with staged_archive(config) as staged:
         copy_archive(checked, staged, new)
         with switch(server, management, old.version, new, files=files, on_step=on_step):
@@ -182,21 +184,38 @@ def _described(info: ModelInfo) -> str:
     return f"{info.model.name}, {info.runtime} {info.precision}"
 
 
-def _new_files(config: ServingConfig, archive: Path, old: ModelStatus) -> dict[Path, Path]:
+def _new_files(
+    config: ServingConfig, archive: Path, old: ModelStatus, on_step: OnStep
+) -> dict[Path, Path]:
     """Lay the two archives beside their places, as they will be: a full disk shows in time."""
     previous, current = (config.model_store / f".catdog-{n}.mar" for n in ("previous", "current"))
     version = config.named_version
+    copy_archive(archive, current, version)
     files = {current: config.archive}
+    if is_served(current, config, old):
+        kept = f"; {config.previous_archive.name} stays" if config.previous_archive.exists() else ""
+        on_step(f"same     the archive is the one that is served{kept}")
+        return files
     folder = _folder_of(old)
     if folder is not None and not has_files_of(config.archive, folder):
         # `catdog package` has written over what is served.
         pack_folder(folder, previous, version)
-        files = {previous: config.previous_archive} | files
     elif config.archive.is_file():
         copy_archive(config.archive, previous, version)
-        files = {previous: config.previous_archive} | files
-    copy_archive(archive, current, version)
-    return files
+    else:
+        return files
+    return {previous: config.previous_archive} | files
+
+
+def is_served(archive: Path, config: ServingConfig, model: ModelStatus) -> bool:
+    """Whether an archive is what a version serves; its own version may be another.
+
+    Without a READY worker that is taken to be catdog.mar, byte for byte.
+    """
+    folder = _folder_of(model)
+    if folder is not None:
+        return has_files_of(archive, folder)
+    return config.archive.is_file() and file_sha256(config.archive) == file_sha256(archive)
 
 
 def _folder_of(model: ModelStatus) -> Path | None:
