@@ -5,6 +5,7 @@ import typer
 from catdog_serving.cli.backends import wished_engine
 from catdog_serving.cli.options import ConfigOption, configured_server, console
 from catdog_serving.cli.serve import start
+from catdog_serving.torchserve.server_locks import change_lock
 from catdog_serving.torchserve.start_options import StartOptions
 
 
@@ -13,9 +14,11 @@ def restart(config: ConfigOption) -> None:
     wished_engine()
     server = configured_server(config)
     options = StartOptions.of(server.run)
-    if server.is_running():
-        server.prepare(options)  # what would not start is told while the old one runs
-    console.print("stopped" if server.stop() else "no server was running")
+    with change_lock(server.run, "restart"):
+        if server.is_running():
+            server.prepare(options)  # what would not start is told while the old one runs
+        was_running = server.stop()
+    console.print("stopped" if was_running else "no server was running")
     try:
         start(server, options)
     finally:

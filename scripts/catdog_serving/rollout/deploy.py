@@ -82,9 +82,9 @@ def deploy(
 
     Afterwards it is model-store/catdog.mar, which a restart serves, and what was served before
     is catdog.previous.mar, unless it was this same archive: then that file stays, as the way back,
-    and the deploy takes what config.properties has for its workers. Both are stamped with the version
-    that config.properties names, as TorchServe's own launcher takes batch settings from there for
-    no other.
+    and the deploy takes what config.properties has for its workers. Both are stamped with the
+    version that config.properties names, as TorchServe's own launcher takes batch settings from
+    there for no other.
 
     Args:
         server: One that `catdog serve` or `TorchServe.start` started.

@@ -60,7 +60,33 @@ def operator_lock(run: RunDirectory, command: str) -> Iterator[None]:
             "no server of this configuration runs that catdog started; start it with: catdog serve"
         )
     refuse_without_java(run, command)
-    with (run.path / "operator.lock").open("a+") as file:
+    with change_lock(run, command):
+        yield
+
+
+@contextmanager
+def change_lock(run: RunDirectory, command: str) -> Iterator[None]:
+    """As `operator_lock`, for any server; without one there is nothing to lock.
+
+    The file goes with the folder when the server is stopped, and a start makes both anew: it
+    does not meet the lock of the one that stopped it.
+
+    Raises:
+        NotReadyError: If another command is changing the server, or it cannot be locked.
+    """
+    if run.process() is None:
+        yield
+        return
+    try:
+        file = (run.path / "operator.lock").open("a+")
+    except FileNotFoundError:  # it was just stopped
+        yield
+        return
+    except OSError as error:
+        raise NotReadyError(
+            f"cannot open {run.path}/operator.lock: {error.strerror}; {ELSEWHERE}"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,8 @@
 """catdog restart, and catdog serve beside a server that runs, where no Java needs to run."""
 
 import json
+import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +14,7 @@ import pytest
 from catdog_serving.torchserve.properties import write_properties
 from catdog_serving.torchserve.run_directory import SERVER_CLASS
 from catdog_serving.torchserve.server import TorchServe
+from catdog_serving.torchserve.server_locks import change_lock, operator_lock
 from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.command_line import catdog_here
 from tests.support.configs import MakeConfig
@@ -87,3 +90,35 @@ def test_what_runs_otherwise_is_told_with_all_that_was_asked_for(
     assert f"runs already, with Java, at {server.config.inference_url}; " in result.stderr
     catdog = f"catdog --config {server.config.path}"
     assert f": {catdog} stop && {catdog} serve --port 19000 --server asgi\n" in result.stderr
+
+
+def test_a_restart_keeps_off_a_server_that_another_command_changes(
+    server: TorchServe, look_alike: Callable[..., psutil.Process]
+) -> None:
+    server.run.create()
+    java = look_alike(server.run.java_option, SERVER_CLASS)
+    with operator_lock(server.run, "deploy"):
+        result = catdog_here("restart", "--config", server.config.path)
+    who = rf"catdog deploy \(process {os.getpid()}\)"
+    told = rf"catdog: {who} is changing this server; try again when it is done\n"
+    assert re.fullmatch(told, result.stderr)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert java.is_running()
+    with change_lock(server.run, "restart"):  # of a second one, and of one without Java
+        result = catdog_here("restart", "--config", server.config.path)
+    assert "catdog restart (process" in result.stderr
+    assert java.is_running()
+    with operator_lock(server.run, "deploy"):
+        result = catdog_here("stop", "--config", server.config.path)
+    assert (result.returncode, result.stdout) == (0, "stopped\n")
+    assert not server.run.path.exists()
+
+
+def test_a_restart_without_a_server_needs_no_lock_and_starts_one(
+    server: TorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TorchServe, "_start_and_wait", lambda *_: None)
+    for _ in range(2):  # the second finds the folder that a server left
+        result = catdog_here("restart", "--config", server.config.path)
+        assert result.stdout.startswith("no server was running\n"), result
+    server.run.remove()
