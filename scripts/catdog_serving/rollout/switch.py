@@ -22,9 +22,10 @@ from types import MappingProxyType
 import psutil
 
 from catdog_serving.atomic_write import replace_file
-from catdog_serving.errors import CatDogError, NotReadyError, RefusedError
+from catdog_serving.errors import CatDogError, NotReadyError, RefusedError, ServerError
 from catdog_serving.model_archive import file_sha256
 from catdog_serving.rollout.drain import drain
+from catdog_serving.rollout.lost_server import LostServerError, is_lost, lost_server, refuse_lost
 from catdog_serving.torchserve.loaded_archive import record_deployed
 from catdog_serving.torchserve.management import ManagementClient, ModelStatus, poll
 from catdog_serving.torchserve.run_directory import RunDirectory
@@ -56,15 +57,24 @@ def operator(server: TorchServe, command: str) -> Iterator[ManagementClient]:
         command: What to tell another operator, such as "deploy".
 
     Raises:
-        NotReadyError: If the server does not run, or another command is changing it.
+        NotReadyError: If the server does not run, another command is changing it, or it is
+            stopped meanwhile.
     """
     with operator_lock(server.run, command), server.management() as management:
+        process = server.run.process()
         pending = read_pending(server.run)
         if pending is not None:
             _finish(server, management, pending)
         _remove_staged(server)
         try:
             yield management
+        except (NotReadyError, ServerError) as error:
+            lost = None
+            if not isinstance(error, LostServerError):
+                lost = lost_server(server, process, error)
+            if lost:
+                raise lost from error
+            raise
         finally:
             _remove_staged(server)
 
@@ -137,7 +147,9 @@ def switch(
         RefusedError: If anything failed; the old version serves as before.
         NotReadyError: If undoing failed as well, or the new version stays and a file could not
             be replaced: the next command tries again.
+        LostServerError: If the server was stopped meanwhile.
     """
+    process = server.run.process()
     undone = PendingSwitch(keep=old, drop=new)
     replacements = (Replacement(str(a), str(b), file_sha256(a)) for a, b in files.items())
     committed = PendingSwitch(new, old, tuple(replacements))
@@ -146,24 +158,49 @@ def switch(
     try:
         yield
         with _signals_held():
+            refuse_lost(server, process)
             write_pending(server.run, committed)
             decided = True
             _replace(server, committed)
+            refuse_lost(server, process)  # another may run, whose versions are its own
             management.unregister(old)
             remove_pending(server.run)
     except BaseException as error:
         if decided:
+            is_changed = bool(files) and all(file.is_done() for file in committed.files)
+            if is_changed or not files:
+                lost = lost_server(server, process, error, is_changed=is_changed)
+                if lost:
+                    raise lost from error
             raise
         with _signals_held():
-            on_step(f"undoing  version {new} goes, and {old} stays")
-            try:
-                _finish(server, management, undone)
-            except CatDogError as stuck:
-                raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
-            on_step(f"undone   version {old} serves as before")
+            _undo(server, management, undone, process, error, on_step)
         if isinstance(error, CatDogError):
             raise RefusedError(f"{error}; version {old} serves as before") from error
         raise
+
+
+def _undo(
+    server: TorchServe,
+    management: ManagementClient,
+    undone: PendingSwitch,
+    process: psutil.Process | None,
+    error: BaseException,
+    on_step: OnStep,
+) -> None:
+    """Go back to the old version, unless the server has gone and both versions with it."""
+    lost = lost_server(server, process, error) if is_lost(server, process) else None
+    if lost:
+        raise lost from error
+    on_step(f"undoing  version {undone.drop} goes, and {undone.keep} stays")
+    try:
+        _finish(server, management, undone)
+    except CatDogError as stuck:
+        lost = lost_server(server, process, stuck)
+        if lost:
+            raise lost from error
+        raise NotReadyError(f"{error!s}; and it could not be undone: {stuck}") from error
+    on_step(f"undone   version {undone.keep} serves as before")
 
 
 def _replace(server: TorchServe, pending: PendingSwitch) -> None:

@@ -227,6 +227,7 @@ class TorchServe:
         """
         since = datetime.now()
         killed_before = self.run.killed_for_memory()
+        process = self.run.process()
         found: ModelStatus | None = None
 
         def not_ready(reason: str) -> NotReadyError:
@@ -243,7 +244,8 @@ class TorchServe:
             found = self._find(version)
             if found and found.ready_workers >= workers:
                 return True
-            if not self.is_running():
+            runs = self.run.process()
+            if runs is None or (process is not None and runs != process):  # another was started
                 # Its threads may be about to end: it has a code only after the last one.
                 code = self._child.wait(STOP_TIMEOUT_S) if self._child else None
                 how = "" if code is None else f" with exit code {code}"
