@@ -8,7 +8,6 @@ A client may be used by several threads at once, before and after a fork, and ca
 """
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,10 +27,10 @@ from tenacity import (
 
 from catdog.invalid_image import InvalidImage
 from catdog.results import ANIMALS_HEADER, MAP_HEADER, MODEL_NAME, Explanation, Prediction
+from catdog_serving.answer_errors import TOO_LARGE, error_of_answer, why_no_answer
 from catdog_serving.errors import (
     InvalidImageError,
     ServerBusyError,
-    ServerError,
     ServerUnavailableError,
     UsageError,
 )
@@ -42,12 +41,9 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 90.0  # longer than the server's own responseTimeout
 RETRIES = 4
-# OpenSSL's own words, without where in its source they stand.
-_CERTIFICATE_ERROR = re.compile(r"certificate verify failed: ([^(]+?) \(")
 FIRST_PAUSE_S = 0.2  # at most; doubled with every retry
 LONGEST_PAUSE_S = 10.0
 CONCURRENCY = 16  # fills the batches of one worker twice
-TOO_LARGE = "the file is larger than the server accepts (max_request_size)"
 TOO_LARGE_TIMEOUT_S = 2.0
 _TOO_LARGE_FROM_BYTES = 1 << 20  # a smaller upload is out before it can be refused
 _BLOCK_BYTES = 64 << 10
@@ -233,9 +229,9 @@ class CatDogClient:
         except requests.RequestException as error:
             if _is_too_large(session, url, len(body), error):
                 raise InvalidImageError(TOO_LARGE, status=413) from error
-            raise ServerUnavailableError(_why_none(self.url, error)) from error
+            raise ServerUnavailableError(why_no_answer(self.url, error)) from error
         if response.status_code != 200:
-            raise _server_error(response)
+            raise error_of_answer(response)
         try:
             return read(response.json())
         except (ValueError, KeyError, TypeError) as error:  # a proxy's page, another service
@@ -297,21 +293,6 @@ def _is_too_large(session: requests.Session, url: str, size: int, lost: Exceptio
     return answer.status_code == 413
 
 
-def _why_none(url: str, error: requests.RequestException) -> str:
-    """Why there is no answer, and what to do."""
-    if isinstance(error, requests.exceptions.SSLError):
-        found = _CERTIFICATE_ERROR.search(str(error))
-        if found:
-            return (
-                f"the certificate of {url} is not trusted ({found[1]}); "
-                "REQUESTS_CA_BUNDLE=FILE names those to trust"
-            )
-        return f"no TLS connection to {url}; does it speak https?"
-    took_long = isinstance(error, requests.Timeout)
-    how = f" ({type(error).__name__})" if took_long else ""
-    return f"no answer from {url}{how}; is it running? start it with: catdog serve"
-
-
 class _BearerAuth(AuthBase):
     """Sends a token that the caller knows."""
 
@@ -330,39 +311,3 @@ def _to_upload(image: ImageSource) -> Upload:
         return to_upload(read_source(image))
     except InvalidImage as error:
         raise InvalidImageError(error.message, kind="InvalidImage") from error
-
-
-def _server_error(response: requests.Response) -> ServerError:
-    """The error that an answer stands for."""
-    status = response.status_code
-    kind, message = _error_body(response)
-    if kind == "InvalidImage":
-        return InvalidImageError(message, status=status, kind=kind)
-    if status == 413:  # TorchServe's own, without a body
-        return InvalidImageError(TOO_LARGE, status=413)
-    renewing = kind == "InvalidKeyException" and "Retry-After" in response.headers
-    if renewing or status in (429, 503, 504):  # nginx says so, of its own token; and 429 and 504
-        return ServerBusyError(
-            "the server's queue is full or it has no worker" if status == 503 else message,
-            status=status,
-            kind=kind,
-            retry_after_s=_retry_after_s(response),
-        )
-    if status in (500, 507):  # "Worker died.": it is started again by itself
-        return ServerUnavailableError(f"the server lost its worker: {message}", status=status)
-    return ServerError(f"the server answered {status}: {message}", status=status, kind=kind)
-
-
-def _error_body(response: requests.Response) -> tuple[str, str]:
-    """type and message of TorchServe's error shape."""
-    try:
-        body = response.json()
-        return str(body["type"]), str(body["message"])
-    except (requests.JSONDecodeError, KeyError, TypeError):
-        return "", response.text.strip()[:200]
-
-
-def _retry_after_s(response: requests.Response) -> int:
-    """What nginx asks for in whole seconds, at most a minute; 0 when there is nothing."""
-    value = response.headers.get("Retry-After", "")
-    return min(int(value), 60) if value.isascii() and value.isdigit() else 0
