@@ -5,11 +5,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Timer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import pytest
@@ -33,7 +31,7 @@ from catdog_serving.torchserve.loaded_archive import (
     loaded_sha256,
     record_start,
 )
-from catdog_serving.torchserve.management import ManagementClient, VersionSettings
+from catdog_serving.torchserve.management import ManagementClient
 from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.staged_files import (
     ABANDONED_S,
@@ -42,11 +40,9 @@ from catdog_serving.torchserve.staged_files import (
     staged_archive,
 )
 from tests.support.configs import MakeConfig
-from tests.support.fake_server import described
-from tests.support.http_servers import http_server, send
+from tests.support.http_servers import http_server
+from tests.support.two_versions import NEW, OLD, SETTINGS, Versions
 
-SETTINGS = VersionSettings(1, 4, 40, 60, 120)
-OLD, NEW = "1.0", "2.0"
 # What a switch does, in this order; two files are replaced.
 STEPS: list[tuple[object, str]] = [
     (module, "write_pending"),
@@ -59,35 +55,6 @@ STEPS: list[tuple[object, str]] = [
     (ManagementClient, "unregister"),
     (module, "remove_pending"),
 ]
-
-
-class Versions:
-    """The management API over what was registered: version -> the content of its archive."""
-
-    def __init__(self) -> None:
-        self.store = Path()
-        self.loaded = {OLD: "old"}
-        self.default = OLD
-
-    def __call__(self, request: BaseHTTPRequestHandler, _: bytes) -> None:
-        url = urlsplit(request.path)
-        version = url.path.split("/")[3] if url.path.count("/") > 2 else ""
-        match request.command:
-            case "POST":
-                file = parse_qs(url.query)["url"][0]
-                self.loaded[NEW] = (self.store / file).read_text()
-            case "PUT":
-                self.default = version
-            case "DELETE":
-                del self.loaded[version]
-            case _:
-                return self._describe(request, version)
-        return send(request, 200, b"{}")
-
-    def _describe(self, request: BaseHTTPRequestHandler, version: str) -> None:
-        named = [*self.loaded] if version == "all" else [version or self.default]
-        entries = [described(v, facts={"worker": "9000"}) for v in named if v in self.loaded]
-        send(request, 200 if entries else 404, json.dumps(entries).encode())
 
 
 @pytest.fixture

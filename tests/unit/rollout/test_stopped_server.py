@@ -20,7 +20,7 @@ from catdog_serving.torchserve.staged_files import staged_archive
 from tests.support.configs import MakeConfig
 from tests.support.http_servers import http_server
 from tests.support.java_stand_ins import sleeper
-from tests.unit.rollout.test_killed_switch import NEW, OLD, SETTINGS, Versions
+from tests.support.two_versions import NEW, OLD, SETTINGS, Versions
 
 UNCHANGED = "nothing was changed: catdog.mar is as it was, and catdog serve starts it"
 CHANGED = "catdog.mar is the new archive already, and catdog serve starts it"
