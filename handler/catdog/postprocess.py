@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from catdog.labels import CAT_INDICES, DOG_INDICES, GROUPS, NUM_CLASSES
-from catdog.results import Breed, ClassProbability, ModelId, Prediction
+from catdog.results import Breed, ClassProbability, Label, ModelId, Prediction
 
 DECIMALS = 6  # of every number in an answer: float32 is not better than this
 TOP_CLASSES = 5
@@ -71,6 +71,7 @@ def predict(
     for row, cat, dog, top in zip(
         probabilities, *_sum_groups(probabilities), _top_classes(probabilities), strict=True
     ):
+        label: Label
         if cat + dog < presence_threshold:
             label, breed = "neither", None
         elif cat > dog:

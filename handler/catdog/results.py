@@ -6,9 +6,10 @@ docs/openapi.yaml, the CSV columns and the Parquet schema say the same; a test c
 
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-LABELS = ("cat", "dog", "neither")
+Label = Literal["cat", "dog", "neither"]
+LABELS: tuple[Label, ...] = get_args(Label)
 
 # Where the certainty of a label is below this, the image is uncertain: all else is more probable.
 UNCERTAIN_BELOW = 0.5
@@ -176,7 +177,7 @@ class Prediction:
             no part of what makes two predictions equal.
     """
 
-    label: str
+    label: Label
     cat: float
     dog: float
     other: float
@@ -261,7 +262,7 @@ class Animal:
         certainty: The label's number in a pass over its own region, in [0, 1].
     """
 
-    label: str
+    label: Label
     box: Box
     certainty: float
 

@@ -83,6 +83,8 @@ class CatDogClient:
     ) -> None:
         named = os.environ.get("CATDOG_URL")
         self.url = (url or named or DEFAULT_URL).rstrip("/")
+        if not self.url.lower().startswith(("http://", "https://")):
+            raise UsageError(f"{self.url} is no server's address; give one such as {DEFAULT_URL}")
         self._model = MODEL_NAME + (f"/{version}" if version else "")
         self._timeout = (CONNECT_TIMEOUT_S, read_timeout_s)
         self._connections = connections

@@ -5,6 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+from catdog.invalid_image import InvalidImage
 from catdog.results import Explanation, Prediction
 from catdog_serving.errors import InvalidImageError
 
@@ -31,7 +32,7 @@ def read_source(image: ImageSource) -> bytes:
 
     Raises:
         OSError: If a path cannot be read.
-        InvalidImage: If the pixels of a PIL image or an array cannot be taken.
+        InvalidImageError: If the pixels of a PIL image or an array cannot be taken.
         TypeError: If it is something else.
     """
     if isinstance(image, str | PathLike):
@@ -46,7 +47,10 @@ def read_source(image: ImageSource) -> bytes:
         if not isinstance(content, bytes | bytearray):
             raise TypeError(f"the file gives {type(content).__name__}; open it in binary mode")
         return bytes(content)
-    return _encode(image)
+    try:
+        return _encode(image)
+    except InvalidImage as error:
+        raise InvalidImageError(error.message, kind="InvalidImage") from error
 
 
 def unreadable(image: ImageSource, error: OSError) -> InvalidImageError:
@@ -75,7 +79,7 @@ def _encode(image: "Image.Image | np.ndarray[Any, Any]") -> bytes:
 
 
 def _check_array(array: "np.ndarray[Any, Any]") -> None:
-    from catdog.invalid_image import InvalidImage, InvalidReason
+    from catdog.invalid_image import InvalidReason
 
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != "uint8" or not array.size:
         raise InvalidImage(

@@ -52,7 +52,7 @@ class LocalClassifier:
     Raises:
         NotReadyError: If there is no archive, or the extra `serve` is not installed.
         RefusedError: If the archive is another user's, or of another catdog.
-        ValueError: If there is no such engine.
+        ValueError: If there is no such engine, or `threads` is below 1.
     """
 
     def __init__(
@@ -112,17 +112,19 @@ class LocalClassifier:
         return outcome
 
     def classify_many(
-        self, images: Iterable[ImageSource]
+        self, images: Iterable[ImageSource], concurrency: int = BATCH
     ) -> Iterator[Prediction | InvalidImageError]:
         """Classify a stream of images in batches; the next is decoded while one computes.
 
         Args:
             images: What `classify` takes; the stream may be endless.
+            concurrency: Images in a batch, at most 8.
 
         Yields:
             For each image its prediction, or the error of one that is none or cannot be read.
         """
-        for inputs in ordered_map(self._read_and_prepare, batches(images, BATCH), 1):
+        parts = batches(images, min(concurrency, BATCH))
+        for inputs in ordered_map(self._read_and_prepare, parts, 1):
             yield from self._finish(inputs)
 
     def _read_and_prepare(self, batch: Sequence[ImageSource]) -> list[_Input]:
@@ -154,12 +156,12 @@ def load_classifier(
     """
     if engine:
         check_engine(engine)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}; give 1 or more, or None")
     try:
         from catdog.classifier import Classifier
     except ImportError as error:
-        raise NotReadyError(
-            f"to compute here, {error.name} is needed; run: {install_hint('serve')}"
-        ) from error
+        raise _missing_package(error) from error
     with open_archive(archive) as model_dir, device_errors():
         try:
             classifier = Classifier.load(
@@ -169,7 +171,13 @@ def load_classifier(
                 classifier.warm_up(BATCH)
         except (ValueError, FileNotFoundError) as error:
             raise wrong_version(archive, error) from error
+        except ImportError as error:  # the engine's own
+            raise _missing_package(error) from error
     return classifier
+
+
+def _missing_package(error: ImportError) -> NotReadyError:
+    return NotReadyError(f"to compute here, {error.name} is needed; run: {install_hint('serve')}")
 
 
 def wrong_version(archive: Path, error: Exception) -> RefusedError:
@@ -203,7 +211,7 @@ def batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
 def _read_or_refuse(image: ImageSource) -> bytes | InvalidImageError:
     try:
         return read_source(image)
-    except InvalidImage as error:
-        return InvalidImageError(error.message, kind="InvalidImage")
+    except InvalidImageError as error:
+        return error
     except OSError as error:
         return unreadable(image, error)

@@ -1,5 +1,6 @@
 """LocalClassifier: what the server answers, in this process."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def test_many_come_in_order_and_a_bad_one_is_an_item(
         SAMPLES / "gone.png",
         SAMPLES / "coffee.png",
     ] * 5
-    for here, there in zip(local.classify_many(images), client.classify_many(images), strict=True):
+    both = (each.classify_many(images, concurrency=4) for each in (local, client))
+    for here, there in zip(*both, strict=True):
         assert type(here) is type(there)
         if isinstance(here, InvalidImageError):
             assert isinstance(there, InvalidImageError)
@@ -56,6 +58,8 @@ def test_many_come_in_order_and_a_bad_one_is_an_item(
 def test_what_is_no_image_is_refused(local: LocalClassifier, method: str) -> None:
     with pytest.raises(InvalidImageError, match="cannot decode 8 bytes"):
         getattr(local, method)(b"no image")
+    with pytest.raises(InvalidImageError, match=r"give RGB as \(H, W, 3\)"):
+        getattr(local, method)(np.zeros((3, 3)))
     with pytest.raises(FileNotFoundError):
         getattr(local, method)(SAMPLES / "gone.png")
 
@@ -63,3 +67,16 @@ def test_what_is_no_image_is_refused(local: LocalClassifier, method: str) -> Non
 def test_without_an_archive_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="none.mar"):
         LocalClassifier(tmp_path / "none.mar")
+
+
+def test_threads_that_are_none_are_not_the_archives_fault(archive: Path) -> None:
+    with pytest.raises(ValueError, match="threads is -1; give 1 or more, or None"):
+        LocalClassifier(archive, threads=-1)
+
+
+def test_without_an_engines_package_it_says_what_to_install(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(NotReadyError, match="onnxruntime is needed; run: .*serve"):
+        LocalClassifier(archive)

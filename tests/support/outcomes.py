@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from catdog.results import ModelId, Prediction
+from catdog.results import Label, ModelId, Prediction
 from catdog_serving.folder.image_result import ImageFailure
 
 Outcomes = Iterator[tuple[str, Path, Prediction | ImageFailure]]
@@ -11,7 +11,7 @@ Outcomes = Iterator[tuple[str, Path, Prediction | ImageFailure]]
 
 def answer(cat: float, dog: float, weights: str = "ids") -> Prediction:
     """What the handler answers, with a presence_threshold of 0.25."""
-    label = "neither" if cat + dog < 0.25 else "cat" if cat > dog else "dog"
+    label: Label = "neither" if cat + dog < 0.25 else "cat" if cat > dog else "dog"
     other = 1 - cat - dog
     model = ModelId("net", weights, "fp32")
     return Prediction(label, cat, dog, other, None, (), None, model, "1.0")

@@ -10,6 +10,7 @@ from catdog.results import (
     Breed,
     ClassProbability,
     Explanation,
+    Label,
     ModelId,
     Prediction,
 )
@@ -21,7 +22,7 @@ from catdog_serving.remote_path import AnyPath
 MODEL = ModelId("net", "ids", "fp32")
 
 
-def prediction(label: str, cat: float, dog: float, model: ModelId = MODEL) -> Prediction:
+def prediction(label: Label, cat: float, dog: float, model: ModelId = MODEL) -> Prediction:
     breed = None if label == "neither" else Breed("tabby [red]", 281, 0.5, 0.5 * cat)
     top = (ClassProbability(281, "tabby", cat),)
     return Prediction(label, cat, dog, 1 - cat - dog, breed, top, None, model, "1.0")

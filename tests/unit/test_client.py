@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -20,7 +23,7 @@ from catdog_serving.torchserve.private_config import free_ports
 from tests.support.answers import ANSWER
 from tests.support.client_answers import BUSY, Script
 from tests.support.http_servers import Answer, http_server, send
-from tests.support.paths import SAMPLES
+from tests.support.paths import ROOT, SAMPLES
 from tests.support.processes import wait_until
 
 DIED = {"code": 507, "type": "InternalServerException", "message": "Worker died."}
@@ -53,6 +56,39 @@ def test_a_token_that_is_none_is_not_shown(token: str) -> None:
     with pytest.raises(CatDogError) as refused:
         CatDogClient("http://127.0.0.1:1", token=token)
     assert token not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "localhost:8080", "ftp://x", "[a"])
+def test_an_address_without_http_is_refused_at_once(url: str) -> None:
+    with pytest.raises(CatDogError, match="is no server's address; give one such as http://"):
+        CatDogClient(url)
+
+
+def test_a_type_checker_knows_the_package_s_names_and_no_others(tmp_path: Path) -> None:
+    """In a program of its own; each line with `# no` is an error, and no other."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import catdog_serving\n"
+        "from catdog_serving import CatDogClient, Label, LocalClassifier, Prediction\n"
+        "from catdog_serving import Catdogclient  # no\n"
+        "def label_of(found: Prediction) -> Label:\n"
+        "    return found.label\n"
+        "def is_typo(found: Prediction) -> bool:\n"
+        "    return found.label == 'catt'  # no\n"
+        "catdog_serving.foo  # no\n"
+    )
+    options = ("--strict", "--no-incremental", "--no-error-summary", "--follow-imports=silent")
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, program.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MYPYPATH": f"{ROOT / 'handler'}:{ROOT / 'scripts'}"},
+        check=False,
+    )
+    lines = program.read_text().splitlines()
+    wrong = [number for number, line in enumerate(lines, 1) if line.endswith("# no")]
+    assert [int(line.split(":")[1]) for line in found.stdout.splitlines()] == wrong, found.stdout
 
 
 def test_a_prediction_is_typed() -> None:

@@ -60,7 +60,7 @@ def test_every_source_shows_the_same_image(tmp_path: Path, monkeypatch: pytest.M
     ids=lambda array: f"{array.shape} {array.dtype}",
 )  # fmt: skip
 def test_another_array_is_refused_in_words(array: np.ndarray) -> None:
-    with pytest.raises(InvalidImage, match=r"give RGB as \(H, W, 3\) and uint8"):
+    with pytest.raises(InvalidImageError, match=r"give RGB as \(H, W, 3\) and uint8"):
         read_source(array)
 
 
