@@ -113,7 +113,8 @@ print("PIL" in sys.modules, "numpy" in sys.modules)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines() == [
-        "catdog catdog.invalid_image catdog.results catdog_serving catdog_serving.client "
-        "catdog_serving.errors catdog_serving.http_session catdog_serving.image_source",
+        "catdog catdog.invalid_image catdog.results catdog_serving catdog_serving.answer_errors "
+        "catdog_serving.client catdog_serving.errors catdog_serving.http_session "
+        "catdog_serving.image_source",
         "False False",
     ]
