@@ -15,7 +15,6 @@ _SHIPPED = _HERE.parent / "_config" / "config"  # in a wheel alone
 # What a wheel leaves out too: what belongs to one site, and what builds from a checkout alone.
 _NOT_COPIED = ("api-keys.map", "certificate.*", "docker")
 FILE = "config.properties"
-_BY_OPTION = "_CATDOG_CONFIG_OPTION"  # set: CATDOG_CONFIG is this process's, and not its shell's
 
 
 def config_folder() -> Path:
@@ -30,22 +29,15 @@ def is_shipped(config: Path) -> bool:
 
 def default_config() -> Path:
     """$CATDOG_CONFIG, else ./config/config.properties, else what came with catdog."""
-    chosen = os.environ.get("CATDOG_CONFIG")
-    if chosen:
-        return Path(chosen)
+    if named := os.environ.get("CATDOG_CONFIG"):
+        return Path(named)
     here = Path("config", FILE)
     return here if here.is_file() else config_folder() / FILE
 
 
-def choose_config(config: Path) -> None:
-    """Take another default for this process, as `catdog --config FILE` does."""
-    os.environ["CATDOG_CONFIG"] = str(config)
-    os.environ[_BY_OPTION] = "1"
-
-
 def command_line(config: Path, command: str) -> str:
     """What a shell takes to run `catdog COMMAND` on a configuration; the default needs no name."""
-    if _BY_OPTION not in os.environ and config.resolve() == default_config().resolve():
+    if config.resolve() == default_config().resolve():
         return f"catdog {command}"
     return f"catdog --config {shlex.quote(str(config))} {command}"
 

@@ -23,7 +23,6 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 import catdog
-from catdog_serving.config_folder import choose_config
 from catdog_serving.errors import CatDogError, NotReadyError
 from catdog_serving.printable import printable_lines
 
@@ -170,6 +169,8 @@ class _Command(TyperCommand):
             value or bool(parent and parent.params["quiet"]), also_on_stdout=self._line.only_steps
         )
         command.params.append(quiet)
+        if parent and (config := parent.params["config"]):  # instead of the command's own default
+            extra["default_map"] = {"config": str(config)}
         try:
             return command.make_context(info_name, args, parent=parent, **extra)
         except typer.BadParameter as error:  # pydantic says what kind of Python's errors it was
@@ -220,18 +221,11 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _set_config(path: Path | None) -> None:
-    """What commands take for their own --config, unless they are given one."""
-    if path is not None:
-        choose_config(path)
-
-
 def _before_commands(
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            callback=_set_config,
             help="The config.properties of all commands, like $CATDOG_CONFIG.",
         ),
     ] = None,

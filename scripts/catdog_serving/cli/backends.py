@@ -31,7 +31,7 @@ def open_backend(
         try:
             return HttpBackend.open(config, url, jobs, with_maps, token)
         except ServerUnavailableError as error:
-            if not str(error).endswith("catdog serve"):
+            if error.status is not None:  # one answered, though not as catdog does
                 raise
             raise ServerUnavailableError(f"{error}, or do without: --backend local") from error
     archive = archive or ServingConfig.read(config).archive
