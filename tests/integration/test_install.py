@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pip
 import pytest
 
 from tests.support import stub_wheels
+from tests.support.http_servers import serving
 from tests.support.paths import ROOT
 
 LOCKED = dict(
@@ -49,12 +49,8 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ],
     )
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 class Installation:

@@ -47,10 +47,17 @@ def http_server(answer: Answer, path: Path | None = None) -> Iterator[str]:
         url = f"http://127.0.0.1:{server.server_port}"
     else:
         server, url = _UnixServer(str(path), Handler), f"unix:{path}"
+    with serving(server):
+        yield url
+
+
+@contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    """Run a server of the standard library in a thread, and end it."""
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield url
+        yield
     finally:
         server.shutdown()
         thread.join()

@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from catdog_serving import CatDogClient, ServerUnavailableError
+from tests.support.http_servers import serving
 
 OPENSSL = shutil.which("openssl")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
@@ -40,12 +40,8 @@ def url(certificate: Path) -> Iterator[str]:
     context.load_cert_chain(certificate)
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"https://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield f"https://127.0.0.1:{server.server_port}"
 
 
 def test_a_certificate_that_is_not_trusted_is_told_as_that(

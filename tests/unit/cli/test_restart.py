@@ -4,9 +4,8 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,21 +16,6 @@ from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.server_locks import change_lock, operator_lock
 from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.command_line import catdog_here
-from tests.support.configs import MakeConfig
-from tests.support.java_stand_ins import look_alikes, server_without_java
-
-
-@pytest.fixture
-def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
-    """One whose checks pass, and whose Java is a process that sleeps."""
-    return server_without_java(make_config(None), monkeypatch)
-
-
-@pytest.fixture
-def look_alike(tmp_path: Path) -> Iterator[Callable[..., psutil.Process]]:
-    """Start a process that sleeps under any command line."""
-    with look_alikes(tmp_path) as start:
-        yield start
 
 
 @pytest.mark.parametrize(

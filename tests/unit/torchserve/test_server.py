@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -27,22 +27,8 @@ from catdog_serving.torchserve.server import TorchServe
 from catdog_serving.torchserve.server_locks import start_lock
 from catdog_serving.torchserve.serving_config import ServingConfig
 from catdog_serving.torchserve.start_options import StartOptions
-from tests.support.configs import MakeConfig
 from tests.support.control_groups import ControlGroups
-from tests.support.java_stand_ins import look_alikes, server_without_java, sleeper
-
-
-@pytest.fixture
-def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
-    """One whose checks pass, and whose Java is a process that sleeps."""
-    return server_without_java(make_config(None), monkeypatch)
-
-
-@pytest.fixture
-def look_alike(tmp_path: Path) -> Iterator[Callable[..., psutil.Process]]:
-    """Start a process that sleeps under any command line."""
-    with look_alikes(tmp_path) as start:
-        yield start
+from tests.support.java_stand_ins import sleeper
 
 
 def test_a_start_that_is_cut_off_before_its_pid_is_written_leaves_no_process(

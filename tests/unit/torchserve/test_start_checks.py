@@ -23,15 +23,7 @@ from catdog_serving.torchserve.start_checks import (
 )
 from catdog_serving.torchserve.start_options import StartOptions
 from tests.support.configs import MakeConfig
-from tests.support.java_stand_ins import server_without_java
 from tests.support.nvidia_smi import TWO_GPUS, install_nvidia_smi
-
-
-@pytest.fixture
-def server(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> TorchServe:
-    """One whose checks pass, and whose Java is a process that sleeps."""
-    return server_without_java(make_config(None), monkeypatch)
-
 
 INSIDE = {
     "management_address": ("http://0.0.0.0:8081", "http://[::]:8081", "http://192.0.2.1:8081"),
