@@ -31,9 +31,9 @@ from catdog_serving.evaluation.metrics import (
     threshold_curve,
 )
 from catdog_serving.folder.backends import Backend
-from catdog_serving.folder.image_result import ImageFailure
+from catdog_serving.folder.image_result import FAILED, ImageFailure
 
-LABELS = (*TRUTHS, "failed")
+LABELS = (*TRUTHS, FAILED)
 WORST = 20  # mistakes that are listed
 
 
@@ -258,7 +258,7 @@ def _confidence(masses: np.ndarray) -> np.ndarray:
 
 def _confusion(samples: list[Sample], failures: list[Failure]) -> dict[str, dict[str, int]]:
     counts = Counter((sample.truth, sample.label) for sample in samples)
-    counts.update((failure.truth, "failed") for failure in failures)
+    counts.update((failure.truth, FAILED) for failure in failures)
     seen = {truth for truth, _ in counts}
     return {
         truth: {label: counts[truth, label] for label in LABELS}

@@ -8,7 +8,7 @@ from typing import Any
 from catdog.results import ModelId
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.find_images import ImageFiles, find_sources, list_folder
-from catdog_serving.folder.image_result import FolderReport, ImageResult
+from catdog_serving.folder.image_result import FAILED, FolderReport, ImageResult
 from catdog_serving.folder.outputs import FORMAT_OF_SUFFIX, render, to_csv
 from catdog_serving.folder.own_outputs import write_own
 from catdog_serving.real_folders import Entry, count_files
@@ -116,7 +116,7 @@ def _class_folders(
     found: dict[str, Path] = {}
     failed: Path | None = None
     for path in folders:
-        if path.name == "failed":
+        if path.name == FAILED:
             failed = path
             other_files += count_files(Entry(path, is_folder=True, is_link=path.is_symlink()))
             continue

@@ -9,6 +9,7 @@ from typing import Any
 from catdog.results import Prediction
 from catdog_serving.remote_path import AnyPath
 
+FAILED = "failed"  # the label of a file without an answer
 # The types of failures.
 UNREADABLE = "Unreadable"
 TOO_LARGE = "TooLarge"
@@ -71,7 +72,7 @@ class ImageResult:
     @property
     def label(self) -> str:
         """ "cat", "dog", "neither" or "failed"."""
-        return self.outcome.label if isinstance(self.outcome, Prediction) else "failed"
+        return self.outcome.label if isinstance(self.outcome, Prediction) else FAILED
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON: path, size, mtime_ns, sha256, the answer's keys or `error`."""

@@ -17,7 +17,7 @@ from catdog.results import LABELS, ModelId, Prediction
 from catdog_serving.atomic_write import atomic_file
 from catdog_serving.errors import NotReadyError, UsageError
 from catdog_serving.extras import install_hint
-from catdog_serving.folder.image_result import FolderReport, ImageFailure, ImageResult
+from catdog_serving.folder.image_result import FAILED, FolderReport, ImageFailure, ImageResult
 from catdog_serving.folder.own_outputs import check_own, write_own
 from catdog_serving.printable import printable
 
@@ -29,7 +29,7 @@ FORMAT_OF_SUFFIX = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet
 PAGE_SUFFIXES = (".html", ".htm")
 SPREADSHEET_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 
-STYLES = {"cat": "green", "dog": "blue", "neither": "dim", "failed": "red"}
+STYLES = {"cat": "green", "dog": "blue", "neither": "dim", FAILED: "red"}
 _BREED_WIDTH = 30
 _HEADER = f"{'label':7}  {'cat':>6}  {'dog':>6}  {'breed':{_BREED_WIDTH}}  file"
 
@@ -228,7 +228,7 @@ def _breed_cell(name: str, probability: str) -> str:
 
 
 def failed_row(path: str, reason: str) -> Text:
-    return Text.assemble(("failed ", STYLES["failed"]), f"  {printable(path)}: {printable(reason)}")
+    return Text.assemble(("failed ", STYLES[FAILED]), f"  {printable(path)}: {printable(reason)}")
 
 
 def summary_lines(
@@ -255,7 +255,7 @@ def summary_line(report: FolderReport) -> str:
     """
     files, rate, uncertain = report.images + report.failed, report.images_per_s, report.uncertain
     counts = report.labels + Counter(failed=report.failed)
-    parts = [f"{counts[label]} {label}" for label in (*LABELS, "failed") if counts[label]]
+    parts = [f"{counts[label]} {label}" for label in (*LABELS, FAILED) if counts[label]]
     skipped = f" ({report.skipped} other skipped)" if report.skipped else ""
     line = (
         f"{files} file{'s' * (files != 1)}: {', '.join(parts) or 'nothing'}{skipped} in "

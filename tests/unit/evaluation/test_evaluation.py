@@ -310,3 +310,5 @@ def test_the_failed_images_that_catdog_sorted_out_are_passed_over(tmp_path: Path
     assert labelled.failed == tmp_path / "failed"
     assert labelled.skipped == 2
     assert LabelledFolder.find(tmp_path, ("failed",)).failed is None
+    result = catdog_here("evaluate", tmp_path, "--url", "http://127.0.0.1:9")
+    assert f"{tmp_path / 'failed'} is passed over: it has no class\n" in result.stderr
