@@ -1,4 +1,4 @@
-"""What a folder run's state holds, seen from outside, while it is at work or after a kill."""
+"""States of folder runs: made and held by a test, or seen from outside, at work or after a kill."""
 
 import shutil
 import sqlite3
@@ -6,7 +6,12 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from catdog.results import ModelId
+from catdog_serving.folder.image_result import ImageResult
+from catdog_serving.folder.merge import make_state
+from catdog_serving.folder.run_state import RunState
 from catdog_serving.folder.state_file import files_of, state_of
+from tests.support.stub_backend import MODEL
 
 
 def rows_done(output: Path) -> int:
@@ -33,3 +38,26 @@ def left_beside(output: Path) -> list[str]:
     """The ends of the names of the state's files that are there: "", "-wal", ..."""
     state = state_of(output)
     return [file.name.removeprefix(state.name) for file in sorted(files_of(state)) if file.exists()]
+
+
+def listing(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """The files below a folder: their bytes, and when they were written."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def ended(path: Path, *rows: ImageResult, model: ModelId = MODEL) -> Path:
+    """The state of a run that came to its end."""
+    make_state(path, model, iter(rows))
+    return path
+
+
+def held(path: Path) -> list[ImageResult]:
+    """The rows that a run would go on with."""
+    with RunState.open(path, MODEL, resume=True) as state:
+        for row in state.paths():
+            state.keep(row)
+        return list(state.rows())

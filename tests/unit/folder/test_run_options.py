@@ -14,6 +14,7 @@ from catdog_serving.find_images import Shard
 from catdog_serving.folder.image_result import ImageResult
 from catdog_serving.folder.run_options import RunOptions
 from catdog_serving.remote_path import AnyPath, parse_path
+from tests.support.run_states import listing
 from tests.support.stub_backend import NameBackend, touch
 
 SUFFIXES = ("txt", "json", "jsonl", "csv", "parquet")
@@ -25,14 +26,6 @@ def options(*paths: object, **given: object) -> RunOptions:
 
 def classify(*paths: object, **given: object) -> None:
     run_classify(options(*paths, **given), NameBackend())
-
-
-def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture
@@ -82,10 +75,10 @@ def test_an_output_is_none_of_the_images_of_a_folder(
     tmp_path: Path,
 ) -> None:
     output = name(album / image, tmp_path)
-    before = everything(tmp_path)
+    before = listing(tmp_path)
     with pytest.raises(UsageError, match="is to be read"):
         classify(album, format="csv", output=output, **({how: True} if how else {}))
-    assert everything(tmp_path) == before
+    assert listing(tmp_path) == before
 
 
 @pytest.mark.parametrize("option", ["output", "report"])
@@ -95,12 +88,12 @@ def test_an_output_is_no_file_that_is_read_whatever_its_suffix(
     by_glob: bool, name: Callable[[Path, Path], Path], option: str, album: Path, tmp_path: Path
 ) -> None:
     output = name(album / "notes.txt", tmp_path)
-    before = everything(tmp_path)
+    before = listing(tmp_path)
     path = album if by_glob else album / "notes.txt"
     patterns = ("*.txt",) if by_glob else ()
     with pytest.raises(UsageError, match="is to be read"):
         classify(path, patterns=patterns, format="csv", **{option: output})
-    assert everything(tmp_path) == before
+    assert listing(tmp_path) == before
 
 
 def test_a_file_with_a_uri_is_a_file_of_this_machine(album: Path) -> None:
@@ -128,10 +121,10 @@ def test_an_image_behind_a_linked_folder_is_read_too(album: Path, tmp_path: Path
 @pytest.mark.parametrize("suffix", [".catdog", ".catdog-wal", ".catdog-journal"])
 def test_an_image_is_no_state_either(suffix: str, album: Path, tmp_path: Path) -> None:
     (tmp_path / f"out.csv{suffix}").symlink_to(album / "none.png")
-    before = everything(tmp_path)
+    before = listing(tmp_path)
     with pytest.raises(RefusedError, match="is no run state|is left of a state"):
         classify(album, output=tmp_path / "out.csv", resume=True)
-    assert everything(tmp_path) == before
+    assert listing(tmp_path) == before
 
 
 def test_a_state_is_no_image_when_it_is_named(album: Path, tmp_path: Path) -> None:
@@ -176,12 +169,12 @@ def test_a_format_and_a_suffix_do_not_contradict_each_other(album: Path, tmp_pat
     """Such as a table over the lines of another run."""
     output = tmp_path / "out.jsonl"
     classify(album, output=output)
-    before = everything(tmp_path)
+    before = listing(tmp_path)
     with pytest.raises(UsageError, match="--format csv and --output .* say two things"):
         classify(album, format="csv", output=output)
     with pytest.raises(UsageError, match="an HTML page is made by --report"):
         classify(album, output=tmp_path / "page.html")
-    assert everything(tmp_path) == before
+    assert listing(tmp_path) == before
 
 
 def test_parquet_needs_a_file(album: Path) -> None:
@@ -242,11 +235,11 @@ def test_a_strangers_file_is_never_written(
     """Whatever it holds and is called; by --report what is called a page."""
     path = tmp_path / name
     path.write_bytes(content)
-    before, backend = everything(tmp_path), NameBackend()
+    before, backend = listing(tmp_path), NameBackend()
     given = {"report" if name.endswith(".html") else "output": path, **how}
     with pytest.raises(RefusedError, match="is there, and catdog did not make it; choose another"):
         run_classify(options(album, **given), backend)
-    assert everything(tmp_path) == before
+    assert listing(tmp_path) == before
     assert not backend.asked
 
 
@@ -254,10 +247,10 @@ def test_a_format_makes_no_text_an_output(album: Path, tmp_path: Path) -> None:
     """The command of the complaint, and the same with a name that says nothing of a format."""
     for name, refused in (("notes.json", UsageError), ("notes", RefusedError)):
         (tmp_path / name).write_text("my notes")
-        before = everything(tmp_path)
+        before = listing(tmp_path)
         with pytest.raises(refused):
             classify(album, format="jsonl", output=tmp_path / name, resume=True)
-        assert everything(tmp_path) == before
+        assert listing(tmp_path) == before
 
 
 OWN = (*({"output": f"old.{suffix}"} for suffix in SUFFIXES), {"report": "old.html"})
@@ -324,11 +317,11 @@ def test_a_name_that_cannot_be_written_is_one_line(
     """Before anything is classified, or made."""
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "file")
-    before = everything(tmp_path)
+    before = listing(tmp_path)
     with pytest.raises(CatDogError, match="is a folder|cannot write") as refused:
         classify(album, **{option: Path(name)})
     assert len(str(refused.value).splitlines()) == 1
-    assert everything(tmp_path) == before
+    assert listing(tmp_path) == before
 
 
 def test_a_long_name_that_can_be_written_is(album: Path, tmp_path: Path) -> None:
