@@ -49,9 +49,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
-    made = Secrets(tmp_path_factory.mktemp("secrets"))
-    made.write()
-    return made
+    return Secrets(tmp_path_factory.mktemp("secrets"))
 
 
 @pytest.fixture(scope="session")

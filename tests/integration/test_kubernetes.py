@@ -202,7 +202,6 @@ def test_the_job_does_its_part_of_a_folder_and_goes_on_with_it(
     count = manifest("folder-job/job.yaml")["spec"]["completions"]
     assert f'/{count}"' in command[2]
     given = Secrets(tmp_path)
-    given.write()
     seen = []
     with pod_of(archive, given) as pod:
         shutil.copytree(SAMPLES, pod.root / "images")

@@ -21,9 +21,7 @@ needs_isolation = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Secrets:
-    made = Secrets(tmp_path_factory.mktemp("secrets"))
-    made.write()
-    return made
+    return Secrets(tmp_path_factory.mktemp("secrets"))
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,6 @@ def test_a_pod_that_ends_under_load_loses_no_request(
     Clients that keep their connection are CatDogClients, and may try again; the others may not.
     """
     given = Secrets(tmp_path)
-    given.write()
     # Batches take a second longer, so that requests are under way at any time.
     slow = with_handler(
         archive,

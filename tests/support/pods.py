@@ -54,7 +54,7 @@ def hook(container: str) -> list[str]:
 
 @dataclass
 class Secrets:
-    """What the two Secrets hold: sixteen keys, and a certificate of localhost."""
+    """What the two Secrets hold, in files: sixteen keys, and a certificate of localhost."""
 
     folder: Path
 
@@ -67,7 +67,7 @@ class Secrets:
     def certificate(self) -> Path:
         return self.folder / "tls.crt"
 
-    def write(self) -> None:
+    def __post_init__(self) -> None:
         lines = [f"{key} client{number};\n" for number, key in enumerate(self.keys)]
         (self.folder / "api-keys.map").write_text("".join(lines))
         subprocess.run(
